@@ -1,0 +1,151 @@
+//! Identifiers: one newtype per id, so that they cannot be mixed up.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Number of partitions; fixed for ever, since a run's partition is part of its id.
+pub const PARTITIONS: u8 = 64;
+
+/// A run's id: a UUID v7 whose last byte's low six bits name its partition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub Uuid);
+
+/// One of the [`PARTITIONS`] fixed shares of all runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Partition(pub u8);
+
+impl RunId {
+    /// Makes a new id in `partition`: time-ordered, otherwise random.
+    #[must_use]
+    pub fn new_in(partition: Partition) -> RunId {
+        RunId::from_uuid_in(Uuid::now_v7(), partition)
+    }
+
+    /// Puts the number of `partition` into the last byte of `uuid`.
+    #[must_use]
+    pub fn from_uuid_in(uuid: Uuid, partition: Partition) -> RunId {
+        let mut bytes = uuid.into_bytes();
+        bytes[15] = (bytes[15] & !(PARTITIONS - 1)) | (partition.0 & (PARTITIONS - 1));
+        RunId(Uuid::from_bytes(bytes))
+    }
+
+    /// The partition this run lies in.
+    #[must_use]
+    pub fn partition(self) -> Partition {
+        Partition(self.0.as_bytes()[15] & (PARTITIONS - 1))
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<RunId, uuid::Error> {
+        Uuid::parse_str(text).map(RunId)
+    }
+}
+
+/// A wall between tenants; `default` unless the request or the token says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Namespace(pub Arc<str>);
+
+impl Namespace {
+    /// The namespace of whoever names none.
+    #[must_use]
+    pub fn default_name() -> Namespace {
+        Namespace("default".into())
+    }
+
+    /// Whether this is `default`, which adds nothing to queue names.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        &*self.0 == "default"
+    }
+
+    /// Whether `text` may name a namespace: the rule of node names (SPEC 2).
+    #[must_use]
+    pub fn is_valid(text: &str) -> bool {
+        is_name(text)
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether `text` is a name by SPEC 2: `[a-zA-Z][a-zA-Z0-9_-]*`, at most 64 characters.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let mut chars = text.bytes();
+    text.len() <= crate::limits::NAME_CHARS_MAX
+        && chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
+}
+
+/// One visit of a step inside a run: which branch of which open scope, and the how-manieth step it began.
+///
+/// `scope` is the sequence number of the scope's opening record, 0 for the run's outermost flow. Survives restarts,
+/// since it is derived from the journal alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StepKey {
+    /// Sequence number of the record that opened the scope; 0 is the outermost flow.
+    pub scope: u64,
+    /// Index of the branch within the scope.
+    pub branch: u32,
+    /// Count of steps that this branch began before this one.
+    pub pos: u32,
+}
+
+impl fmt::Display for StepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.scope, self.branch, self.pos)
+    }
+}
+
+/// One attempt of one step visit, as dispatched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AttemptKey {
+    /// The run.
+    pub run: RunId,
+    /// The step visit within it.
+    pub step: StepKey,
+    /// Counted from 1.
+    pub attempt: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_id_keeps_the_partition_it_was_made_in() {
+        for partition in 0..PARTITIONS {
+            assert_eq!(RunId::new_in(Partition(partition)).partition(), Partition(partition));
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_letter_and_at_most_63_more() {
+        assert!(is_name("a") && is_name("A-b_9") && is_name(&"a".repeat(64)));
+        assert!(!is_name("") && !is_name("9a") && !is_name("a b") && !is_name(&"a".repeat(65)));
+    }
+}

@@ -1,0 +1,16 @@
+//! What coordinator and worker share: ids, paths, JSON, definitions, expressions, limits, the wire contract and the link to the broker.
+//!
+//! Nothing in here decides anything about a run; that is the engine's. Modules point downwards only:
+//! `definition` uses `expr`, which uses `json`; `link` carries the messages of `wire`.
+
+pub mod definition;
+pub mod expr;
+pub mod ids;
+pub mod json;
+pub mod keypath;
+pub mod limits;
+#[cfg(feature = "amqp")]
+pub mod link;
+pub mod path;
+pub mod time;
+pub mod wire;

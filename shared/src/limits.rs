@@ -1,0 +1,78 @@
+//! Every limit of SPEC 12 and a few inner ones, in one place.
+
+use serde::{Deserialize, Serialize};
+
+/// Characters of a name (node, branch, workflow, queue, namespace).
+pub const NAME_CHARS_MAX: usize = 64;
+/// Bytes of a path.
+pub const PATH_BYTES_MAX: usize = 2048;
+/// Levels of nesting in any JSON value.
+pub const JSON_DEPTH_MAX: usize = 128;
+/// Branch errors listed in `rejoin.branches_failed`, and causes.
+pub const FAILED_BRANCHES_LISTED_MAX: usize = 100;
+/// Default of `max_visits` (on a node or at the top).
+pub const VISITS_MAX_DEFAULT: u32 = 1000;
+/// Default of `max` of a repeat.
+pub const ROUNDS_MAX_DEFAULT: u32 = 1000;
+
+/// The configurable limits; `Default` gives SPEC 12's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a definition document.
+    pub definition_bytes_max: usize,
+    /// Nodes of a definition.
+    pub definition_nodes_max: usize,
+    /// Levels of nested nodes of a definition.
+    pub definition_levels_max: usize,
+    /// Bytes of an expression's text.
+    pub expression_bytes_max: usize,
+    /// Nesting levels of an expression.
+    pub expression_levels_max: usize,
+    /// Comprehensions nested in each other in an expression.
+    pub expression_iterations_max: usize,
+    /// Elements one evaluation may visit, then `rejoin.expression_cost`.
+    pub expression_cost_max: u64,
+    /// Bytes of a run's input, as JSON.
+    pub input_bytes_max: usize,
+    /// Bytes of a step's output, as JSON.
+    pub output_bytes_max: usize,
+    /// Bytes of an event's payload, as JSON.
+    pub payload_bytes_max: usize,
+    /// Bytes of a context, as JSON.
+    pub context_bytes_max: usize,
+    /// Branches of one scope.
+    pub branches_max: u32,
+    /// Records of one run's journal.
+    pub journal_records_max: u64,
+    /// Lines of one attempt's logs.
+    pub log_lines_max: usize,
+    /// Bytes of one attempt's logs.
+    pub log_bytes_max: usize,
+    /// Attempts of one run that may be dispatched and not yet recorded.
+    pub in_flight_per_run_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        const MIB: usize = 1024 * 1024;
+        Limits {
+            definition_bytes_max: MIB,
+            definition_nodes_max: 10_000,
+            definition_levels_max: 64,
+            expression_bytes_max: 4096,
+            expression_levels_max: 32,
+            expression_iterations_max: 2,
+            expression_cost_max: 10_000_000,
+            input_bytes_max: MIB,
+            output_bytes_max: MIB,
+            payload_bytes_max: MIB,
+            context_bytes_max: 8 * MIB,
+            branches_max: 1_000_000,
+            journal_records_max: 20_000_000,
+            log_lines_max: 1000,
+            log_bytes_max: 64 * 1024,
+            in_flight_per_run_max: 4096,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Paths (SPEC 1): the identity of a node visit inside a run, names from the outermost node inwards.
+
+use std::fmt::Write as _;
+
+use crate::limits::PATH_BYTES_MAX;
+
+/// The path of the outermost flow: nothing stands before its nodes.
+pub const ROOT: &str = "";
+
+/// `parent` and below it visit number `visit` (from 1) of the node, branch or segment `name`.
+///
+/// `None` if the path would be longer than [`PATH_BYTES_MAX`].
+#[must_use]
+pub fn child(parent: &str, name: &str, visit: u32) -> Option<String> {
+    let mut path = String::with_capacity(parent.len() + name.len() + 4);
+    path.push_str(parent);
+    path.push('/');
+    path.push_str(name);
+    if visit > 1 {
+        write!(path, "#{visit}").expect("writing to a String");
+    }
+    within_limit(path)
+}
+
+/// The path of item `index` of a foreach over a list or an integer.
+#[must_use]
+pub fn item(foreach: &str, index: u32) -> Option<String> {
+    within_limit(format!("{foreach}[{index}]"))
+}
+
+/// The path of the item at `key` of a foreach over a map.
+#[must_use]
+pub fn keyed_item(foreach: &str, key: &str) -> Option<String> {
+    within_limit(format!("{foreach}[{}]", encode(key)))
+}
+
+/// The segment of a branch's case.
+#[must_use]
+pub fn case_segment(key: &str) -> String {
+    encode(key)
+}
+
+fn within_limit(path: String) -> Option<String> {
+    (path.len() <= PATH_BYTES_MAX).then_some(path)
+}
+
+/// Percent-encodes what has a meaning in paths: `/ ] [ # %`.
+fn encode(key: &str) -> String {
+    let mut out = String::with_capacity(key.len());
+    for c in key.chars() {
+        match c {
+            '/' => out.push_str("%2F"),
+            ']' => out.push_str("%5D"),
+            '[' => out.push_str("%5B"),
+            '#' => out.push_str("%23"),
+            '%' => out.push_str("%25"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_read_as_in_the_specification() {
+        let notify = child(ROOT, "notify", 1).expect("short");
+        let email = child(&notify, "email", 1).expect("short");
+        assert_eq!(child(&email, "send_confirmation", 1).expect("short"), "/notify/email/send_confirmation");
+        assert_eq!(child("/poll", "check", 2).expect("short"), "/poll/check#2");
+        assert_eq!(item("/process_items", 3).expect("short"), "/process_items[3]");
+        assert_eq!(keyed_item("/each", "a/b#[%]").expect("short"), "/each[a%2Fb%23%5B%25%5D]");
+    }
+
+    #[test]
+    fn a_path_of_2048_bytes_is_taken_and_2049_refused() {
+        let parent = "x".repeat(PATH_BYTES_MAX - 2);
+        assert!(child(&parent, "a", 1).is_some());
+        assert!(child(&parent, "ab", 1).is_none());
+    }
+}
