@@ -80,7 +80,11 @@ impl Json {
     /// The list inside, if it is one.
     #[must_use]
     pub fn as_list(&self) -> Option<&[Json]> {
-        if let Json::List(items) = self { Some(items) } else { None }
+        if let Json::List(items) = self {
+            Some(items)
+        } else {
+            None
+        }
     }
 
     /// The text inside, if it is one.
@@ -112,7 +116,9 @@ impl Json {
         if !matches!(self, Json::Object(_)) {
             *self = Json::object();
         }
-        let Json::Object(map) = self else { unreachable!("made an object just above") };
+        let Json::Object(map) = self else {
+            unreachable!("made an object just above")
+        };
         Arc::make_mut(map)
     }
 
@@ -288,10 +294,16 @@ impl<'de> Visitor<'de> for JsonVisitor {
         Ok(Json::Int(n))
     }
     fn visit_u64<E: de::Error>(self, n: u64) -> Result<Json, E> {
-        i64::try_from(n).map(Json::Int).map_err(|_| E::custom("an integer beyond 2^63-1"))
+        i64::try_from(n)
+            .map(Json::Int)
+            .map_err(|_| E::custom("an integer beyond 2^63-1"))
     }
     fn visit_f64<E: de::Error>(self, x: f64) -> Result<Json, E> {
-        if x.is_finite() { Ok(Json::Float(x)) } else { Err(E::custom("a number that is not finite")) }
+        if x.is_finite() {
+            Ok(Json::Float(x))
+        } else {
+            Err(E::custom("a number that is not finite"))
+        }
     }
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
         Ok(Json::Str(text.into()))

@@ -67,7 +67,9 @@ impl KeyPath {
             if at.as_object().is_none() {
                 *at = Json::Object(Arc::new(Map::new()));
             }
-            let Json::Object(map) = at else { unreachable!("made an object just above") };
+            let Json::Object(map) = at else {
+                unreachable!("made an object just above")
+            };
             at = Arc::make_mut(map).entry(key.clone()).or_insert(Json::Null);
         }
         *at = value;
@@ -82,7 +84,9 @@ impl KeyPath {
         let mut at = root;
         for key in front {
             let Json::Object(map) = at else { return };
-            let Some(next) = Arc::make_mut(map).get_mut(key) else { return };
+            let Some(next) = Arc::make_mut(map).get_mut(key) else {
+                return;
+            };
             at = next;
         }
         if let Json::Object(map) = at {

@@ -68,10 +68,16 @@ mod tests {
     fn paths_read_as_in_the_specification() {
         let notify = child(ROOT, "notify", 1).expect("short");
         let email = child(&notify, "email", 1).expect("short");
-        assert_eq!(child(&email, "send_confirmation", 1).expect("short"), "/notify/email/send_confirmation");
+        assert_eq!(
+            child(&email, "send_confirmation", 1).expect("short"),
+            "/notify/email/send_confirmation"
+        );
         assert_eq!(child("/poll", "check", 2).expect("short"), "/poll/check#2");
         assert_eq!(item("/process_items", 3).expect("short"), "/process_items[3]");
-        assert_eq!(keyed_item("/each", "a/b#[%]").expect("short"), "/each[a%2Fb%23%5B%25%5D]");
+        assert_eq!(
+            keyed_item("/each", "a/b#[%]").expect("short"),
+            "/each[a%2Fb%23%5B%25%5D]"
+        );
     }
 
     #[test]

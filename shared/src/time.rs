@@ -19,7 +19,10 @@ impl Timestamp {
     /// This instant plus `duration`, at most the last representable one.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Timestamp {
-        Timestamp(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.0
+                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Time from `earlier` to this instant; zero if that lies later.
@@ -31,7 +34,9 @@ impl Timestamp {
     /// Reads RFC 3339 text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Timestamp> {
-        text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_microsecond()))
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|t| Timestamp(t.as_microsecond()))
     }
 }
 

@@ -131,7 +131,10 @@ impl FlowRole {
     /// Whether this flow is a branch of a scope, which no goto leaves.
     #[must_use]
     pub fn is_branch(self) -> bool {
-        matches!(self, FlowRole::Root | FlowRole::ParallelBranch(..) | FlowRole::Items(_) | FlowRole::GraphNode(..))
+        matches!(
+            self,
+            FlowRole::Root | FlowRole::ParallelBranch(..) | FlowRole::Items(_) | FlowRole::GraphNode(..)
+        )
     }
 }
 

@@ -40,7 +40,10 @@ impl JsonProblem {
     /// Whether the text is JSON, only not within Rejoin's limits.
     #[must_use]
     pub fn is_limit(self) -> bool {
-        matches!(self, JsonProblem::TooDeep | JsonProblem::IntegerRange | JsonProblem::DoubleRange | JsonProblem::Nul)
+        matches!(
+            self,
+            JsonProblem::TooDeep | JsonProblem::IntegerRange | JsonProblem::DoubleRange | JsonProblem::Nul
+        )
     }
 }
 
@@ -53,10 +56,16 @@ impl fmt::Display for JsonError {
             JsonProblem::TrailingText => write!(f, "not JSON: something follows the value at byte {at}"),
             JsonProblem::TooDeep => write!(f, "nested deeper than {JSON_DEPTH_MAX} levels at byte {at}"),
             JsonProblem::IntegerRange => {
-                write!(f, "an integer outside -2^63 … 2^63-1 at byte {at}; write it as text or with a fraction")
+                write!(
+                    f,
+                    "an integer outside -2^63 … 2^63-1 at byte {at}; write it as text or with a fraction"
+                )
             }
             JsonProblem::DoubleRange => write!(f, "a number beyond the range of doubles at byte {at}"),
-            JsonProblem::Nul => write!(f, "a NUL character (\\u0000) in a string at byte {at}, which no database holds"),
+            JsonProblem::Nul => write!(
+                f,
+                "a NUL character (\\u0000) in a string at byte {at}, which no database holds"
+            ),
             JsonProblem::NotUtf8 => write!(f, "bytes that are no valid UTF-8 text at byte {at}"),
         }
     }
@@ -84,12 +93,19 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn error(&self, problem: JsonProblem) -> JsonError {
-        JsonError { offset: self.at, problem }
+        JsonError {
+            offset: self.at,
+            problem,
+        }
     }
 
     fn expected(&self, what: &'static str) -> JsonError {
         let ended = self.at >= self.text.len();
-        self.error(if ended { JsonProblem::UnexpectedEnd } else { JsonProblem::Syntax(what) })
+        self.error(if ended {
+            JsonProblem::UnexpectedEnd
+        } else {
+            JsonProblem::Syntax(what)
+        })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -191,7 +207,11 @@ impl Scanner<'_> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == start { Err(self.expected("a digit")) } else { Ok(()) }
+        if self.at == start {
+            Err(self.expected("a digit"))
+        } else {
+            Ok(())
+        }
     }
 
     fn number(&mut self) -> Parsed<Json> {
@@ -231,8 +251,10 @@ impl Scanner<'_> {
             while !matches!(self.peek(), None | Some(b'"' | b'\\' | 0..0x20)) {
                 self.at += 1;
             }
-            let plain = std::str::from_utf8(&self.text[start..self.at])
-                .map_err(|e| JsonError { offset: start + e.valid_up_to(), problem: JsonProblem::NotUtf8 })?;
+            let plain = std::str::from_utf8(&self.text[start..self.at]).map_err(|e| JsonError {
+                offset: start + e.valid_up_to(),
+                problem: JsonProblem::NotUtf8,
+            })?;
             out.push_str(plain);
             match self.peek() {
                 Some(b'"') => {
@@ -261,15 +283,28 @@ impl Scanner<'_> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => return self.unicode_escape(start),
-            _ => return Err(JsonError { offset: start, problem: JsonProblem::Syntax("a known escape") }),
+            _ => {
+                return Err(JsonError {
+                    offset: start,
+                    problem: JsonProblem::Syntax("a known escape"),
+                });
+            }
         })
     }
 
     fn unicode_escape(&mut self, start: usize) -> Parsed<char> {
-        let half = JsonError { offset: start, problem: JsonProblem::NotUtf8 };
+        let half = JsonError {
+            offset: start,
+            problem: JsonProblem::NotUtf8,
+        };
         let first = self.hex4()?;
         let code = match first {
-            0 => return Err(JsonError { offset: start, problem: JsonProblem::Nul }),
+            0 => {
+                return Err(JsonError {
+                    offset: start,
+                    problem: JsonProblem::Nul,
+                });
+            }
             0xD800..=0xDBFF => {
                 if !(self.take(b'\\') && self.take(b'u')) {
                     return Err(half);
@@ -288,7 +323,10 @@ impl Scanner<'_> {
     fn hex4(&mut self) -> Parsed<u32> {
         let mut code = 0;
         for _ in 0..4 {
-            let digit = self.peek().and_then(|b| char::from(b).to_digit(16)).ok_or_else(|| self.expected("four hex digits"))?;
+            let digit = self
+                .peek()
+                .and_then(|b| char::from(b).to_digit(16))
+                .ok_or_else(|| self.expected("four hex digits"))?;
             code = code * 16 + digit;
             self.at += 1;
         }
@@ -307,7 +345,17 @@ mod tests {
     #[test]
     fn values_come_back_as_their_text() {
         for text in [
-            "null", "true", "[]", "{}", "1.0", "-0.0", "1", "9223372036854775807", "-9223372036854775808", "1e300", "0.1",
+            "null",
+            "true",
+            "[]",
+            "{}",
+            "1.0",
+            "-0.0",
+            "1",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "1e300",
+            "0.1",
             r#"{"a":[1,2.5,{"b":null}],"é":"😀\n"}"#,
         ] {
             let value = Json::parse(text.as_bytes()).expect(text);
@@ -318,7 +366,10 @@ mod tests {
             }
             assert_eq!(value.text_len(), value.to_bytes().len());
         }
-        assert_eq!(Json::parse(br#""\ud83d\ude00\u00e9\/""#).expect("escapes"), Json::str("😀é/"));
+        assert_eq!(
+            Json::parse(br#""\ud83d\ude00\u00e9\/""#).expect("escapes"),
+            Json::str("😀é/")
+        );
     }
 
     #[test]
@@ -336,10 +387,24 @@ mod tests {
         assert_eq!(problem(r#""\ud800""#), JsonProblem::NotUtf8);
         assert_eq!(problem("[1,"), JsonProblem::UnexpectedEnd);
         assert_eq!(problem("1 2"), JsonProblem::TrailingText);
-        for bad in ["[1,]", "{\"a\" 1}", "01", "+1", "nul", "'a'", "{a:1}", "\"\t\"", ".5", "1."] {
+        for bad in [
+            "[1,]",
+            "{\"a\" 1}",
+            "01",
+            "+1",
+            "nul",
+            "'a'",
+            "{a:1}",
+            "\"\t\"",
+            ".5",
+            "1.",
+        ] {
             assert!(!problem(bad).is_limit(), "{bad}");
         }
-        assert_eq!(Json::parse(b"\"\xff\"").expect_err("bytes").problem, JsonProblem::NotUtf8);
+        assert_eq!(
+            Json::parse(b"\"\xff\"").expect_err("bytes").problem,
+            JsonProblem::NotUtf8
+        );
     }
 
     #[test]
