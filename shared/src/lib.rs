@@ -4,6 +4,7 @@
 //! `definition` uses `expr`, which uses `json`; `link` carries the messages of `wire`.
 
 pub mod definition;
+pub mod delta;
 pub mod expr;
 pub mod ids;
 pub mod json;
@@ -13,4 +14,6 @@ pub mod limits;
 pub mod link;
 pub mod path;
 pub mod time;
+#[cfg(feature = "amqp")]
+pub mod topology;
 pub mod wire;

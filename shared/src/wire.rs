@@ -1,1 +1,360 @@
-//! The wire contract.
+//! The wire contract (SPEC 11): what coordinator and workers say to each other, as JSON bodies of AMQP messages.
+//!
+//! Additive changes only: unknown fields are accepted, an unknown major version goes to the dead letters. The kind of
+//! a message stands in the AMQP `type` property ([`kind`]), the version in the header [`PROTOCOL_HEADER`].
+//!
+//! ```text
+//! owner  ── Pack ──────────▶ task queue ──▶ worker         attempts to run, or a probe
+//! worker ── Completions ───▶ event queue ─▶ owner          what ended
+//! worker ── Check ─────────▶ event queue ─▶ owner          may I run what was delivered or published again?
+//! worker ── HandBack ──────▶ event queue ─▶ owner          attempts it has not started and will not
+//! worker ── FetchContext ──▶ event queue ─▶ owner          a base context too large to travel with each branch
+//! owner  ── Verdicts, ContextChunk, Cancel, ReportNow ───▶ the worker's own queue
+//! worker ── Report ────────▶ reports exchange ──▶ every coordinator
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::delta::Delta;
+use crate::ids::{AttemptKey, Namespace, RunId, StepKey};
+use crate::time::Timestamp;
+
+/// Header that holds [`PROTOCOL`].
+pub const PROTOCOL_HEADER: &str = "rejoin-protocol";
+/// Major version of the contract.
+pub const PROTOCOL: u32 = 1;
+/// A base context up to this many bytes travels with its pack; a larger one is fetched once a worker and fork.
+pub const CONTEXT_INLINE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one [`ContextChunk`].
+pub const CONTEXT_CHUNK_BYTES: usize = 256 * 1024;
+/// Most attempts in one [`Pack`].
+pub const PACK_ATTEMPTS_MAX: usize = 64;
+
+/// Values of the AMQP `type` property.
+pub mod kind {
+    /// [`super::Pack`]
+    pub const PACK: &str = "rejoin.pack";
+    /// [`super::Completions`]
+    pub const COMPLETIONS: &str = "rejoin.completions";
+    /// [`super::Check`]
+    pub const CHECK: &str = "rejoin.check";
+    /// [`super::Verdicts`]
+    pub const VERDICTS: &str = "rejoin.verdicts";
+    /// [`super::HandBack`]
+    pub const HAND_BACK: &str = "rejoin.hand-back";
+    /// [`super::FetchContext`]
+    pub const FETCH_CONTEXT: &str = "rejoin.fetch-context";
+    /// [`super::ContextChunk`]
+    pub const CONTEXT_CHUNK: &str = "rejoin.context-chunk";
+    /// [`super::Cancel`]
+    pub const CANCEL: &str = "rejoin.cancel";
+    /// [`super::Report`]
+    pub const REPORT: &str = "rejoin.report";
+    /// Asks for a report at once; empty body.
+    pub const REPORT_NOW: &str = "rejoin.report-now";
+    /// Tells an owner that its inbox holds something new; empty body.
+    pub const NUDGE: &str = "rejoin.nudge";
+}
+
+/// Which worker process: a stable name and one id per start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WorkerId {
+    /// Chosen by the operator, or host name and process id.
+    pub name: String,
+    /// Drawn at each start and after each loss of the connection; names the worker's own queue.
+    pub incarnation: uuid::Uuid,
+}
+
+/// Attempts of one task queue, to be run; or a probe, which is a pack without attempts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pack {
+    /// Name of the coordinator that published it.
+    pub owner: String,
+    /// Counts the publishes of this owner's incarnation.
+    pub publish: u64,
+    /// Ask before running: these attempts may have been published before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check: bool,
+    /// Its earlier deliveries may have killed workers: run singly and only after the start was confirmed by a check.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspect: bool,
+    /// To be listed in the next report, at once: everything published to the queue before it has been delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<uuid::Uuid>,
+    /// Namespace of all its attempts.
+    pub namespace: Namespace,
+    /// The task queue (SPEC name, without prefix).
+    pub queue: String,
+    /// Base contexts that the attempts name by index.
+    #[serde(default)]
+    pub contexts: Vec<BaseContext>,
+    /// What to run.
+    #[serde(default)]
+    pub attempts: Vec<Order>,
+}
+
+/// A context that several attempts start from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseContext {
+    /// The JSON object itself.
+    Inline(Box<RawValue>),
+    /// To be fetched once by this key and kept.
+    Stored {
+        /// The run.
+        run: RunId,
+        /// Sequence number of the record it is the fork's base of; 0 is the run's beginning.
+        seq: u64,
+        /// Length of its JSON text.
+        bytes: usize,
+    },
+}
+
+/// One attempt to run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// The run.
+    pub run: RunId,
+    /// The step visit.
+    pub step: StepKey,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// Name of the workflow.
+    pub workflow: String,
+    /// The step's path.
+    pub path: String,
+    /// The handler.
+    pub handler: String,
+    /// The same for every attempt of one visit.
+    pub idempotency_key: String,
+    /// Of the attempt, from its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Longest silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_ms: Option<u64>,
+    /// Echoed in the completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// How the payload's values are encoded; `json` is all there is so far.
+    #[serde(default = "payload_json")]
+    pub payload_encoding: String,
+    /// What the handler gets.
+    pub payload: OrderPayload,
+}
+
+fn payload_json() -> String {
+    "json".to_owned()
+}
+
+/// What a handler gets, in parts that are put together on the worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OrderPayload {
+    /// Index into [`Pack::contexts`].
+    pub base: usize,
+    /// What the branch changed since its fork; laid on the base it gives the context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Delta>,
+    /// The evaluated `with`; absent: the whole context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Box<RawValue>>,
+    /// The nearest foreach's item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Box<RawValue>>,
+    /// The nearest foreach's index or key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Box<RawValue>>,
+    /// What the last attempt stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Box<RawValue>>,
+}
+
+/// Attempts that ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Completions {
+    /// Who ran them.
+    pub worker: WorkerId,
+    /// Each is recorded on its own.
+    pub items: Vec<Completion>,
+}
+
+/// One attempt that ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Completion {
+    /// The run.
+    pub run: RunId,
+    /// The step visit.
+    pub step: StepKey,
+    /// The attempt that ran.
+    pub attempt: u32,
+    /// The order's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// How it ended.
+    #[serde(flatten)]
+    pub end: AttemptEnd,
+    /// Worker's clock.
+    pub started_at: Timestamp,
+    /// Worker's clock.
+    pub finished_at: Timestamp,
+    /// Lines, cut to the limits with a mark.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum AttemptEnd {
+    /// The handler returned.
+    Ok {
+        /// Any JSON; checked by the owner, not trusted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Box<RawValue>>,
+        /// Key path → value.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        set: Option<Box<RawValue>>,
+        /// Key paths.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unset: Vec<String>,
+    },
+    /// The handler failed, or the worker ended it.
+    Error(HandlerError),
+}
+
+/// An error as a handler, or the worker on its behalf, reports it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HandlerError {
+    /// `handler.error` where the handler names none.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For a person.
+    #[serde(default)]
+    pub message: String,
+    /// False: no retry of this step.
+    #[serde(default = "yes")]
+    pub retryable: bool,
+    /// Earliest next attempt, from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// An object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<crate::json::Json>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Asks the owner what may run of attempts that were delivered or published again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// Drawn for this question; the verdicts name it. Asking again with the same id is harmless.
+    pub id: uuid::Uuid,
+    /// Who asks; the answer goes to its own queue.
+    pub worker: WorkerId,
+    /// Whether the pack was marked suspect: the answer *run* then confirms a start.
+    #[serde(default)]
+    pub suspect: bool,
+    /// Whether the broker had delivered the message before.
+    #[serde(default)]
+    pub redelivered: bool,
+    /// What it would run.
+    pub attempts: Vec<AttemptKey>,
+}
+
+/// Answers a [`Check`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdicts {
+    /// The question's id.
+    pub id: uuid::Uuid,
+    /// In the question's order; a question that an owner answers in parts (runs of several owners) gets several.
+    pub verdicts: Vec<(AttemptKey, Verdict)>,
+}
+
+/// What to do with one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is outstanding, and now held by the asker.
+    Run,
+    /// Recorded, cancelled or given up: forget it.
+    Drop,
+    /// Another worker holds it: forget it.
+    HeldElsewhere,
+}
+
+/// Gives back attempts that were not started.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HandBack {
+    /// Who gives back.
+    pub worker: WorkerId,
+    /// What.
+    pub attempts: Vec<AttemptKey>,
+}
+
+/// Asks for a stored base context.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FetchContext {
+    /// Who asks; the chunks go to its own queue.
+    pub worker: WorkerId,
+    /// The run.
+    pub run: RunId,
+    /// As in [`BaseContext::Stored`].
+    pub seq: u64,
+}
+
+/// A part of a stored base context.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContextChunk {
+    /// The run.
+    pub run: RunId,
+    /// As in [`BaseContext::Stored`].
+    pub seq: u64,
+    /// From 0.
+    pub part: u32,
+    /// How many parts there are; 0: the context is gone, drop what names it.
+    pub parts: u32,
+    /// Part of the JSON text.
+    pub text: String,
+}
+
+/// Attempts whose branch or run was cancelled: running handlers learn it, queued ones are dropped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Which.
+    pub attempts: Vec<AttemptKey>,
+}
+
+/// What a worker is and holds, every 2 s and on demand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Who.
+    pub worker: WorkerId,
+    /// Counts this incarnation's reports.
+    pub number: u64,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// The task queues it consumes.
+    pub queues: Vec<String>,
+    /// The handlers it serves, on all of its queues.
+    pub handlers: Vec<String>,
+    /// Attempts it runs at once at most.
+    pub slots: u32,
+    /// Attempts it runs now.
+    pub busy: u32,
+    /// Attempts delivered to it whose completion is not confirmed yet: running, waiting for a slot, or completed.
+    pub held: Vec<AttemptKey>,
+    /// Probes delivered since the last report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<uuid::Uuid>,
+    /// It takes no new work and will not report again after its last attempt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
+    /// This is its last report: it holds nothing any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+}

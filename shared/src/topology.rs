@@ -1,0 +1,113 @@
+//! Names and arguments of every queue and exchange: declared, documented and tested from this one list.
+
+use crate::ids::Namespace;
+use crate::link::{QueueKind, QueueSpec};
+
+/// Deliveries of a task message before the broker gives it up; a backstop, poison is decided by the owner.
+pub const TASK_DELIVERY_LIMIT: u32 = 100;
+/// Deliveries of an event before the broker gives it up: practically never.
+pub const EVENT_DELIVERY_LIMIT: u32 = 1_000_000;
+
+/// Builds the names; `prefix` comes from configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// Put before every name.
+    pub prefix: String,
+}
+
+impl Topology {
+    /// Name of a task queue; the namespace shows unless it is `default`.
+    #[must_use]
+    pub fn tasks(&self, namespace: &Namespace, queue: &str) -> String {
+        match namespace.is_default() {
+            true => format!("{}rejoin.tasks.{queue}", self.prefix),
+            false => format!("{}rejoin.tasks.{namespace}.{queue}", self.prefix),
+        }
+    }
+
+    /// Name of the event queue of partition `n`.
+    #[must_use]
+    pub fn events(&self, n: u8) -> String {
+        format!("{}rejoin.events.{n}", self.prefix)
+    }
+
+    /// Name of the dead letter queue.
+    #[must_use]
+    pub fn dead(&self) -> String {
+        format!("{}rejoin.dead", self.prefix)
+    }
+
+    /// Name of a worker's own queue.
+    #[must_use]
+    pub fn worker(&self, incarnation: uuid::Uuid) -> String {
+        format!("{}rejoin.worker.{incarnation}", self.prefix)
+    }
+
+    /// Name of a coordinator's own queue, bound to the reports exchange.
+    #[must_use]
+    pub fn coordinator(&self, incarnation: uuid::Uuid) -> String {
+        format!("{}rejoin.coordinator.{incarnation}", self.prefix)
+    }
+
+    /// Name of the fanout exchange that every coordinator reads: reports of workers, nudges of coordinators.
+    #[must_use]
+    pub fn reports(&self) -> String {
+        format!("{}rejoin.reports", self.prefix)
+    }
+
+    /// Name of the fanout exchange that every worker reads: "report now".
+    #[must_use]
+    pub fn workers(&self) -> String {
+        format!("{}rejoin.workers", self.prefix)
+    }
+
+    /// A task queue to declare.
+    #[must_use]
+    pub fn task_queue(&self, namespace: &Namespace, queue: &str) -> QueueSpec {
+        self.durable(self.tasks(namespace, queue), TASK_DELIVERY_LIMIT, true)
+    }
+
+    /// An event queue to declare.
+    #[must_use]
+    pub fn event_queue(&self, n: u8) -> QueueSpec {
+        self.durable(self.events(n), EVENT_DELIVERY_LIMIT, true)
+    }
+
+    /// The dead letter queue to declare.
+    #[must_use]
+    pub fn dead_queue(&self) -> QueueSpec {
+        self.durable(self.dead(), EVENT_DELIVERY_LIMIT, false)
+    }
+
+    /// A worker's own queue to declare.
+    #[must_use]
+    pub fn worker_queue(&self, incarnation: uuid::Uuid) -> QueueSpec {
+        QueueSpec {
+            name: self.worker(incarnation),
+            kind: QueueKind::Exclusive {
+                fanout: Some(self.workers()),
+            },
+        }
+    }
+
+    /// A coordinator's own queue to declare.
+    #[must_use]
+    pub fn coordinator_queue(&self, incarnation: uuid::Uuid) -> QueueSpec {
+        QueueSpec {
+            name: self.coordinator(incarnation),
+            kind: QueueKind::Exclusive {
+                fanout: Some(self.reports()),
+            },
+        }
+    }
+
+    fn durable(&self, name: String, delivery_limit: u32, dead: bool) -> QueueSpec {
+        QueueSpec {
+            name,
+            kind: QueueKind::Durable {
+                delivery_limit,
+                dead_letters: dead.then(|| self.dead()),
+            },
+        }
+    }
+}
