@@ -1,1 +1,3 @@
-//! Skeleton.
+//! The coordinator: owns partitions, decides through the engine, appends, and only then acts.
+
+pub mod store;

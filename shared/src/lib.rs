@@ -13,6 +13,7 @@ pub mod limits;
 #[cfg(feature = "amqp")]
 pub mod link;
 pub mod path;
+pub mod run;
 pub mod time;
 #[cfg(feature = "amqp")]
 pub mod topology;

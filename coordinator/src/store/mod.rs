@@ -1,0 +1,397 @@
+//! Where journals live: the trait, and what it stores. Only this module and below knows SQL.
+//!
+//! Two implementations, `postgres` and `embedded`; one conformance suite runs on both. The trait is short because the
+//! engine is a fold over a journal: everything else in here is for lists, ownership and commands on their way.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rejoin_shared::ids::{Namespace, Partition, RunId};
+use rejoin_shared::run::{Counts, Outcome, Priority, Progress, RunStatus};
+use rejoin_shared::time::Timestamp;
+
+/// Version of the layout of [`JournalRow::body`], stored with each row.
+pub const JOURNAL_FORMAT: i16 = 1;
+
+/// One record of a run's journal, as it is stored. Only the engine reads `body`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRow {
+    /// The run.
+    pub run: RunId,
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// Name of the record's kind (INTERFACE 8).
+    pub kind: String,
+    /// The node visit it is about.
+    pub path: Option<String>,
+    /// The attempt it is about.
+    pub attempt: Option<u32>,
+    /// How that attempt ended.
+    pub outcome: Option<Outcome>,
+    /// Who ran it.
+    pub worker: Option<String>,
+    /// The record without the columns that follow, in format [`JOURNAL_FORMAT`].
+    pub body: Bytes,
+    /// JSON text of the output.
+    pub output: Option<Bytes>,
+    /// JSON text: the branch's changes (`delta`), or output and context (`full`).
+    pub snapshot: Option<Bytes>,
+    /// JSON list of lines.
+    pub logs: Option<Bytes>,
+}
+
+/// A journal row as it was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    /// The row.
+    pub row: JournalRow,
+    /// Layout of its body.
+    pub format: i16,
+    /// The database's time of the append.
+    pub at: Timestamp,
+}
+
+/// A run as lists show it; the truth is its journal.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // INTERFACE 8
+pub struct RunRow {
+    pub id: RunId,
+    pub namespace: Namespace,
+    pub workflow: String,
+    pub version: u32,
+    pub status: RunStatus,
+    pub priority: Priority,
+    /// JSON text.
+    pub input: Bytes,
+    /// JSON text; set when the run ends.
+    pub context: Option<Bytes>,
+    /// JSON text; set when the run ends.
+    pub output: Option<Bytes>,
+    /// JSON text of an error value; set when the run ends.
+    pub error: Option<Bytes>,
+    pub compensated: bool,
+    pub tags: BTreeMap<String, String>,
+    pub idempotency_key: Option<String>,
+    pub parent: Option<RunId>,
+    pub progress: Progress,
+    pub counts: Counts,
+    /// When the run wants to be woken though nothing happened; of a run that may leave memory.
+    pub wake_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What changes in a run's row; the key is the run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunChange {
+    /// The run.
+    pub run: RunId,
+    /// New state.
+    pub status: RunStatus,
+    /// New progress.
+    pub progress: Progress,
+    /// New counts.
+    pub counts: Counts,
+    /// New time to wake.
+    pub wake_at: Option<Timestamp>,
+    /// `Some` writes these; `None` leaves them.
+    pub ended: Option<RunEnd>,
+    /// The run goes on after it had ended (resume): clears what [`RunEnd`] wrote.
+    pub reopened: bool,
+}
+
+/// What is written when a run ends.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct RunEnd {
+    pub context: Option<Bytes>,
+    pub output: Option<Bytes>,
+    pub error: Option<Bytes>,
+    pub compensated: bool,
+}
+
+/// Proof of ownership of a partition, and the number of the next batch in its chain (DESIGN 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The partition.
+    pub partition: Partition,
+    /// Counter of takeovers, with a random part, so that no two owners share one.
+    pub epoch: Epoch,
+    /// Number of the last batch appended under this epoch.
+    pub batch: u64,
+}
+
+/// Which ownership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch {
+    /// Rises with each takeover.
+    pub count: i64,
+    /// Drawn at each takeover.
+    pub token: i64,
+}
+
+/// Everything one append writes, all or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The partitions it touches, sorted: each moves from `batch` to `batch + 1`, or nothing is written.
+    pub claims: Vec<Claim>,
+    /// New runs.
+    pub created: Vec<RunRow>,
+    /// Rows, each run's in the order of `seq`.
+    pub rows: Vec<JournalRow>,
+    /// Changed run rows.
+    pub changed: Vec<RunChange>,
+    /// Messages to other runs.
+    pub sent: Vec<InboxMessage>,
+    /// Messages whose effect is in this batch: removed.
+    pub received: Vec<u64>,
+    /// Commands whose verdict is in this batch: the row stays, with this JSON, until its asker has read it or it is swept.
+    pub answered: Vec<(u64, Bytes)>,
+}
+
+/// A command or message on its way to the owner of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxMessage {
+    /// The partition of the run it is for.
+    pub partition: Partition,
+    /// The run.
+    pub run: RunId,
+    /// Name of its kind.
+    pub kind: String,
+    /// JSON, read by the inbox module only.
+    pub body: Bytes,
+    /// A second message with the same key is dropped.
+    pub dedupe_key: Option<String>,
+    /// Whether somebody waits for a verdict.
+    pub wants_verdict: bool,
+}
+
+/// An inbox message as it was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxRow {
+    /// Rises with time.
+    pub id: u64,
+    /// The message.
+    pub message: InboxMessage,
+}
+
+/// A coordinator process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Stable name.
+    pub name: String,
+    /// Drawn at each start.
+    pub incarnation: uuid::Uuid,
+    /// Where its API listens, for people and forwarding.
+    pub address: String,
+}
+
+/// A member as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRow {
+    /// The member.
+    pub member: Member,
+    /// By the database's clock.
+    pub joined_at: Timestamp,
+    /// How long its lease still runs by the database's clock, in ms; 0 or less: it has run out.
+    pub lease_left_ms: i64,
+}
+
+/// A partition as everyone sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionRow {
+    /// Which.
+    pub partition: Partition,
+    /// Its owner, if any.
+    pub owner: Option<Member>,
+    /// Whether that owner's lease still runs.
+    pub is_live: bool,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Whether its event queue was ever used: its owner consumes it then.
+    pub has_events: bool,
+}
+
+/// A registered version of a workflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct WorkflowRow {
+    pub namespace: Namespace,
+    pub name: String,
+    pub version: u32,
+    /// SHA-256 of the canonical document, hex.
+    pub digest: String,
+    /// Canonical JSON text of the document.
+    pub document: Bytes,
+    pub created_at: Timestamp,
+}
+
+/// What a list of runs is filtered by; empty means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RunFilter {
+    pub workflows: Vec<String>,
+    pub statuses: Vec<RunStatus>,
+    /// All of them must be there.
+    pub tags: Vec<(String, String)>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    pub parent: Option<RunId>,
+    /// Prefix or suffix of the id, or part of the workflow's name.
+    pub text: Option<String>,
+}
+
+/// What became of a reserved idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// It was free and is bound now.
+    Won,
+    /// It is bound already, to this run and this hash of a request.
+    Bound {
+        /// The run it was bound with.
+        run: RunId,
+        /// Hash of the request it was bound with.
+        request_hash: String,
+    },
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The epoch or batch number of a partition is no longer ours: nothing was written.
+    #[error("partition {0:?} is not owned any more")]
+    NotOwner(Option<Partition>),
+    /// Nothing was written, and the same may work later (connection refused, serialization, pool exhausted).
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// The connection was lost or timed out under way: it may have been written or not.
+    #[error("the outcome of the write is unknown: {0}")]
+    Unknown(String),
+    /// The database refuses these very data, now and later.
+    #[error("the database refuses the data: {0}")]
+    Refused(String),
+    /// The schema is not what this version needs.
+    #[error("the database's schema does not fit: {0}")]
+    Schema(String),
+}
+
+/// What to do after a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The same call again, with back-off.
+    Later,
+    /// Re-acquire the partitions and reload first.
+    AfterReload,
+    /// Never: split the batch, or give the data up.
+    Never,
+}
+
+impl StoreError {
+    /// What the caller does about it.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            StoreError::NotOwner(_) | StoreError::Unknown(_) => Retry::AfterReload,
+            StoreError::Away(_) => Retry::Later,
+            StoreError::Refused(_) | StoreError::Schema(_) => Retry::Never,
+        }
+    }
+}
+
+/// A journal and what stands around it.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Appends a batch in one transaction, one round trip. Returns the database's time of the append.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOwner`] if a claim does not match: nothing was written.
+    async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError>;
+
+    /// One page of a run's journal, after `after`, in order, up to `limit` rows or about 4 MiB, at least one row if there is one.
+    async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>, StoreError>;
+    /// A run's row.
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
+    /// Ids that begin or end with `text` (lower-case hex and hyphens), in a namespace, newest first, at most `limit`.
+    async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>, StoreError>;
+    /// Rows of runs, newest first, of ids below `before`.
+    async fn runs(
+        &self,
+        namespace: &Namespace,
+        filter: &RunFilter,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunRow>, StoreError>;
+    /// Runs of these partitions that have not ended, newest activity first: what a takeover loads.
+    async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>, StoreError>;
+    /// Counts of runs by state, over all namespaces.
+    async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError>;
+    /// Deletes an ended run with all that belongs to it; `false` if there is none or it has not ended.
+    async fn delete_run(&self, run: RunId) -> Result<bool, StoreError>;
+
+    /// Registers a document: the same digest as any version's is that version again. Returns the row and whether it is new.
+    async fn put_workflow(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        digest: &str,
+        document: &[u8],
+    ) -> Result<(WorkflowRow, bool), StoreError>;
+    /// A version, or the newest.
+    async fn workflow(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<WorkflowRow>, StoreError>;
+    /// The newest version of each workflow, by name, after `after`.
+    async fn workflows(
+        &self,
+        namespace: &Namespace,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowRow>, StoreError>;
+
+    /// Binds an idempotency key to a run that is about to be started, and to the hash of the request.
+    async fn reserve_key(
+        &self,
+        namespace: &Namespace,
+        key: &str,
+        request_hash: &str,
+        run: RunId,
+    ) -> Result<Reserved, StoreError>;
+
+    /// Puts a message into the inbox; a second one with the same dedupe key returns the first one's id.
+    async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError>;
+    /// Messages for these partitions without a verdict yet, oldest first, ids above `after`.
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError>;
+    /// The verdict on a command, once there is one. `Some` removes the row.
+    async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>, StoreError>;
+
+    /// Joins, or renews the lease of, a member: it runs for `lease_ms` from now by the database's clock.
+    async fn renew(&self, member: &Member, lease_ms: u64) -> Result<(), StoreError>;
+    /// Leaves: ends the lease and frees the partitions it still owns.
+    async fn leave(&self, member: &Member) -> Result<(), StoreError>;
+    /// All members whose lease has not run out for more than a day.
+    async fn members(&self) -> Result<Vec<MemberRow>, StoreError>;
+    /// All partitions.
+    async fn partitions(&self) -> Result<Vec<PartitionRow>, StoreError>;
+    /// Takes partitions that are free, whose owner's lease has run out, or that are its own already (of this or, when `restart`
+    /// names it, an earlier incarnation): each gets a new epoch (count + 1, new token) with batch 0. Returns those it got.
+    async fn claim(
+        &self,
+        member: &Member,
+        partitions: &[Partition],
+        restart: Option<uuid::Uuid>,
+    ) -> Result<Vec<Claim>, StoreError>;
+    /// Gives partitions back under their epochs.
+    async fn release(&self, member: &Member, claims: &[Claim]) -> Result<(), StoreError>;
+    /// Marks that the event queue of this partition is in use.
+    async fn mark_events(&self, partition: Partition) -> Result<(), StoreError>;
+
+    /// Whether the database answers and its schema fits.
+    async fn ping(&self) -> Result<(), StoreError>;
+    /// The database's time.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+}
