@@ -1,0 +1,118 @@
+//! What can happen to a run, as plain data.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rejoin_shared::ids::{Namespace, RunId, StepKey};
+use rejoin_shared::json::Json;
+use rejoin_shared::keypath::KeyPath;
+use rejoin_shared::run::{ErrorValue, Outcome, Priority};
+use rejoin_shared::time::Timestamp;
+
+/// Something that happened, or is asked for.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An attempt ended.
+    Completed(Completed),
+    /// The request of an attempt could not be built (its `with` failed): it never leaves the process.
+    Unbuildable {
+        /// The step visit.
+        step: StepKey,
+        /// The attempt.
+        attempt: u32,
+        /// `rejoin.expression` or `rejoin.too_large`.
+        error: ErrorValue,
+    },
+    /// Some timer of the run may be due.
+    TimerDue,
+    /// There is room for `room` more attempts: open further branches whose first node must be evaluated first.
+    Begin {
+        /// Most branches to begin.
+        room: usize,
+    },
+    /// The run was loaded: go on with whatever waits for nobody.
+    Loaded,
+    /// An operator cancels the run.
+    Cancel {
+        /// For people.
+        reason: Option<String>,
+    },
+    /// An operator pauses the run.
+    Pause,
+    /// An operator resumes a paused, failed or cancelled run.
+    Resume,
+    /// The run cannot be handled: it fails with `rejoin.internal`.
+    Quarantine {
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// An attempt ended.
+#[derive(Clone, Debug)]
+pub struct Completed {
+    /// The step visit.
+    pub step: StepKey,
+    /// The attempt.
+    pub attempt: u32,
+    /// How.
+    pub end: End,
+    /// Who ran it.
+    pub worker: Option<String>,
+    /// Worker's clock.
+    pub started_at: Timestamp,
+    /// Worker's clock.
+    pub finished_at: Timestamp,
+    /// Lines.
+    pub logs: Vec<String>,
+    /// A random number, for the jitter of a retry.
+    pub random: u64,
+}
+
+/// How an attempt ended, checked against the limits.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// The handler returned.
+    Ok {
+        /// `null` changes nothing.
+        output: Json,
+        /// Context writes.
+        set: Vec<(KeyPath, Json)>,
+        /// Context removals, done first.
+        unset: Vec<KeyPath>,
+    },
+    /// It failed.
+    Error(Failure),
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Type, message, details; the engine adds path and attempt.
+    pub error: ErrorValue,
+    /// Error, time-out or lost.
+    pub outcome: Outcome,
+    /// False: the handler called it final.
+    pub retryable: bool,
+    /// Earliest next attempt, from now.
+    pub retry_after: Option<Duration>,
+}
+
+/// A run is to be started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Its id.
+    pub run: RunId,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// The workflow's version.
+    pub version: u32,
+    /// Checked against the definition's schema by the caller.
+    pub input: Json,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+    /// Order among runs.
+    pub priority: Priority,
+    /// The run that called it.
+    pub parent: Option<RunId>,
+}

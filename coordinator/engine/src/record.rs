@@ -1,0 +1,366 @@
+//! The records of a journal: facts, each folded by `RunState::apply` without evaluating anything.
+
+use std::collections::BTreeMap;
+
+use rejoin_shared::delta::Delta;
+use rejoin_shared::ids::{Namespace, RunId, StepKey};
+use rejoin_shared::json::Json;
+use rejoin_shared::keypath::KeyPath;
+use rejoin_shared::run::{ErrorValue, Outcome, Priority, RunStatus};
+use rejoin_shared::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+mod encoding;
+pub use encoding::{Parts, UnreadableRecord};
+
+/// One fact about a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// When it was decided, by the owner's clock.
+    pub decided_at: Timestamp,
+    /// What.
+    pub fact: Fact,
+}
+
+/// Names a flow's point of control: a branch of an open scope, or the outermost flow (`scope` 0, `branch` 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ThreadKey {
+    /// Sequence number of the record that opened the scope; 0 for the outermost flow.
+    pub scope: u64,
+    /// Index of the branch.
+    pub branch: u32,
+}
+
+impl ThreadKey {
+    /// The outermost flow.
+    pub const ROOT: ThreadKey = ThreadKey { scope: 0, branch: 0 };
+
+    /// The branch a step visit lies in.
+    #[must_use]
+    pub fn of(step: StepKey) -> ThreadKey {
+        ThreadKey {
+            scope: step.scope,
+            branch: step.branch,
+        }
+    }
+}
+
+/// What a record says. Facts about a node name its thread: they are about the node that thread stands at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "k", rename_all = "snake_case")]
+pub enum Fact {
+    /// The run began.
+    RunStarted(RunStarted),
+    /// A step (or a decision by handler) is to run: only where its `when` had to be read.
+    StepOpened {
+        /// Where.
+        thread: ThreadKey,
+    },
+    /// A node's `when` did not hold.
+    NodeSkipped {
+        /// Where.
+        thread: ThreadKey,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+    },
+    /// An attempt succeeded.
+    StepCompleted(StepCompleted),
+    /// An attempt failed; either another follows at `retry_at`, or the step has failed.
+    StepFailed(StepFailed),
+    /// A group is entered: only where its `when` had to be read.
+    GroupOpened {
+        /// Where.
+        thread: ThreadKey,
+    },
+    /// A fork.
+    ScopeOpened(ScopeOpened),
+    /// A branch began whose condition had to be read after the fork (a graph's node).
+    BranchStarted {
+        /// The scope.
+        scope: u64,
+        /// The branch.
+        branch: u32,
+        /// Whether its `when` held.
+        active: bool,
+    },
+    /// A branch ended before its flow did anything (its start failed).
+    BranchFailed {
+        /// The scope.
+        scope: u64,
+        /// The branch.
+        branch: u32,
+        /// Why.
+        error: ErrorValue,
+    },
+    /// A scope's branches were merged, or its join failed.
+    ScopeJoined(ScopeJoined),
+    /// A branch chose a case, a decision chose a target.
+    Chosen {
+        /// Where.
+        thread: ThreadKey,
+        /// What.
+        choice: Choice,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
+    /// A `set` wrote.
+    ContextSet {
+        /// Where.
+        thread: ThreadKey,
+        /// What changed.
+        changes: Delta,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
+    /// A node that calls no handler failed: an expression, a limit, a `fail`.
+    NodeFailed {
+        /// Where.
+        thread: ThreadKey,
+        /// Why.
+        error: ErrorValue,
+        /// Another try of a group or scope around it begins then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry: Option<NodeRetry>,
+    },
+    /// A group or scope failed for which its `retry` allows another try.
+    NodeRetryScheduled {
+        /// The thread that holds the node.
+        thread: ThreadKey,
+        /// How many frames of the thread lie outside the node (a group), or `None` for the scope it waits at.
+        depth: Option<usize>,
+        /// Why it failed.
+        error: ErrorValue,
+        /// Which policy allowed it.
+        policy: usize,
+        /// When it begins again.
+        until: Timestamp,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+    },
+    /// A group or scope begins again.
+    NodeRetried {
+        /// The thread that holds the node.
+        thread: ThreadKey,
+    },
+    /// A completion that changes nothing any more.
+    Late {
+        /// The step visit.
+        step: StepKey,
+        /// The attempt.
+        #[serde(skip)]
+        attempt: u32,
+        /// Who ran it.
+        #[serde(skip)]
+        worker: Option<String>,
+        /// How it had ended.
+        #[serde(skip)]
+        outcome: Option<Outcome>,
+    },
+    /// Nothing new is dispatched.
+    RunPaused,
+    /// A paused run goes on, or a failed one tries its failed and missing steps again.
+    RunResumed,
+    /// The run ended.
+    RunFinished(RunFinished),
+}
+
+/// See [`Fact::RunStarted`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RunStarted {
+    pub run: RunId,
+    pub namespace: Namespace,
+    pub workflow: String,
+    pub version: u32,
+    pub input: Json,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    #[serde(default)]
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunId>,
+}
+
+/// See [`Fact::StepCompleted`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepCompleted {
+    /// The step visit.
+    pub step: StepKey,
+    /// The attempt.
+    #[serde(skip)]
+    pub attempt: u32,
+    /// The step's path.
+    #[serde(skip)]
+    pub path: String,
+    /// The handler's output.
+    #[serde(skip)]
+    pub output: Json,
+    /// Context writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<(KeyPath, Json)>,
+    /// Context removals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<KeyPath>,
+    /// Where a decision by handler goes on; absent for steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
+    /// Worker's clock.
+    pub started_at: Timestamp,
+    /// Worker's clock.
+    pub finished_at: Timestamp,
+    /// Who ran it.
+    #[serde(skip)]
+    pub worker: Option<String>,
+    /// Lines.
+    #[serde(skip)]
+    pub logs: Vec<String>,
+    /// Snapshot of the branch that ended with this, as stored.
+    #[serde(skip)]
+    pub snapshot: Option<Json>,
+}
+
+/// See [`Fact::StepFailed`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepFailed {
+    /// The step visit.
+    pub step: StepKey,
+    /// The attempt that failed.
+    #[serde(skip)]
+    pub attempt: u32,
+    /// The step's path.
+    #[serde(skip)]
+    pub path: String,
+    /// Why.
+    pub error: ErrorValue,
+    /// How.
+    #[serde(skip)]
+    pub outcome: Option<Outcome>,
+    /// The next attempt, if one follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<NodeRetry>,
+    /// Worker's clock; absent where no worker had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Worker's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Who ran it.
+    #[serde(skip)]
+    pub worker: Option<String>,
+    /// Lines.
+    #[serde(skip)]
+    pub logs: Vec<String>,
+}
+
+/// Another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRetry {
+    /// Index of the policy that allows it.
+    pub policy: usize,
+    /// Earliest time.
+    pub at: Timestamp,
+}
+
+/// See [`Fact::ScopeOpened`]. Its sequence number names the scope.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScopeOpened {
+    /// The thread that forks.
+    pub thread: ThreadKey,
+    /// The node's path.
+    #[serde(skip)]
+    pub path: String,
+    /// What it forks into.
+    pub branches: Branches,
+    /// How many must succeed.
+    pub need: u32,
+    /// How many may fail without ending the join; `None`: `need` alone decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerate: Option<u32>,
+    /// Branches at once; `None` is unbounded. A loop has 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+/// The branches of a scope.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Branches {
+    /// Of a parallel or graph: indices of those whose `when` did not hold (a parallel's only; a graph's are read later).
+    Named {
+        /// In ascending order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        inactive: Vec<u32>,
+    },
+    /// A list: one item a branch.
+    List(Json),
+    /// A map: one entry a branch, in the order of the keys.
+    Map(Json),
+    /// The integers from 0 below this.
+    Count(u32),
+}
+
+/// See [`Fact::ScopeJoined`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScopeJoined {
+    /// The scope.
+    pub scope: u64,
+    /// The node's path.
+    #[serde(skip)]
+    pub path: String,
+    /// What came of it.
+    pub result: Joined,
+    /// Snapshot of the branch that ended with this, as stored.
+    #[serde(skip)]
+    pub snapshot: Option<Json>,
+}
+
+/// The result of a join.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Joined {
+    /// The merged context, as changes against the fork's base.
+    Ok(Delta),
+    /// Why it failed; the changes of the branches are lost.
+    Failed(ErrorValue),
+}
+
+/// What was chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// A case of a branch, by index.
+    Case(u32),
+    /// A branch's default.
+    Default,
+    /// No case and no default, or a decision that goes on.
+    Continue,
+    /// A goto's target, by name.
+    Goto(String),
+}
+
+/// See [`Fact::RunFinished`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RunFinished {
+    pub status: RunStatus,
+    /// `finish`'s, or the final context.
+    #[serde(skip)]
+    pub output: Option<Json>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorValue>,
+    /// Why an operator cancelled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

@@ -1,0 +1,225 @@
+//! A record as the columns of a journal row, and back.
+
+use rejoin_shared::json::Json;
+use rejoin_shared::run::Outcome;
+use rejoin_shared::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Fact, Record};
+
+/// A record in the columns of a journal row (DESIGN 2). Texts and bytes are JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the columns of the store's JournalRow
+pub struct Parts {
+    pub seq: u64,
+    pub kind: &'static str,
+    pub path: Option<String>,
+    pub attempt: Option<u32>,
+    pub outcome: Option<Outcome>,
+    pub worker: Option<String>,
+    pub body: Vec<u8>,
+    pub output: Option<Vec<u8>>,
+    pub snapshot: Option<Vec<u8>>,
+    pub logs: Option<Vec<u8>>,
+}
+
+/// A stored row that is no record this version understands.
+#[derive(Debug, thiserror::Error)]
+#[error("journal record {seq} cannot be read: {reason}")]
+pub struct UnreadableRecord {
+    /// Its sequence number.
+    pub seq: u64,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body<F> {
+    t: i64,
+    #[serde(flatten)]
+    fact: F,
+}
+
+impl Record {
+    /// The record as columns.
+    #[must_use]
+    pub fn to_parts(&self) -> Parts {
+        let body = Body {
+            t: self.decided_at.0,
+            fact: &self.fact,
+        };
+        let mut parts = Parts {
+            seq: self.seq,
+            kind: self.fact.kind(),
+            body: serde_json::to_vec(&body).expect("a fact is plain data with text keys"),
+            ..Parts::default()
+        };
+        self.fact.fill_columns(&mut parts);
+        parts
+    }
+
+    /// The record of these columns; `parts.kind` is not looked at.
+    ///
+    /// # Errors
+    /// [`UnreadableRecord`] if the body is not of a known format.
+    pub fn from_parts(parts: &Parts) -> Result<Record, UnreadableRecord> {
+        let fail = |reason: String| UnreadableRecord { seq: parts.seq, reason };
+        let body: Body<Fact> = serde_json::from_slice(&parts.body).map_err(|e| fail(e.to_string()))?;
+        let mut fact = body.fact;
+        fact.take_columns(parts).map_err(fail)?;
+        Ok(Record {
+            seq: parts.seq,
+            decided_at: Timestamp(body.t),
+            fact,
+        })
+    }
+}
+
+impl Fact {
+    /// Name of the kind, as the API shows it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Fact::RunStarted(_) => "run_started",
+            Fact::StepOpened { .. } => "step_opened",
+            Fact::NodeSkipped { .. } => "node_skipped",
+            Fact::StepCompleted(_) => "step_completed",
+            Fact::StepFailed(failed) if failed.retry.is_some() => "retry_scheduled",
+            Fact::StepFailed(_) => "step_failed",
+            Fact::GroupOpened { .. } => "group_opened",
+            Fact::ScopeOpened(_) => "scope_opened",
+            Fact::BranchStarted { .. } => "branch_started",
+            Fact::BranchFailed { .. } => "branch_failed",
+            Fact::ScopeJoined(_) => "scope_joined",
+            Fact::Chosen { .. } => "decision",
+            Fact::ContextSet { .. } => "context_set",
+            Fact::NodeFailed { .. } => "node_failed",
+            Fact::NodeRetryScheduled { .. } => "retry_scheduled",
+            Fact::NodeRetried { .. } => "node_retried",
+            Fact::Late { .. } => "late",
+            Fact::RunPaused => "run_paused",
+            Fact::RunResumed => "run_resumed",
+            Fact::RunFinished(_) => "run_finished",
+        }
+    }
+
+    fn fill_columns(&self, parts: &mut Parts) {
+        match self {
+            Fact::StepCompleted(c) => {
+                parts.path = Some(c.path.clone());
+                parts.attempt = Some(c.attempt);
+                parts.outcome = Some(Outcome::Ok);
+                parts.worker.clone_from(&c.worker);
+                parts.output = Some(c.output.to_bytes());
+                parts.snapshot = text_of(c.snapshot.as_ref());
+                parts.logs = lines_text(&c.logs);
+            }
+            Fact::StepFailed(f) => {
+                parts.path = Some(f.path.clone());
+                parts.attempt = Some(f.attempt);
+                parts.outcome = f.outcome;
+                parts.worker.clone_from(&f.worker);
+                parts.logs = lines_text(&f.logs);
+            }
+            Fact::Late {
+                attempt,
+                worker,
+                outcome,
+                ..
+            } => {
+                parts.attempt = Some(*attempt);
+                parts.worker.clone_from(worker);
+                parts.outcome = *outcome;
+            }
+            Fact::Chosen { path, snapshot, .. } | Fact::ContextSet { path, snapshot, .. } => {
+                parts.path = Some(path.clone());
+                parts.snapshot = text_of(snapshot.as_ref());
+            }
+            Fact::ScopeJoined(joined) => {
+                parts.path = Some(joined.path.clone());
+                parts.snapshot = text_of(joined.snapshot.as_ref());
+            }
+            Fact::ScopeOpened(opened) => parts.path = Some(opened.path.clone()),
+            Fact::NodeSkipped { path, .. } | Fact::NodeRetryScheduled { path, .. } => parts.path = Some(path.clone()),
+            Fact::NodeFailed { error, .. } | Fact::BranchFailed { error, .. } => parts.path.clone_from(&error.path),
+            Fact::RunFinished(finished) => parts.output = text_of(finished.output.as_ref()),
+            Fact::RunStarted(_)
+            | Fact::StepOpened { .. }
+            | Fact::GroupOpened { .. }
+            | Fact::BranchStarted { .. }
+            | Fact::NodeRetried { .. }
+            | Fact::RunPaused
+            | Fact::RunResumed => {}
+        }
+    }
+
+    fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
+        let own_path = || parts.path.clone().unwrap_or_default();
+        match self {
+            Fact::StepCompleted(c) => {
+                c.path = own_path();
+                c.attempt = parts.attempt.ok_or("no attempt")?;
+                c.worker.clone_from(&parts.worker);
+                c.output = read_json(parts.output.as_deref())?.unwrap_or_default();
+                c.snapshot = read_json(parts.snapshot.as_deref())?;
+                c.logs = read_lines(parts.logs.as_deref())?;
+            }
+            Fact::StepFailed(f) => {
+                f.path = own_path();
+                f.attempt = parts.attempt.ok_or("no attempt")?;
+                f.outcome = parts.outcome;
+                f.worker.clone_from(&parts.worker);
+                f.logs = read_lines(parts.logs.as_deref())?;
+            }
+            Fact::Late {
+                attempt,
+                worker,
+                outcome,
+                ..
+            } => {
+                *attempt = parts.attempt.ok_or("no attempt")?;
+                worker.clone_from(&parts.worker);
+                *outcome = parts.outcome;
+            }
+            Fact::Chosen { path, snapshot, .. } | Fact::ContextSet { path, snapshot, .. } => {
+                *path = own_path();
+                *snapshot = read_json(parts.snapshot.as_deref())?;
+            }
+            Fact::ScopeJoined(joined) => {
+                joined.path = own_path();
+                joined.snapshot = read_json(parts.snapshot.as_deref())?;
+            }
+            Fact::ScopeOpened(opened) => opened.path = own_path(),
+            Fact::NodeSkipped { path, .. } | Fact::NodeRetryScheduled { path, .. } => *path = own_path(),
+            Fact::RunFinished(finished) => finished.output = read_json(parts.output.as_deref())?,
+            Fact::RunStarted(_)
+            | Fact::StepOpened { .. }
+            | Fact::GroupOpened { .. }
+            | Fact::BranchStarted { .. }
+            | Fact::BranchFailed { .. }
+            | Fact::NodeFailed { .. }
+            | Fact::NodeRetried { .. }
+            | Fact::RunPaused
+            | Fact::RunResumed => {}
+        }
+        Ok(())
+    }
+}
+
+fn text_of(json: Option<&Json>) -> Option<Vec<u8>> {
+    json.map(Json::to_bytes)
+}
+
+fn lines_text(lines: &[String]) -> Option<Vec<u8>> {
+    (!lines.is_empty()).then(|| serde_json::to_vec(lines).expect("lines are text"))
+}
+
+fn read_json(text: Option<&[u8]>) -> Result<Option<Json>, String> {
+    text.map(Json::parse).transpose().map_err(|e| e.to_string())
+}
+
+fn read_lines(text: Option<&[u8]>) -> Result<Vec<String>, String> {
+    text.map_or(Ok(Vec::new()), |text| {
+        serde_json::from_slice(text).map_err(|e| e.to_string())
+    })
+}
