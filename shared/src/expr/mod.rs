@@ -261,3 +261,95 @@ impl fmt::Debug for Expr {
         write!(f, "Expr({})", self.source())
     }
 }
+
+// STAND-IN, to be replaced at merge: accepts any source.
+
+/// Where in a template's value an expression stands.
+pub type TemplatePath = Vec<String>;
+
+/// Which entries of `results` an expression reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultsUse {
+    /// These.
+    Names(BTreeSet<Arc<str>>),
+    /// Any.
+    All,
+}
+
+impl Expr {
+    /// Stand-in.
+    ///
+    /// # Errors
+    /// A text that is empty or holds `$`.
+    pub fn compile(source: &str, names: &Names, _: &crate::limits::Limits) -> Result<Expr, Vec<ExprProblem>> {
+        let first: String = source
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect();
+        let known = |n: &str| names.has(n) || n.is_empty() || n.starts_with(|c: char| c.is_ascii_digit());
+        let keyword = matches!(&*first, "true" | "false" | "null" | "has" | "get" | "string" | "size");
+        let problem = |code, message: String| {
+            Err(vec![ExprProblem {
+                offset: 0,
+                code,
+                message,
+            }])
+        };
+        if source.trim().is_empty() || source.contains('$') || source.ends_with('<') {
+            return problem("syntax", "no expression".into());
+        }
+        if !known(&first) && !keyword {
+            return problem("unknown_name", format!("unknown name `{first}`"));
+        }
+        Ok(Expr { source: source.into() })
+    }
+
+    /// Stand-in.
+    #[must_use]
+    pub fn results_named(&self) -> ResultsUse {
+        let names = self.source.split("results.").skip(1);
+        let name = |t: &str| {
+            t.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .next()
+                .unwrap_or("")
+                .into()
+        };
+        ResultsUse::Names(names.map(name).collect())
+    }
+}
+
+impl Template {
+    /// Stand-in.
+    ///
+    /// # Errors
+    /// As [`Expr::compile`].
+    pub fn compile(
+        value: &Json,
+        names: &Names,
+        limits: &crate::limits::Limits,
+    ) -> Result<Template, Vec<(TemplatePath, ExprProblem)>> {
+        let inner = |key: String, v: &Json| {
+            Template::compile(v, names, limits).map_err(|list| {
+                let push = |(path, p): (TemplatePath, ExprProblem)| ([vec![key.clone()], path].concat(), p);
+                list.into_iter().map(push).collect::<Vec<_>>()
+            })
+        };
+        match value {
+            Json::Str(text) if text.starts_with("= ") => Expr::compile(&text[2..], names, limits)
+                .map(Template::Expr)
+                .map_err(|list| list.into_iter().map(|p| (Vec::new(), p)).collect()),
+            Json::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(i, v)| inner(i.to_string(), v))
+                .collect::<Result<_, _>>()
+                .map(Template::List),
+            Json::Object(map) => map
+                .iter()
+                .map(|(k, v)| Ok((k.clone(), inner(k.to_string(), v)?)))
+                .collect::<Result<_, _>>()
+                .map(Template::Object),
+            other => Ok(Template::Literal(other.clone())),
+        }
+    }
+}
