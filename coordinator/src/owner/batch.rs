@@ -79,9 +79,6 @@ impl Draft {
     pub fn close(&mut self, run: &mut Run, now: Timestamp) {
         let status = run.state.status();
         let is_due = run.row_stale && now.since(run.row_at).as_millis() >= 1_000;
-        if self.created.is_some() && self.change.is_none() && status == run.row_status && !is_due {
-            return;
-        }
         if status == run.row_status && !is_due {
             run.row_stale |= !self.rows.is_empty();
             return;

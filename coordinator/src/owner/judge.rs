@@ -28,6 +28,23 @@ impl Owner {
     /// Judges what is in the backlog, as far as one batch takes it.
     pub(super) fn judge_backlog(&mut self) -> Drafts {
         let mut drafts = Drafts::default();
+        for (run, reason, items) in std::mem::take(&mut self.broken) {
+            for item in items {
+                let message = format!("the run cannot be handled: {reason}");
+                settle(&mut drafts, item, Answer::Command(Err(CommandError::NotAllowed { message })));
+            }
+            self.give_up(&mut drafts, run, &reason);
+        }
+        for (run, origin, error) in std::mem::take(&mut self.refused) {
+            let what = What::Event(Event::TimerDue); // never judged: the row is answered as it is
+            settle(&mut drafts, Item { run, what, origin }, Answer::Command(Err(error)));
+        }
+        for item in std::mem::take(&mut self.missing) {
+            self.judge_missing(&mut drafts, item);
+        }
+        for run in std::mem::take(&mut self.stale) {
+            drafts.of(run);
+        }
         for count in 0..ITEMS_MAX {
             if count % 64 == 0 {
                 let (rows, bytes) = drafts.size();

@@ -33,7 +33,7 @@ use std::sync::atomic::AtomicBool;
 
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::limits::Limits;
-use rejoin_shared::link::{Link, LinkState};
+use rejoin_shared::link::{Link, LinkState, Receipt, Settle};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::topology::Topology;
 use tokio::sync::{mpsc, watch};
@@ -51,7 +51,8 @@ use crate::store::{Claim, Member, Store};
 use clock::{Clock, Dice};
 use definitions::Definitions;
 use foreign::Foreign;
-use inbound::{CommandCall, Inbound, Incoming, Item};
+use command::CommandError;
+use inbound::{CommandCall, Inbound, Incoming, Item, Origin};
 use load::Loader;
 use tickets::Tickets;
 pub use watchers::Watchers;
@@ -129,6 +130,16 @@ pub struct Owner {
     foreign: Foreign,
     tickets: Tickets,
     timers: BinaryHeap<Reverse<(Timestamp, RunId)>>,
+    /// Runs that cannot be folded, with why and what waited for them.
+    broken: Vec<(RunId, String, Vec<Item>)>,
+    /// Inbox rows that cannot be obeyed, whatever the run's state.
+    refused: Vec<(RunId, Origin, CommandError)>,
+    /// Items for runs that are not there.
+    missing: Vec<Item>,
+    /// Runs whose rows are to be written for progress.
+    stale: Vec<RunId>,
+    settles: mpsc::UnboundedSender<(Receipt, Settle)>,
+    membership_is_new: bool,
     inbox_seen: HashSet<u64>,
     inbox_reading: bool,
     next_tick: Timestamp,
@@ -144,6 +155,7 @@ impl Owner {
         inputs: Inputs,
         out: mpsc::UnboundedSender<Outgoing>,
         own: mpsc::UnboundedSender<Inbound>,
+        settles: mpsc::UnboundedSender<(Receipt, Settle)>,
         consumers: Consumers,
         earlier: Option<Uuid>,
     ) -> Owner {
@@ -178,6 +190,12 @@ impl Owner {
             foreign: Foreign::default(),
             tickets: Tickets::default(),
             timers: BinaryHeap::new(),
+            broken: Vec::new(),
+            refused: Vec::new(),
+            missing: Vec::new(),
+            stale: Vec::new(),
+            settles,
+            membership_is_new: false,
             inbox_seen: HashSet::new(),
             inbox_reading: false,
             next_tick: now,
@@ -213,7 +231,7 @@ impl Owner {
 
     /// Waits until there is something to do; leaves it where it is, or puts it into the backlog.
     async fn wait(&mut self) {
-        if !self.backlog.is_empty() {
+        if !self.backlog.is_empty() || !self.broken.is_empty() || !self.missing.is_empty() {
             return;
         }
         let at = self.timers.peek().map_or(self.next_tick, |Reverse((at, _))| (*at).min(self.next_tick));
