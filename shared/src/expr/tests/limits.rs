@@ -132,6 +132,7 @@ fn what_visits_too_much_ends_with_cost() {
         "ctx.big.all(x, !ctx.text.contains('bb'))",
         "ctx.big.all(x, !ctx.text.matches('b{3}'))",
         "ctx.big.all(x, 'a'.matches('a' + string(x)) || true)",
+        "ctx.text.matches('a[ab]{1000}c')",
         "ctx.big.all(x, ctx.text.split('').size() > 0)",
         "ctx.big.map(x, ctx.text.replace('a', 'bbbbbbbb')).size()",
         "ctx.text.replace('', ctx.text)",
@@ -175,6 +176,23 @@ fn a_result_may_be_as_deep_as_json_and_no_deeper() {
         error.to_string(),
         "the result is nested deeper than 128 levels, in `[[ctx]]`"
     );
+}
+
+#[test]
+fn patterns_are_limited_on_both_sides() {
+    for (pattern, allowed) in [
+        (r"^[\\w.+-]+@[\\w-]+\\.[\\w.-]+$", true),
+        (r"^\\pL[\\pL -]*$", true),
+        ("(a{30}){30}", true),
+        ("(a{100}){100}", false),
+        (r"\\w{2,64}", false),
+    ] {
+        assert_eq!(
+            codes(&format!("ctx.name.matches('{pattern}')")).is_empty(),
+            allowed,
+            "{pattern}"
+        );
+    }
 }
 
 fn any_expression() -> impl Strategy<Value = String> {
