@@ -26,7 +26,10 @@ pub(crate) fn next_try(
         return None;
     }
     let delay = delay(rule, used + 1, random).max(retry_after.unwrap_or_default());
-    Some(NodeRetry { policy, at: now.plus(delay) })
+    Some(NodeRetry {
+        policy,
+        at: now.plus(delay),
+    })
 }
 
 /// Whether an error comes to this policy.
@@ -89,7 +92,11 @@ mod tests {
 
     #[test]
     fn delays_grow_as_the_backoff_says_and_stay_below_the_maximum() {
-        let seconds = |backoff| (1..=5).map(|n| delay(&policy(backoff), n, 0).as_secs()).collect::<Vec<_>>();
+        let seconds = |backoff| {
+            (1..=5)
+                .map(|n| delay(&policy(backoff), n, 0).as_secs())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(seconds(Backoff::Constant), [1, 1, 1, 1, 1]);
         assert_eq!(seconds(Backoff::Linear), [1, 2, 3, 4, 5]);
         assert_eq!(seconds(Backoff::Exponential), [1, 2, 4, 6, 6]);
@@ -97,7 +104,10 @@ mod tests {
 
     #[test]
     fn jitter_draws_between_half_and_all() {
-        let jittery = RetryPolicy { jitter: true, ..policy(Backoff::Constant) };
+        let jittery = RetryPolicy {
+            jitter: true,
+            ..policy(Backoff::Constant)
+        };
         for random in 0..5000 {
             let delay = delay(&jittery, 1, random * 7_919);
             assert!(delay >= Duration::from_millis(500) && delay <= Duration::from_secs(1));
@@ -113,7 +123,9 @@ mod tests {
         };
         let policies = [only("http.*", 2), only("*", 5)];
         let http = ErrorValue::new("http.status_500", "", "/a");
-        let at = |allowed: &[u32], error| next_try(&policies, allowed, error, None, 0, Timestamp(0)).map(|retry| retry.policy);
+        let at = |allowed: &[u32], error| {
+            next_try(&policies, allowed, error, None, 0, Timestamp(0)).map(|retry| retry.policy)
+        };
         assert_eq!(at(&[], &http), Some(0));
         assert_eq!(at(&[1], &http), None);
         assert_eq!(at(&[1], &ErrorValue::new("x", "", "/a")), Some(1));
@@ -123,10 +135,23 @@ mod tests {
     #[test]
     fn the_engines_own_errors_are_retried_only_where_named() {
         let plain = [policy(Backoff::Constant)];
-        let named = [RetryPolicy { only: Some(vec!["rejoin.too_large".to_owned()]), ..policy(Backoff::Constant) }];
+        let named = [RetryPolicy {
+            only: Some(vec!["rejoin.too_large".to_owned()]),
+            ..policy(Backoff::Constant)
+        }];
         let own = ErrorValue::new("rejoin.too_large", "", "/a");
         assert!(next_try(&plain, &[], &own, None, 0, Timestamp(0)).is_none());
         assert!(next_try(&named, &[], &own, None, 0, Timestamp(0)).is_some());
-        assert!(next_try(&plain, &[], &ErrorValue::new("rejoin.timeout", "", "/a"), None, 0, Timestamp(0)).is_some());
+        assert!(
+            next_try(
+                &plain,
+                &[],
+                &ErrorValue::new("rejoin.timeout", "", "/a"),
+                None,
+                0,
+                Timestamp(0)
+            )
+            .is_some()
+        );
     }
 }

@@ -21,7 +21,9 @@ impl RunState {
     fn enter_one(&mut self, key: ThreadKey) -> bool {
         let def = self.def.clone();
         let thread = self.thread_mut(key).expect("only threads that are there enter nodes");
-        let Some(frame) = thread.frames.last() else { return false };
+        let Some(frame) = thread.frames.last() else {
+            return false;
+        };
         let Some(node) = def.flow(frame.flow).nodes.get(frame.at).copied() else {
             return self.leave_frame(key);
         };
@@ -46,7 +48,11 @@ impl RunState {
                 true
             }
             _ => {
-                thread.leaf = Leaf::Ready(Entered { path, problem, carried: None });
+                thread.leaf = Leaf::Ready(Entered {
+                    path,
+                    problem,
+                    carried: None,
+                });
                 self.push_todo(Todo::Walk(key));
                 false
             }
@@ -77,8 +83,13 @@ impl RunState {
     /// Where another try of the whole scope may come, its branches' paths must go on counting.
     fn keep_visits(&mut self, key: ThreadKey) {
         let def = self.def.clone();
-        let retries = self.scopes.get(&key.scope).is_some_and(|scope| !scope.join(&def).retry.is_empty());
-        let Some(thread) = self.thread(key).filter(|thread| retries && thread.frames.len() == 1) else { return };
+        let retries = self
+            .scopes
+            .get(&key.scope)
+            .is_some_and(|scope| !scope.join(&def).retry.is_empty());
+        let Some(thread) = self.thread(key).filter(|thread| retries && thread.frames.len() == 1) else {
+            return;
+        };
         let visits = thread.frame().visits.clone();
         let scope = self.scopes.get_mut(&key.scope).expect("found just above");
         scope.carried.visits.insert(key.branch, visits);
@@ -144,7 +155,9 @@ impl RunState {
 
     /// Puts the step the thread stands at on the list of what may be dispatched.
     pub(crate) fn push_ready(&mut self, key: ThreadKey) {
-        let Some(step) = self.thread(key).and_then(|thread| thread.step()) else { return };
+        let Some(step) = self.thread(key).and_then(|thread| thread.step()) else {
+            return;
+        };
         let entry = (super::step::key_of(key, step.pos), step.attempt);
         match step.not_before {
             Some(at) => {
@@ -157,7 +170,9 @@ impl RunState {
 
     /// Keeps the list of ready attempts in proportion to what is outstanding.
     fn drop_stale_ready(&mut self) {
-        let live_max = usize::try_from(self.tally.outstanding).unwrap_or(usize::MAX).saturating_mul(2);
+        let live_max = usize::try_from(self.tally.outstanding)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(2);
         if self.agenda.ready.len() > live_max.saturating_add(1024) {
             let mut ready = std::mem::take(&mut self.agenda.ready);
             ready.retain(|(step, attempt)| self.is_outstanding(*step, *attempt));
@@ -174,7 +189,9 @@ impl RunState {
     pub(super) fn open_group(&mut self, key: ThreadKey) -> Result<(), Misfit> {
         let path = self.entered_path(key)?;
         let node = self.node_at(self.thread(key).expect("checked")).ok_or("no node")?;
-        let NodeKind::Group(group) = &self.def.node(node).kind else { return Err("not at a group".to_owned()) };
+        let NodeKind::Group(group) = &self.def.node(node).kind else {
+            return Err("not at a group".to_owned());
+        };
         let flow = group.flow;
         self.push_group(key, flow, &path);
         self.enter(key);
@@ -194,5 +211,11 @@ impl RunState {
 }
 
 fn frame(flow: FlowId, path: &str, kind: FrameKind) -> Frame {
-    Frame { flow, at: 0, path: Arc::from(path), visits: Vec::new(), kind }
+    Frame {
+        flow,
+        at: 0,
+        path: Arc::from(path),
+        visits: Vec::new(),
+        kind,
+    }
 }

@@ -54,7 +54,9 @@ impl RunState {
         };
         let mut results = scope.base_results.clone();
         if let (ScopeKind::Graph, Some(name)) = (scope.kind, name) {
-            results.object_mut().insert(name, graph::results_for(&def, scope, key.branch));
+            results
+                .object_mut()
+                .insert(name, graph::results_for(&def, scope, key.branch));
         }
         let prefix: Arc<str> = path.as_deref().unwrap_or(&scope.path).into();
         let mut thread = Thread::new(scope.flow(&def, key.branch), prefix, ctx, results);
@@ -68,7 +70,11 @@ impl RunState {
         }
         if path.is_none() {
             let problem = Some(EntryProblem::PathTooLong);
-            thread.leaf = Leaf::Ready(Entered { path: scope.path.to_string(), problem, carried: None });
+            thread.leaf = Leaf::Ready(Entered {
+                path: scope.path.to_string(),
+                problem,
+                carried: None,
+            });
         }
         scope.active.insert(key.branch, thread);
         scope.running += 1;
@@ -102,13 +108,19 @@ impl RunState {
             scope.kept_bytes += thread.output.text_len();
             scope.outputs.insert(key.branch, thread.output.clone());
         }
-        self.agenda.just_ended = Some(EndedBranch { output: thread.output, context: thread.ctx, changes });
+        self.agenda.just_ended = Some(EndedBranch {
+            output: thread.output,
+            context: thread.ctx,
+            changes,
+        });
         self.after_branch(key);
     }
 
     /// A branch has ended or was skipped: its scope may be settled, other branches may begin.
     pub(crate) fn after_branch(&mut self, key: ThreadKey) {
-        let Some(scope) = self.scopes.get(&key.scope) else { return };
+        let Some(scope) = self.scopes.get(&key.scope) else {
+            return;
+        };
         if scope.kind == ScopeKind::Graph {
             self.cancel_dependents(key.scope);
             self.push_todo(Todo::StartNodes(key.scope));
@@ -120,10 +132,16 @@ impl RunState {
     fn cancel_dependents(&mut self, id: u64) {
         let def = self.def.clone();
         let Some(scope) = self.scopes.get_mut(&id) else { return };
-        let NodeKind::Graph(graph) = &def.node(scope.node).kind else { return };
+        let NodeKind::Graph(graph) = &def.node(scope.node).kind else {
+            return;
+        };
         loop {
             let lost = (0..scope.total).find(|branch| {
-                !scope.is_begun(*branch) && graph.nodes[*branch as usize].needs.iter().any(|need| is_lost(scope, *need))
+                !scope.is_begun(*branch)
+                    && graph.nodes[*branch as usize]
+                        .needs
+                        .iter()
+                        .any(|need| is_lost(scope, *need))
             });
             let Some(branch) = lost else { return };
             scope.never_started.insert(branch, ThreadEnd::Cancelled);
@@ -182,13 +200,14 @@ fn keep_changes(def: &Definition, scope: &mut Scope, branch: u32, thread: &Threa
 
 /// Whether a node of a graph has failed or was cancelled for good.
 fn is_lost(scope: &Scope, branch: u32) -> bool {
-    scope.never_started.contains_key(&branch)
-        || scope.active.get(&branch).is_some_and(|thread| thread.end.is_some())
+    scope.never_started.contains_key(&branch) || scope.active.get(&branch).is_some_and(|thread| thread.end.is_some())
 }
 
 /// Nodes of a graph whose needs are done and that have not started, in declared order.
 pub(crate) fn graph_ready(def: &Definition, scope: &Scope) -> Vec<u32> {
-    let NodeKind::Graph(graph) = &def.node(scope.node).kind else { return Vec::new() };
+    let NodeKind::Graph(graph) = &def.node(scope.node).kind else {
+        return Vec::new();
+    };
     let done = |need: &u32| scope.succeeded.has(*need) || scope.skipped.has(*need);
     (0..scope.total)
         .filter(|branch| !scope.is_begun(*branch) && graph.nodes[*branch as usize].needs.iter().all(done))
@@ -196,7 +215,9 @@ pub(crate) fn graph_ready(def: &Definition, scope: &Scope) -> Vec<u32> {
 }
 
 fn flow_starts_plain(def: &Definition, flow: FlowId) -> bool {
-    let Some(first) = def.flow(flow).nodes.first() else { return false };
+    let Some(first) = def.flow(flow).nodes.first() else {
+        return false;
+    };
     let node = def.node(*first);
     node.when.is_none()
         && node.max_visits > 0
@@ -210,6 +231,8 @@ fn flow_starts_plain(def: &Definition, flow: FlowId) -> bool {
 impl RunState {
     /// A scope's result as its node's output: what `collect_as` would put there.
     pub(crate) fn collected(&self, id: u64) -> Json {
-        self.scopes.get(&id).map_or(Json::Null, |scope| crate::join::results::collected(&self.def, scope))
+        self.scopes
+            .get(&id)
+            .map_or(Json::Null, |scope| crate::join::results::collected(&self.def, scope))
     }
 }

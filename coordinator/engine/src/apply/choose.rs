@@ -25,15 +25,18 @@ impl RunState {
                 self.go_to(key, target)?;
             }
             Choice::Case(_) | Choice::Default => {
-                let NodeKind::Branch(branch) = &def.node(node).kind else { return Err("not at a branch".to_owned()) };
+                let NodeKind::Branch(branch) = &def.node(node).kind else {
+                    return Err("not at a branch".to_owned());
+                };
                 let (segment, flow) = match (choice, &branch.cases) {
                     (Choice::Case(i), Cases::Keyed { cases, .. }) => {
                         let (name, flow) = cases.get(*i as usize).ok_or("an unknown case")?;
                         (path::case_segment(name), Some(*flow))
                     }
-                    (Choice::Case(i), Cases::Conditions(cases)) => {
-                        (format!("[{i}]"), Some(cases.get(*i as usize).ok_or("an unknown case")?.1))
-                    }
+                    (Choice::Case(i), Cases::Conditions(cases)) => (
+                        format!("[{i}]"),
+                        Some(cases.get(*i as usize).ok_or("an unknown case")?.1),
+                    ),
                     _ => ("default".to_owned(), branch.default),
                 };
                 let parent = self.entered_path(key)?;

@@ -45,7 +45,9 @@ impl RunState {
             self.push_todo(Todo::Finish);
             return;
         }
-        let Some(scope) = self.scopes.get_mut(&key.scope) else { return };
+        let Some(scope) = self.scopes.get_mut(&key.scope) else {
+            return;
+        };
         scope.running -= 1;
         match end {
             ThreadEnd::Failed(_) => scope.failed += 1,
@@ -57,7 +59,12 @@ impl RunState {
     /// Cancels what still runs in a scope. Its threads stay.
     pub(super) fn cancel_branches(&mut self, id: u64) {
         let running = |scope: &crate::state::Scope| -> Vec<u32> {
-            scope.active.iter().filter(|(_, t)| t.end.is_none()).map(|(branch, _)| *branch).collect()
+            scope
+                .active
+                .iter()
+                .filter(|(_, t)| t.end.is_none())
+                .map(|(branch, _)| *branch)
+                .collect()
         };
         let branches = self.scopes.get(&id).map(running).unwrap_or_default();
         for branch in branches {
@@ -91,7 +98,9 @@ impl RunState {
                     true => Vec::new(),
                     false => self.scopes[&id].active.keys().copied().collect(),
                 };
-                branches.into_iter().for_each(|branch| self.revoke_below(ThreadKey { scope: id, branch }));
+                branches
+                    .into_iter()
+                    .for_each(|branch| self.revoke_below(ThreadKey { scope: id, branch }));
             }
             Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Done => {}
         }

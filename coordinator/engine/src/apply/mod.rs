@@ -18,6 +18,7 @@ mod scope;
 mod step;
 
 pub(crate) use branch::graph_ready;
+pub(crate) use step::write_output;
 
 /// A record that does not fit the state: the journal is of another run or version, or the fold has a fault.
 pub type Misfit = String;
@@ -112,9 +113,10 @@ impl RunState {
         let thread = self.live(key)?;
         match thread.leaf {
             Leaf::Ready(_) => Ok(thread),
-            Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Done => {
-                Err(format!("branch {} of scope {} does not stand at a node", key.branch, key.scope))
-            }
+            Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Done => Err(format!(
+                "branch {} of scope {} does not stand at a node",
+                key.branch, key.scope
+            )),
         }
     }
 

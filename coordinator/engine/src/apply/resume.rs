@@ -12,7 +12,10 @@ impl RunState {
     pub(super) fn resume(&mut self) -> Result<(), Misfit> {
         match &self.phase {
             Phase::Paused => self.phase = Phase::Active,
-            Phase::Ended { status: RunStatus::Failed, .. } => {
+            Phase::Ended {
+                status: RunStatus::Failed,
+                ..
+            } => {
                 self.phase = Phase::Active;
                 self.agenda.revoked.clear();
                 self.revive(ThreadKey::ROOT);
@@ -38,7 +41,9 @@ impl RunState {
                     step.attempt += 1;
                     self.tally.failed -= 1;
                 }
-                let Some(Leaf::Step(step)) = self.thread_mut(key).map(|thread| &mut thread.leaf) else { return };
+                let Some(Leaf::Step(step)) = self.thread_mut(key).map(|thread| &mut thread.leaf) else {
+                    return;
+                };
                 step.allowed.clear();
                 step.not_before = None;
                 self.tally.outstanding += 1;
@@ -77,7 +82,9 @@ impl RunState {
         } else if unbegun {
             self.agenda.open.insert(id);
         }
-        branches.into_iter().for_each(|branch| self.revive(ThreadKey { scope: id, branch }));
+        branches
+            .into_iter()
+            .for_each(|branch| self.revive(ThreadKey { scope: id, branch }));
         self.push_todo(Todo::Settle(id));
     }
 }

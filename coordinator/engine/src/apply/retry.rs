@@ -9,7 +9,15 @@ use crate::state::{Leaf, RunState, Todo};
 
 impl RunState {
     pub(super) fn schedule_retry(&mut self, fact: &Fact) -> Result<(), Misfit> {
-        let Fact::NodeRetryScheduled { thread: key, depth, error, policy, until, path } = fact else {
+        let Fact::NodeRetryScheduled {
+            thread: key,
+            depth,
+            error,
+            policy,
+            until,
+            path,
+        } = fact
+        else {
             return Err("not a retry".to_owned());
         };
         let carried = match depth {
@@ -21,8 +29,12 @@ impl RunState {
         };
         let thread = self.thread_mut(*key).ok_or("no such branch")?;
         thread.end = None;
-        thread.leaf =
-            Leaf::Backoff(Box::new(Backoff { path: path.clone(), until: *until, error: error.clone(), carried }));
+        thread.leaf = Leaf::Backoff(Box::new(Backoff {
+            path: path.clone(),
+            until: *until,
+            error: error.clone(),
+            carried,
+        }));
         self.agenda.timers.insert((*until, *key));
         Ok(())
     }
@@ -31,7 +43,9 @@ impl RunState {
         let frame = self.cut_frames(key, depth + 1).ok_or("no such frame")?;
         frame.at = 0;
         frame.forget_counts();
-        let FrameKind::Group(entry) = &mut frame.kind else { return Err("not a group".to_owned()) };
+        let FrameKind::Group(entry) = &mut frame.kind else {
+            return Err("not a group".to_owned());
+        };
         count(&mut entry.allowed, policy);
         let (ctx, results, output) = (entry.ctx.clone(), entry.results.clone(), entry.output.clone());
         let thread = self.thread_mut(key).ok_or("no such branch")?;
@@ -67,7 +81,11 @@ impl RunState {
         let backoff = *backoff;
         match backoff.carried {
             Some(carried) => {
-                thread.leaf = Leaf::Ready(Entered { path: backoff.path, problem: None, carried: Some(carried) });
+                thread.leaf = Leaf::Ready(Entered {
+                    path: backoff.path,
+                    problem: None,
+                    carried: Some(carried),
+                });
                 self.push_todo(Todo::Walk(key));
             }
             None => self.enter(key),

@@ -8,9 +8,15 @@ use crate::state::{Leaf, RunState, Scope, ThreadEnd, Todo};
 impl RunState {
     pub(super) fn open_scope(&mut self, opened: &ScopeOpened, id: u64) -> Result<(), Misfit> {
         let def = self.def.clone();
-        let node = self.node_at(self.ready(opened.thread)?).ok_or("no node")?;
+        self.ready(opened.thread)?;
+        let node = self
+            .thread(opened.thread)
+            .and_then(|thread| self.node_at(thread))
+            .ok_or("no node")?;
         let thread = self.thread_mut(opened.thread).expect("checked by ready");
-        let Leaf::Ready(entered) = &mut thread.leaf else { return Err("not at a node".to_owned()) };
+        let Leaf::Ready(entered) = &mut thread.leaf else {
+            return Err("not at a node".to_owned());
+        };
         let carried = entered.carried.take().map(|carried| *carried).unwrap_or_default();
         thread.leaf = Leaf::Scope(id);
         let scope = Scope::open(&def, opened, node, thread, carried);
@@ -58,7 +64,9 @@ impl RunState {
     /// Puts the scope's entry into the `results` of the thread that forked, where expressions read it.
     fn put_results(&mut self, id: u64) {
         let scope = &self.scopes[&id];
-        let Some(name) = crate::join::results::kept_name(&self.def, scope.node) else { return };
+        let Some(name) = crate::join::results::kept_name(&self.def, scope.node) else {
+            return;
+        };
         let entry = crate::join::results::entry(&self.def, scope);
         let parent = scope.parent;
         let thread = self.thread_mut(parent).expect("a live scope has a parent");

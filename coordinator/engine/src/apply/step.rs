@@ -10,14 +10,21 @@ use crate::record::{StepCompleted, StepFailed, ThreadKey};
 use crate::state::{Leaf, RunState, ThreadEnd};
 
 pub(crate) fn key_of(thread: ThreadKey, pos: u32) -> StepKey {
-    StepKey { scope: thread.scope, branch: thread.branch, pos }
+    StepKey {
+        scope: thread.scope,
+        branch: thread.branch,
+        pos,
+    }
 }
 
 impl RunState {
     /// Begins the branch of a step that nobody took yet: its records came from a message of an earlier owner.
     pub(crate) fn materialize(&mut self, step: StepKey) {
         let key = ThreadKey::of(step);
-        let begins = self.scopes.get(&key.scope).is_some_and(|scope| key.branch < scope.total && !scope.is_begun(key.branch));
+        let begins = self
+            .scopes
+            .get(&key.scope)
+            .is_some_and(|scope| key.branch < scope.total && !scope.is_begun(key.branch));
         if begins && self.is_scope_live(key.scope) && self.starts_plain(key) && self.may_begin(key) {
             self.begin_branch(key);
         }
@@ -40,11 +47,25 @@ impl RunState {
         }
         let node = self.node_at(self.thread(key).expect("outstanding")).ok_or("no node")?;
         let def = self.def.clone();
-        let NodeKind::Step(step) = &def.node(node).kind else { return Err("not at a step".to_owned()) };
+        let NodeKind::Step(step) = &def.node(node).kind else {
+            return Err("not at a step".to_owned());
+        };
         let thread = self.thread_mut(key).expect("outstanding");
-        let grown = write_output(&mut thread.ctx, &done.set, &done.unset, &done.output, &step.into, &def.node(node).name);
+        let grown = write_output(
+            &mut thread.ctx,
+            &done.set,
+            &done.unset,
+            &done.output,
+            &step.into,
+            &def.node(node).name,
+        );
         if grown {
-            let added = done.output.text_len() + done.set.iter().map(|(p, v)| v.text_len() + 8 + p.keys().len() * 70).sum::<usize>();
+            let added = done.output.text_len()
+                + done
+                    .set
+                    .iter()
+                    .map(|(p, v)| v.text_len() + 8 + p.keys().len() * 70)
+                    .sum::<usize>();
             thread.ctx_bytes_max = thread.ctx_bytes_max.saturating_add(added + 80);
         }
         thread.output = done.output.clone();
@@ -54,7 +75,10 @@ impl RunState {
 
     /// An attempt is no longer outstanding.
     pub(crate) fn settle_tally(&mut self, key: ThreadKey) {
-        let waits = self.thread(key).and_then(|t| t.step()).is_some_and(|step| step.not_before.is_some());
+        let waits = self
+            .thread(key)
+            .and_then(|t| t.step())
+            .is_some_and(|step| step.not_before.is_some());
         match waits {
             true => self.tally.backing_off -= 1,
             false => self.tally.outstanding -= 1,
@@ -112,7 +136,8 @@ pub(crate) fn write_output(
             true
         }
         (Into::Merge, Json::Object(new)) => {
-            ctx.object_mut().extend(new.iter().map(|(key, value)| (key.clone(), value.clone())));
+            ctx.object_mut()
+                .extend(new.iter().map(|(key, value)| (key.clone(), value.clone())));
             !new.is_empty()
         }
         (Into::Merge, value) => {

@@ -16,7 +16,12 @@ pub(crate) fn contribution_of(
     order: u64,
 ) -> Contribution {
     if reduce.is_empty() {
-        return Contribution { changes: changes.clone(), reduced: Vec::new(), order, ended: end.clone() };
+        return Contribution {
+            changes: changes.clone(),
+            reduced: Vec::new(),
+            order,
+            ended: end.clone(),
+        };
     }
     let mut rest = end.clone();
     let mut reduced = Vec::with_capacity(reduce.len());
@@ -31,7 +36,12 @@ pub(crate) fn contribution_of(
         }
         reduced.push(takes_part);
     }
-    Contribution { changes: Delta::between(start, &rest), reduced, order, ended: end.clone() }
+    Contribution {
+        changes: Delta::between(start, &rest),
+        reduced,
+        order,
+        ended: end.clone(),
+    }
 }
 
 /// Gives a key the value it had at the start.
@@ -52,8 +62,14 @@ mod tests {
 
     #[test]
     fn reduced_keys_are_taken_out_of_the_changes() {
-        let reduce = [(KeyPath::parse("n").expect("path"), Reduce::Sum), (KeyPath::parse("a.list").expect("path"), Reduce::Append)];
-        let (start, end) = (json(r#"{"n":1,"k":1,"a":{"list":[1]}}"#), json(r#"{"n":3,"k":2,"a":{"list":[1]}}"#));
+        let reduce = [
+            (KeyPath::parse("n").expect("path"), Reduce::Sum),
+            (KeyPath::parse("a.list").expect("path"), Reduce::Append),
+        ];
+        let (start, end) = (
+            json(r#"{"n":1,"k":1,"a":{"list":[1]}}"#),
+            json(r#"{"n":3,"k":2,"a":{"list":[1]}}"#),
+        );
         let got = contribution_of(&reduce, &start, &end, &Delta::between(&start, &end), 7);
         assert_eq!(serde_json::to_string(&got.changes).expect("plain"), r#"{"k":[2]}"#);
         assert_eq!(got.reduced, vec![Some((Some(json("1")), json("3"))), None]);

@@ -18,15 +18,25 @@ pub(crate) const BRANCHES_FAILED: &str = "rejoin.branches_failed";
 pub(crate) fn branches_failed(def: &Definition, scope: &Scope) -> ErrorValue {
     let failed: Vec<(u32, &ErrorValue)> = failed_branches(scope);
     let mut by_type: BTreeMap<&str, i64> = BTreeMap::new();
-    failed.iter().for_each(|(_, error)| *by_type.entry(&error.kind).or_default() += 1);
+    failed
+        .iter()
+        .for_each(|(_, error)| *by_type.entry(&error.kind).or_default() += 1);
     let listed = failed.iter().take(FAILED_BRANCHES_LISTED_MAX).map(|(branch, error)| {
         Json::from_entries([
             ("branch", Json::str(&scope.branch_name(def, *branch))),
-            ("path", scope.branch_path(def, *branch).map_or(Json::Null, |path| Json::str(&path))),
+            (
+                "path",
+                scope
+                    .branch_path(def, *branch)
+                    .map_or(Json::Null, |path| Json::str(&path)),
+            ),
             ("error", error.to_json()),
         ])
     });
-    let types: Map = by_type.iter().map(|(kind, n)| (Arc::from(*kind), Json::Int(*n))).collect();
+    let types: Map = by_type
+        .iter()
+        .map(|(kind, n)| (Arc::from(*kind), Json::Int(*n)))
+        .collect();
     let details = Json::from_entries([
         ("total", Json::Int(i64::from(scope.activated()))),
         ("failed", Json::Int(i64::from(scope.failed))),

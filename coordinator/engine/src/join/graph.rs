@@ -73,8 +73,10 @@ fn assemble(def: &Definition, scope: &Scope, order: &[u32]) -> Result<Json, Erro
     if def.snapshots == Snapshots::None {
         return Ok(ctx);
     }
-    let parts: Vec<(&u32, &Contribution)> =
-        order.iter().filter_map(|node| Some((node, scope.contributions.get(node)?))).collect();
+    let parts: Vec<(&u32, &Contribution)> = order
+        .iter()
+        .filter_map(|node| Some((node, scope.contributions.get(node)?)))
+        .collect();
     let join = scope.join(def);
     if join.merge == Merge::Strict {
         check_strict(def, scope, &parts)?;
@@ -106,7 +108,9 @@ fn check_strict(def: &Definition, scope: &Scope, parts: &[(&u32, &Contribution)]
     let mut strict = Strict::default();
     for (node, part) in parts {
         let independent = |other: u32| !needs(graph, **node, other) && !needs(graph, other, **node);
-        strict.add(**node, &part.changes, &independent).map_err(|c| conflict_error(def, scope, &c))?;
+        strict
+            .add(**node, &part.changes, &independent)
+            .map_err(|c| conflict_error(def, scope, &c))?;
     }
     Ok(())
 }
@@ -115,6 +119,8 @@ fn check_strict(def: &Definition, scope: &Scope, parts: &[(&u32, &Contribution)]
 pub(crate) fn results_for(def: &Definition, scope: &Scope, branch: u32) -> Json {
     let graph = graph_of(def, scope);
     let needed = needed_first(graph, &graph.nodes[branch as usize].needs);
-    let entries = needed.into_iter().map(|node| (graph.nodes[node as usize].name.clone(), branch_entry(scope, node)));
+    let entries = needed
+        .into_iter()
+        .map(|node| (graph.nodes[node as usize].name.clone(), branch_entry(scope, node)));
     Json::Object(Arc::new(entries.collect()))
 }

@@ -39,11 +39,16 @@ pub(crate) fn merged(def: &Definition, scope: &Scope) -> Result<Json, ErrorValue
 fn fan_in(def: &Definition, scope: &Scope, join: &Join) -> Result<Json, ErrorValue> {
     let mut ctx = scope.base.clone();
     match join.merge {
-        Merge::DeepMerge => scope.contributions.values().for_each(|part| part.changes.apply(&mut ctx)),
+        Merge::DeepMerge => scope
+            .contributions
+            .values()
+            .for_each(|part| part.changes.apply(&mut ctx)),
         Merge::Strict => {
             let mut strict = Strict::default();
             for (branch, part) in &scope.contributions {
-                strict.add(*branch, &part.changes, &|_| true).map_err(|c| conflict_error(def, scope, &c))?;
+                strict
+                    .add(*branch, &part.changes, &|_| true)
+                    .map_err(|c| conflict_error(def, scope, &c))?;
                 part.changes.apply(&mut ctx);
             }
         }
@@ -76,10 +81,15 @@ pub(super) fn reduce_into(
             .iter()
             .filter_map(|(branch, part)| {
                 let (start, end) = part.reduced.get(index)?.as_ref()?;
-                Some(Part { branch: **branch, start: start.as_ref(), end })
+                Some(Part {
+                    branch: **branch,
+                    start: start.as_ref(),
+                    end,
+                })
             })
             .collect();
-        let value = reduce(*how, path.read(&scope.base), &taking_part).map_err(|u| reduce_error(def, scope, path, &u))?;
+        let value =
+            reduce(*how, path.read(&scope.base), &taking_part).map_err(|u| reduce_error(def, scope, path, &u))?;
         if let Some(value) = value {
             path.write(ctx, value);
         }
@@ -99,7 +109,10 @@ fn collected(def: &Definition, scope: &Scope, join: &Join) -> Json {
     match join.merge {
         Merge::Collect => results::shape(def, scope, |branch| {
             scope.succeeded.has(branch).then(|| {
-                scope.contributions.get(&branch).map_or_else(Json::object, |part| part.changes.shown())
+                scope
+                    .contributions
+                    .get(&branch)
+                    .map_or_else(Json::object, |part| part.changes.shown())
             })
         }),
         Merge::DeepMerge | Merge::LastWins | Merge::Strict | Merge::Discard => results::collected(def, scope),
@@ -109,7 +122,11 @@ fn collected(def: &Definition, scope: &Scope, join: &Join) -> Json {
 pub(super) fn conflict_error(def: &Definition, scope: &Scope, conflict: &Conflict) -> ErrorValue {
     let path = conflict.path.join(".");
     let names = [conflict.branches.0, conflict.branches.1].map(|branch| scope.branch_name(def, branch));
-    let shown = |value: &Option<Json>| value.as_ref().map_or_else(|| "(deleted)".to_owned(), ToString::to_string);
+    let shown = |value: &Option<Json>| {
+        value
+            .as_ref()
+            .map_or_else(|| "(deleted)".to_owned(), ToString::to_string)
+    };
     let (first, second) = (shown(&conflict.values.0), shown(&conflict.values.1));
     let message = format!(
         "branches {} and {} both changed {path}: {} against {}",
@@ -122,8 +139,14 @@ pub(super) fn conflict_error(def: &Definition, scope: &Scope, conflict: &Conflic
     ErrorValue {
         details: Some(Json::from_entries([
             ("path", Json::str(&path)),
-            ("branches", Json::list(names.iter().map(|name| Json::str(name)).collect())),
-            ("values", Json::list(vec![as_json(&conflict.values.0), as_json(&conflict.values.1)])),
+            (
+                "branches",
+                Json::list(names.iter().map(|name| Json::str(name)).collect()),
+            ),
+            (
+                "values",
+                Json::list(vec![as_json(&conflict.values.0), as_json(&conflict.values.1)]),
+            ),
         ])),
         ..ErrorValue::new("rejoin.merge_conflict", message, &scope.path)
     }
@@ -131,13 +154,20 @@ pub(super) fn conflict_error(def: &Definition, scope: &Scope, conflict: &Conflic
 
 fn reduce_error(def: &Definition, scope: &Scope, path: &KeyPath, unfit: &Unfit) -> ErrorValue {
     let branch = unfit.branch.map(|branch| scope.branch_name(def, branch));
-    let whose = branch.as_ref().map_or_else(|| "the context before the fork".to_owned(), |name| format!("branch {name}"));
+    let whose = branch.as_ref().map_or_else(
+        || "the context before the fork".to_owned(),
+        |name| format!("branch {name}"),
+    );
     ErrorValue {
         details: Some(Json::from_entries([
             ("key", Json::str(&path.to_string())),
             ("branch", branch.map_or(Json::Null, |name| Json::str(&name))),
         ])),
-        ..ErrorValue::new("rejoin.reduce_failed", format!("{path}: {} ({whose})", unfit.reason), &scope.path)
+        ..ErrorValue::new(
+            "rejoin.reduce_failed",
+            format!("{path}: {} ({whose})", unfit.reason),
+            &scope.path,
+        )
     }
 }
 

@@ -39,7 +39,10 @@ pub(crate) fn reduce(how: Reduce, base: Option<&Json>, parts: &[Part<'_>]) -> Re
 }
 
 fn unfit(branch: Option<u32>, reason: impl Into<String>) -> Unfit {
-    Unfit { branch, reason: reason.into() }
+    Unfit {
+        branch,
+        reason: reason.into(),
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -93,11 +96,16 @@ fn sum(base: Option<&Json>, parts: &[Part<'_>]) -> Result<Json, Unfit> {
     let mut total = Sum::of(base).ok_or_else(|| unfit(None, "sum needs numbers"))?;
     for part in parts {
         let (Some(start), Some(end)) = (Sum::of(part.start), Sum::of(Some(part.end))) else {
-            return Err(unfit(Some(part.branch), format!("sum needs numbers, not a {}", part.end.kind())));
+            return Err(unfit(
+                Some(part.branch),
+                format!("sum needs numbers, not a {}", part.end.kind()),
+            ));
         };
         total = total.plus(end.minus(start));
     }
-    total.into_json().ok_or_else(|| unfit(parts.last().map(|p| p.branch), "the sum is out of range"))
+    total
+        .into_json()
+        .ok_or_else(|| unfit(parts.last().map(|p| p.branch), "the sum is out of range"))
 }
 
 fn count(base: Option<&Json>, n: usize) -> Result<Json, Unfit> {
@@ -107,7 +115,10 @@ fn count(base: Option<&Json>, n: usize) -> Result<Json, Unfit> {
         Some(_) => return Err(unfit(None, "count needs an integer to begin with")),
     };
     let n = i64::try_from(n).map_err(|_| unfit(None, "too many branches"))?;
-    start.checked_add(n).map(Json::Int).ok_or_else(|| unfit(None, "the count is out of range"))
+    start
+        .checked_add(n)
+        .map(Json::Int)
+        .ok_or_else(|| unfit(None, "the count is out of range"))
 }
 
 #[allow(clippy::cast_precision_loss)] // SPEC 2: integers convert to double
@@ -129,7 +140,12 @@ fn extreme(base: Option<&Json>, parts: &[Part<'_>], better: Ordering) -> Result<
         let than = best.unwrap_or(value);
         match compare(value, than) {
             Some(order) => best = Some(if order == better { value } else { than }),
-            None => return Err(unfit(branch, format!("a {} cannot be compared with a {}", value.kind(), than.kind()))),
+            None => {
+                return Err(unfit(
+                    branch,
+                    format!("a {} cannot be compared with a {}", value.kind(), than.kind()),
+                ));
+            }
         }
     }
     Ok(best.cloned().unwrap_or_default())
@@ -139,7 +155,10 @@ fn base_list(base: Option<&Json>, how: &str) -> Result<Vec<Json>, Unfit> {
     match base {
         None => Ok(Vec::new()),
         Some(Json::List(items)) => Ok(items.to_vec()),
-        Some(other) => Err(unfit(None, format!("{how} needs a list to begin with, not a {}", other.kind()))),
+        Some(other) => Err(unfit(
+            None,
+            format!("{how} needs a list to begin with, not a {}", other.kind()),
+        )),
     }
 }
 
@@ -148,7 +167,10 @@ fn beyond<'a>(part: &Part<'a>, list: &'a [Json]) -> Result<&'a [Json], Unfit> {
     let start = part.start.and_then(Json::as_list).unwrap_or_default();
     match list.starts_with(start) {
         true => Ok(&list[start.len()..]),
-        false => Err(unfit(Some(part.branch), "the list does not begin with the elements it started with")),
+        false => Err(unfit(
+            Some(part.branch),
+            "the list does not begin with the elements it started with",
+        )),
     }
 }
 
@@ -168,14 +190,20 @@ fn concat(base: Option<&Json>, parts: &[Part<'_>]) -> Result<Json, Unfit> {
     if !is_text {
         let mut out = base_list(base, "concat")?;
         for part in parts {
-            let items = part.end.as_list().ok_or_else(|| unfit(Some(part.branch), "concat needs lists or strings, not both"))?;
+            let items = part
+                .end
+                .as_list()
+                .ok_or_else(|| unfit(Some(part.branch), "concat needs lists or strings, not both"))?;
             out.extend_from_slice(beyond(part, items)?);
         }
         return Ok(Json::list(out));
     }
     let mut out = base.and_then(Json::as_str).unwrap_or_default().to_owned();
     for part in parts {
-        let text = part.end.as_str().ok_or_else(|| unfit(Some(part.branch), "concat needs strings or lists, not both"))?;
+        let text = part
+            .end
+            .as_str()
+            .ok_or_else(|| unfit(Some(part.branch), "concat needs strings or lists, not both"))?;
         let start = part.start.and_then(Json::as_str).unwrap_or_default();
         let more = text
             .strip_prefix(start)
@@ -189,7 +217,12 @@ fn union(base: Option<&Json>, parts: &[Part<'_>]) -> Result<Json, Unfit> {
     let mut out = base_list(base, "union")?;
     let mut seen: HashSet<Vec<u8>> = out.iter().map(Json::to_bytes).collect();
     for part in parts {
-        let items = part.end.as_list().ok_or_else(|| unfit(Some(part.branch), format!("union needs lists, not a {}", part.end.kind())))?;
+        let items = part.end.as_list().ok_or_else(|| {
+            unfit(
+                Some(part.branch),
+                format!("union needs lists, not a {}", part.end.kind()),
+            )
+        })?;
         out.extend(items.iter().filter(|item| seen.insert(item.to_bytes())).cloned());
     }
     Ok(Json::list(out))
@@ -206,8 +239,17 @@ mod tests {
     fn run(how: Reduce, base: Option<&str>, parts: &[(Option<&str>, &str)]) -> Result<String, Option<u32>> {
         let base = base.map(json);
         let parts: Vec<_> = parts.iter().map(|(start, end)| (start.map(json), json(end))).collect();
-        let parts: Vec<_> = (0..).zip(&parts).map(|(branch, (start, end))| Part { branch, start: start.as_ref(), end }).collect();
-        reduce(how, base.as_ref(), &parts).map(|value| value.expect("somebody took part").to_string()).map_err(|unfit| unfit.branch)
+        let parts: Vec<_> = (0..)
+            .zip(&parts)
+            .map(|(branch, (start, end))| Part {
+                branch,
+                start: start.as_ref(),
+                end,
+            })
+            .collect();
+        reduce(how, base.as_ref(), &parts)
+            .map(|value| value.expect("somebody took part").to_string())
+            .map_err(|unfit| unfit.branch)
     }
 
     #[test]
@@ -217,17 +259,37 @@ mod tests {
         assert_eq!(run(Sum, Some("10"), &[(Some("10"), "11"), (Some("10"), "8")]), ok("9"));
         assert_eq!(run(Sum, None, &[(None, "1"), (None, "2.5")]), ok("3.5"));
         assert_eq!(run(Sum, None, &[(None, "1.0"), (None, "1.0")]), ok("2.0"));
-        assert_eq!(run(Sum, Some("9223372036854775807"), &[(Some("0"), "1"), (Some("1"), "0")]), ok("9223372036854775807"));
+        assert_eq!(
+            run(Sum, Some("9223372036854775807"), &[(Some("0"), "1"), (Some("1"), "0")]),
+            ok("9223372036854775807")
+        );
         assert_eq!(run(Sum, Some("9223372036854775807"), &[(Some("0"), "1")]), Err(Some(0)));
         assert_eq!(run(Sum, None, &[(None, "1"), (None, "\"x\"")]), Err(Some(1)));
         assert_eq!(run(Count, Some("2"), &[(Some("2"), "9"), (Some("2"), "null")]), ok("4"));
         assert_eq!(run(Min, Some("5"), &[(Some("5"), "7"), (Some("5"), "3.5")]), ok("3.5"));
         assert_eq!(run(Max, None, &[(None, "\"a\""), (None, "\"b\"")]), ok("\"b\""));
         assert_eq!(run(Max, Some("1"), &[(Some("1"), "true")]), Err(Some(0)));
-        assert_eq!(run(Append, Some("[1]"), &[(Some("[1]"), "[1,2]"), (Some("[1]"), "7")]), ok("[1,2,7]"));
+        assert_eq!(
+            run(Append, Some("[1]"), &[(Some("[1]"), "[1,2]"), (Some("[1]"), "7")]),
+            ok("[1,2,7]")
+        );
         assert_eq!(run(Append, Some("[1]"), &[(Some("[1]"), "[2]")]), Err(Some(0)));
-        assert_eq!(run(Concat, Some("\"a\""), &[(Some("\"a\""), "\"ab\""), (Some("\"a\""), "\"ac\"")]), ok("\"abc\""));
+        assert_eq!(
+            run(
+                Concat,
+                Some("\"a\""),
+                &[(Some("\"a\""), "\"ab\""), (Some("\"a\""), "\"ac\"")]
+            ),
+            ok("\"abc\"")
+        );
         assert_eq!(run(Concat, None, &[(None, "[1]"), (None, "[2]")]), ok("[1,2]"));
-        assert_eq!(run(Union, Some("[1]"), &[(Some("[1]"), "[1,2,1.0]"), (Some("[1]"), "[2,3]")]), ok("[1,2,1.0,3]"));
+        assert_eq!(
+            run(
+                Union,
+                Some("[1]"),
+                &[(Some("[1]"), "[1,2,1.0]"), (Some("[1]"), "[2,3]")]
+            ),
+            ok("[1,2,1.0,3]")
+        );
     }
 }

@@ -30,10 +30,15 @@ pub(crate) fn collected(def: &Definition, scope: &Scope) -> Json {
 pub(crate) fn shape(def: &Definition, scope: &Scope, value: impl Fn(u32) -> Option<Json>) -> Json {
     match &scope.items {
         Items::Named => Json::Object(Arc::new(
-            (0..scope.total).filter_map(|b| Some((scope.branch_name(def, b).into(), value(b)?))).collect(),
+            (0..scope.total)
+                .filter_map(|b| Some((scope.branch_name(def, b).into(), value(b)?)))
+                .collect(),
         )),
         Items::Map(entries) => {
-            let keyed = entries.iter().zip(0..).map(|((key, _), b)| (key.clone(), value(b).unwrap_or_default()));
+            let keyed = entries
+                .iter()
+                .zip(0..)
+                .map(|((key, _), b)| (key.clone(), value(b).unwrap_or_default()));
             Json::Object(Arc::new(keyed.collect()))
         }
         Items::List(_) | Items::Count => Json::list((0..scope.total).map(|b| value(b).unwrap_or_default()).collect()),
@@ -48,7 +53,11 @@ pub(crate) fn entry(def: &Definition, scope: &Scope) -> Json {
 /// What one branch is in `results`.
 pub(super) fn branch_entry(scope: &Scope, branch: u32) -> Json {
     let (status, output, error) = if scope.succeeded.has(branch) {
-        ("ok", scope.outputs.get(&branch).cloned().unwrap_or_default(), Json::Null)
+        (
+            "ok",
+            scope.outputs.get(&branch).cloned().unwrap_or_default(),
+            Json::Null,
+        )
     } else if scope.skipped.has(branch) {
         ("skipped", Json::Null, Json::Null)
     } else {
@@ -62,13 +71,19 @@ pub(super) fn branch_entry(scope: &Scope, branch: u32) -> Json {
 
 /// How a branch ended that did not succeed.
 pub(super) fn end_of(scope: &Scope, branch: u32) -> Option<&ThreadEnd> {
-    scope.active.get(&branch).and_then(|thread| thread.end.as_ref()).or_else(|| scope.never_started.get(&branch))
+    scope
+        .active
+        .get(&branch)
+        .and_then(|thread| thread.end.as_ref())
+        .or_else(|| scope.never_started.get(&branch))
 }
 
 fn shape_all(def: &Definition, scope: &Scope, value: impl Fn(u32) -> Json) -> Json {
     match scope.kind {
         ScopeKind::Parallel | ScopeKind::Graph => {
-            let named: Map = (0..scope.total).map(|b| (scope.branch_name(def, b).into(), value(b))).collect();
+            let named: Map = (0..scope.total)
+                .map(|b| (scope.branch_name(def, b).into(), value(b)))
+                .collect();
             Json::Object(Arc::new(named))
         }
         ScopeKind::FanOut | ScopeKind::Loop => shape(def, scope, |branch| Some(value(branch))),

@@ -97,7 +97,11 @@ impl Counted {
 fn share_of(whole: u32, percent: f64, round: fn(f64) -> f64) -> u32 {
     let exact = f64::from(whole) * percent / 100.0;
     let near = exact.round();
-    let value = if (exact - near).abs() < 1e-9 { near } else { round(exact) };
+    let value = if (exact - near).abs() < 1e-9 {
+        near
+    } else {
+        round(exact)
+    };
     value.clamp(0.0, f64::from(u32::MAX)) as u32
 }
 
@@ -107,7 +111,12 @@ mod tests {
     use OnError::{CompleteAll, FailFast};
 
     fn counted(activated: u32, ok: u32, failed: u32, cancelled: u32) -> Counted {
-        Counted { activated, ok, failed, cancelled }
+        Counted {
+            activated,
+            ok,
+            failed,
+            cancelled,
+        }
     }
 
     #[test]
@@ -135,13 +144,27 @@ mod tests {
             (counted(4, 2, 1, 0), tolerate(1), FailFast, Open),
             (counted(4, 2, 2, 0), tolerate(1), FailFast, Fails),
             (counted(4, 1, 2, 0), tolerate(1), CompleteAll, Open),
-            (counted(19, 17, 1, 0), Quota::Tolerate(Share::Percent(5.0)), FailFast, Fails),
-            (counted(20, 19, 1, 0), Quota::Tolerate(Share::Percent(5.0)), FailFast, Succeeds),
+            (
+                counted(19, 17, 1, 0),
+                Quota::Tolerate(Share::Percent(5.0)),
+                FailFast,
+                Fails,
+            ),
+            (
+                counted(20, 19, 1, 0),
+                Quota::Tolerate(Share::Percent(5.0)),
+                FailFast,
+                Succeeds,
+            ),
             (counted(3, 1, 0, 2), tolerate(0), FailFast, Succeeds),
             (counted(3, 1, 0, 1), Quota::All, FailFast, Fails),
         ];
         for (counts, quota, on_error, verdict) in table {
-            assert_eq!(counts.verdict(quota, on_error), verdict, "{counts:?} {quota:?} {on_error:?}");
+            assert_eq!(
+                counts.verdict(quota, on_error),
+                verdict,
+                "{counts:?} {quota:?} {on_error:?}"
+            );
         }
     }
 }

@@ -83,7 +83,10 @@ impl Place {
         self.add_below(branch, path, compares)?;
         for (key, inner) in map {
             path.push(key.clone());
-            self.below.entry(key.clone()).or_default().add_value(branch, inner, path, compares)?;
+            self.below
+                .entry(key.clone())
+                .or_default()
+                .add_value(branch, inner, path, compares)?;
             path.pop();
         }
         Ok(())
@@ -106,7 +109,10 @@ impl Place {
                 return Err(conflict(path, (other, theirs), (branch, value)));
             }
         }
-        let known = self.marks.iter().any(|mark| matches!(mark, Mark::Leaf(other, theirs) if compares(*other) && *theirs == value));
+        let known = self
+            .marks
+            .iter()
+            .any(|mark| matches!(mark, Mark::Leaf(other, theirs) if compares(*other) && *theirs == value));
         if !known {
             self.marks.push(Mark::Leaf(branch, value));
         }
@@ -130,7 +136,11 @@ impl Place {
 }
 
 fn conflict(path: &[Arc<str>], first: (u32, Option<Json>), second: (u32, Option<Json>)) -> Conflict {
-    Conflict { path: path.to_vec(), branches: (first.0, second.0), values: (first.1, second.1) }
+    Conflict {
+        path: path.to_vec(),
+        branches: (first.0, second.0),
+        values: (first.1, second.1),
+    }
 }
 
 #[cfg(test)]
@@ -152,19 +162,37 @@ mod tests {
     #[test]
     fn different_values_of_one_leaf_conflict_and_equal_ones_do_not() {
         let base = r#"{"a":1,"o":{"x":1,"y":1}}"#;
-        assert_eq!(conflict_of(base, &[r#"{"a":2,"o":{"x":1,"y":1}}"#, r#"{"a":2,"o":{"x":1,"y":1}}"#]), None);
-        let got = conflict_of(base, &[r#"{"a":1,"o":{"x":2,"y":1}}"#, base, r#"{"a":1,"o":{"x":3,"y":1}}"#]);
+        assert_eq!(
+            conflict_of(base, &[r#"{"a":2,"o":{"x":1,"y":1}}"#, r#"{"a":2,"o":{"x":1,"y":1}}"#]),
+            None
+        );
+        let got = conflict_of(
+            base,
+            &[r#"{"a":1,"o":{"x":2,"y":1}}"#, base, r#"{"a":1,"o":{"x":3,"y":1}}"#],
+        );
         assert_eq!(got, Some(("o.x".to_owned(), (0, 2))));
-        assert_eq!(conflict_of(base, &[r#"{"a":1,"o":{"x":2,"y":1}}"#, r#"{"a":1,"o":{"x":1,"y":2}}"#]), None);
+        assert_eq!(
+            conflict_of(base, &[r#"{"a":1,"o":{"x":2,"y":1}}"#, r#"{"a":1,"o":{"x":1,"y":2}}"#]),
+            None
+        );
     }
 
     #[test]
     fn a_deletion_conflicts_with_a_change_at_or_below_it() {
         let base = r#"{"o":{"x":1}}"#;
-        assert_eq!(conflict_of(base, &["{}", r#"{"o":{"x":2}}"#]), Some(("o".to_owned(), (0, 1))));
-        assert_eq!(conflict_of(base, &[r#"{"o":{"x":2}}"#, "{}"]), Some(("o".to_owned(), (0, 1))));
+        assert_eq!(
+            conflict_of(base, &["{}", r#"{"o":{"x":2}}"#]),
+            Some(("o".to_owned(), (0, 1)))
+        );
+        assert_eq!(
+            conflict_of(base, &[r#"{"o":{"x":2}}"#, "{}"]),
+            Some(("o".to_owned(), (0, 1)))
+        );
         assert_eq!(conflict_of(base, &["{}", "{}"]), None);
         assert_eq!(conflict_of("{}", &[r#"{"n":{"a":1}}"#, r#"{"n":{"b":1}}"#]), None);
-        assert_eq!(conflict_of("{}", &[r#"{"n":{"a":1}}"#, r#"{"n":5}"#]), Some(("n".to_owned(), (0, 1))));
+        assert_eq!(
+            conflict_of("{}", &[r#"{"n":{"a":1}}"#, r#"{"n":5}"#]),
+            Some(("n".to_owned(), (0, 1)))
+        );
     }
 }

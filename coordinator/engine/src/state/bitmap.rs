@@ -17,7 +17,9 @@ impl Bitmap {
     /// Whether an index is in it.
     #[must_use]
     pub fn has(&self, index: u32) -> bool {
-        self.0.get(index as usize / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
+        self.0
+            .get(index as usize / 64)
+            .is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
     /// Bytes of memory.

@@ -52,7 +52,11 @@ pub(crate) enum Phase {
     /// Nothing new is dispatched.
     Paused,
     /// It has ended.
-    Ended { status: RunStatus, output: Option<Json>, error: Option<ErrorValue> },
+    Ended {
+        status: RunStatus,
+        output: Option<Json>,
+        error: Option<ErrorValue>,
+    },
 }
 
 /// Counts of steps.
@@ -171,7 +175,9 @@ impl RunState {
 
     /// Whether the scope is open and what holds it is live.
     pub(crate) fn is_scope_live(&self, id: u64) -> bool {
-        self.scopes.get(&id).is_some_and(|scope| scope.failed_with.is_none() && self.is_live(scope.parent))
+        self.scopes
+            .get(&id)
+            .is_some_and(|scope| scope.failed_with.is_none() && self.is_live(scope.parent))
     }
 
     /// The node a thread stands at; `None` at the end of its flow.
@@ -267,8 +273,18 @@ impl RunState {
         if self.phase != Phase::Active {
             return None;
         }
-        let attempt = self.agenda.due.iter().find(|(_, step, n)| self.is_outstanding(*step, *n)).map(|(at, ..)| *at);
-        let timer = self.agenda.timers.iter().find(|(_, key)| self.is_live(*key)).map(|(at, _)| *at);
+        let attempt = self
+            .agenda
+            .due
+            .iter()
+            .find(|(_, step, n)| self.is_outstanding(*step, *n))
+            .map(|(at, ..)| *at);
+        let timer = self
+            .agenda
+            .timers
+            .iter()
+            .find(|(_, key)| self.is_live(*key))
+            .map(|(at, _)| *at);
         match (attempt, timer) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

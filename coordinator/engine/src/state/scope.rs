@@ -102,7 +102,13 @@ pub(crate) enum Items {
 }
 
 impl Scope {
-    pub(crate) fn open(def: &Definition, opened: &ScopeOpened, node: NodeId, parent: &Thread, carried: Carried) -> Scope {
+    pub(crate) fn open(
+        def: &Definition,
+        opened: &ScopeOpened,
+        node: NodeId,
+        parent: &Thread,
+        carried: Carried,
+    ) -> Scope {
         let (items, total) = items_of(def, node, &opened.branches);
         let mut skipped = Bitmap::default();
         let mut skipped_count = 0;
@@ -149,11 +155,6 @@ impl Scope {
     /// Branches whose `when` held, as far as it has been read.
     pub(crate) fn activated(&self) -> u32 {
         self.total - self.skipped_count
-    }
-
-    /// Branches that have neither succeeded nor failed nor been cancelled.
-    pub(crate) fn unsettled(&self) -> u32 {
-        self.activated() - self.ok - self.failed - self.cancelled
     }
 
     /// Whether the branch was begun, skipped, or has ended.

@@ -122,12 +122,12 @@ pub struct StepState {
 
 /// A group or scope between two tries.
 #[derive(Clone, Debug)]
-pub(crate) struct Backoff {
-    pub path: String,
-    pub until: Timestamp,
-    pub error: ErrorValue,
+pub struct Backoff {
+    pub(crate) path: String,
+    pub(crate) until: Timestamp,
+    pub(crate) error: ErrorValue,
     /// What the last try of the scope leaves for the next; `None` for a group.
-    pub carried: Option<Box<Carried>>,
+    pub(crate) carried: Option<Box<Carried>>,
 }
 
 /// How a thread stopped for good.
@@ -142,7 +142,13 @@ pub enum ThreadEnd {
 impl Thread {
     pub(crate) fn new(flow: FlowId, path: Arc<str>, ctx: Json, results: Json) -> Thread {
         Thread {
-            frames: vec![Frame { flow, at: 0, path, visits: Vec::new(), kind: FrameKind::Body }],
+            frames: vec![Frame {
+                flow,
+                at: 0,
+                path,
+                visits: Vec::new(),
+                kind: FrameKind::Body,
+            }],
             base: ctx.clone(),
             ctx_bytes_max: usize::MAX,
             ctx,
@@ -159,16 +165,26 @@ impl Thread {
     }
 
     pub(crate) fn frame_mut(&mut self) -> &mut Frame {
-        self.frames.last_mut().expect("a thread that is not done stands in a frame")
+        self.frames
+            .last_mut()
+            .expect("a thread that is not done stands in a frame")
     }
 
     pub(crate) fn step(&self) -> Option<&StepState> {
-        if let Leaf::Step(step) = &self.leaf { Some(step) } else { None }
+        if let Leaf::Step(step) = &self.leaf {
+            Some(step)
+        } else {
+            None
+        }
     }
 
     /// Path of the node it stands at or waits for, as far as the thread itself knows it.
     pub(crate) fn entered(&self) -> Option<&Entered> {
-        if let Leaf::Ready(entered) = &self.leaf { Some(entered) } else { None }
+        if let Leaf::Ready(entered) = &self.leaf {
+            Some(entered)
+        } else {
+            None
+        }
     }
 
     /// Whether something around the failing node, within this thread, may handle an error.
@@ -183,7 +199,9 @@ impl Thread {
 /// Whether the group that holds `flow` has a `retry`.
 pub(crate) fn group_retries(def: &rejoin_shared::definition::model::Definition, flow: FlowId) -> bool {
     use rejoin_shared::definition::model::{FlowRole, NodeKind};
-    let FlowRole::Group(node) = def.flow(flow).role else { return false };
+    let FlowRole::Group(node) = def.flow(flow).role else {
+        return false;
+    };
     matches!(&def.node(node).kind, NodeKind::Group(group) if !group.retry.is_empty())
 }
 
@@ -197,7 +215,11 @@ impl Frame {
                 *visits
             }
             None => {
-                let first = Visits { node, of_path: 1, counted: 1 };
+                let first = Visits {
+                    node,
+                    of_path: 1,
+                    counted: 1,
+                };
                 self.visits.push(first);
                 first
             }
