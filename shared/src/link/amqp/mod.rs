@@ -137,7 +137,7 @@ impl Link for AmqpLink {
         if let Ok(session) = self.shared.session() {
             session.draining.cancel();
             tokio::select! {
-                () = session.outgoing.closed() => {}
+                () = session.drained.cancelled() => {}
                 () = deadline => tracing::warn!("the link is closed with unconfirmed publishes"),
             }
         }

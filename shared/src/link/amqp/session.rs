@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) outgoing: mpsc::UnboundedSender<Outgoing>,
     /// No more publishes; those under way are awaited.
     pub(super) draining: CancellationToken,
+    /// The publisher has ended: told to, or with the session.
+    pub(super) drained: CancellationToken,
     /// The first failure, or the end of the link.
     pub(super) ended: CancellationToken,
 }
@@ -56,6 +58,7 @@ impl Session {
             consumers: Arc::new(Consumers::new(generation, config.call_timeout, ended.clone())),
             outgoing,
             draining: CancellationToken::new(),
+            drained: CancellationToken::new(),
             ended,
         });
         let publisher = Publisher::new(
@@ -80,6 +83,7 @@ impl Session {
         while self.lives() {
             tokio::select! {
                 () = self.ended.cancelled() => {}
+                () = self.drained.cancelled() => {}
                 () = next_event(&mut publish_events) => {}
                 () = next_event(&mut consume_events) => {}
                 _ = tick.tick() => {}
@@ -93,7 +97,7 @@ impl Session {
 
     fn lives(&self) -> bool {
         let connected = self.publishing.status().connected() && self.consuming.status().connected();
-        connected && !self.ended.is_cancelled()
+        connected && !self.ended.is_cancelled() && !self.drained.is_cancelled()
     }
 
     fn show(&self, state: &watch::Sender<LinkState>) {
