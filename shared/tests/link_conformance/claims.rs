@@ -228,6 +228,38 @@ pub async fn a_receipt_settles_once_and_not_after_its_consumer(broker: &Fixture)
     assert_eq!((text(&again).as_str(), again.redelivered), ("2", true));
 }
 
+pub async fn acks_in_any_order_settle_what_they_name_and_nothing_else(broker: &Fixture) {
+    let link = broker.link("a").await;
+    let dead = broker.queue(&*link, "dead").await;
+    let queue = broker.durable("q", 1000, Some(&dead));
+    link.declare(&queue).await.expect("declared");
+    join_all((0..300).map(|n| {
+        let (link, queue) = (&link, &queue);
+        async move { put(&**link, queue, &n.to_string()).await }
+    }))
+    .await;
+    let mut consumer = link.consume(&queue.name, 300).await.expect("subscribed");
+    let mut receipts = Vec::new();
+    for _ in 0..300 {
+        receipts.push(next(&mut *consumer).await.receipt);
+    }
+    // Of three deliveries the last is acked first, the first is kept or given up, and the middle one acked.
+    let mut kept = Vec::new();
+    for (n, three) in receipts.chunks(3).enumerate() {
+        assert!(link.settle(three[2], Settle::Ack).await.expect("acked"));
+        match n % 2 {
+            0 => kept.push((n * 3).to_string()),
+            _ => assert!(link.settle(three[0], Settle::DeadLetter).await.expect("given up")),
+        }
+        assert!(link.settle(three[1], Settle::Ack).await.expect("acked"));
+    }
+    drop(consumer);
+    until_ready(&*link, &queue, 50).await;
+    until_ready(&*link, &dead, 50).await;
+    let mut consumer = link.consume(&queue.name, 300).await.expect("subscribed again");
+    assert_eq!(texts(&mut *consumer, 50).await, kept);
+}
+
 pub async fn a_lost_connection_comes_back_and_its_messages_with_it(broker: &Fixture) {
     let link = broker.link("a").await;
     let queue = broker.queue(&*link, "q").await;
@@ -343,7 +375,7 @@ pub async fn each_of_many_pipelined_publishes_gets_its_own_outcome(broker: &Fixt
 
 /// Publishes `count` messages at once, by a pattern that differs by task to a queue or to nowhere; returns how many were routed.
 async fn publish_mixed(link: Arc<dyn Link>, queue: String, nowhere: String, task: usize, count: usize) -> u64 {
-    let routable = |n: usize| (n * 7 + task * 3) % (task + 2) != 0;
+    let routable = |n: usize| !(n * 7 + task * 3).is_multiple_of(task + 2);
     let publishes = (0..count).map(|n| {
         let to = Address::Queue(if routable(n) { queue.clone() } else { nowhere.clone() });
         let link = &link;

@@ -48,6 +48,7 @@ on_both! {
     an_exclusive_queue_goes_with_its_link
     an_exclusive_queue_is_closed_to_other_links
     a_receipt_settles_once_and_not_after_its_consumer
+    acks_in_any_order_settle_what_they_name_and_nothing_else
     a_lost_connection_comes_back_and_its_messages_with_it
     declaring_again_is_harmless
     declaring_with_other_arguments_is_refused_and_the_link_goes_on

@@ -36,7 +36,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects; the publisher runs in `tracker`.
+    /// Connects; the tasks that publish and ack run in `tracker`.
     pub(super) async fn open(
         config: &AmqpConfig,
         generation: u64,
@@ -69,6 +69,7 @@ impl Session {
             config.publish_timeout,
         );
         tracker.spawn(publisher.run());
+        tracker.spawn(session.consumers.clone().send_acks());
         Ok(session)
     }
 
@@ -111,6 +112,7 @@ impl Session {
     /// Closes both connections, if the broker answers; a blocked one may not.
     pub(super) async fn close(&self) {
         self.ended.cancel();
+        self.consumers.flush();
         let publishing = self.publishing.close(200, "bye".into());
         let consuming = self.consuming.close(200, "bye".into());
         let both = async { tokio::join!(publishing, consuming) };
