@@ -77,3 +77,41 @@ async fn a_message_that_is_too_large_is_refused_and_takes_nothing_along() {
     put(&*link, &queue, "small").await;
     broker.clean().await;
 }
+
+#[tokio::test]
+async fn a_silent_broker_is_noticed_by_its_missing_heartbeats() {
+    let Some(url) = amqp_url() else { return };
+    let proxy = Proxy::start(target_of(&url)).await;
+    let mut config = AmqpConfig::new(&through(&url, proxy.address().port()), "silent");
+    config.heartbeat = Duration::from_secs(1);
+    config.connect_timeout = Duration::from_millis(500);
+    config.call_timeout = Duration::from_millis(500);
+    let link = AmqpLink::connect(config);
+    up_after(&*link, 0).await;
+    proxy.stall(true);
+    let asked = link.depth("q").await;
+    assert!(matches!(asked, Err(LinkError::TimedOut(500))), "{asked:?}");
+    let mut state = link.state();
+    let down = tokio::time::timeout(LONG, state.wait_for(|state| *state == LinkState::Down)).await;
+    drop(down.expect("noticed in time").expect("the link is alive"));
+    assert!(matches!(link.depth("q").await, Err(LinkError::Down)));
+    proxy.stall(false);
+    up_after(&*link, 1).await;
+    link.close().await;
+}
+
+#[tokio::test]
+async fn an_exchange_that_was_deleted_is_declared_again_and_the_link_goes_on() {
+    let Some(broker) = Fixture::rabbitmq() else { return };
+    let link = broker.link("a").await;
+    let generation = up_after(&*link, 0).await;
+    let exchange = broker.name("news");
+    let news = Address::Fanout(exchange.clone());
+    assert!(link.publish(&news, message("1")).await.is_ok());
+    broker.delete_exchange(&exchange).await;
+    let unknown = link.publish(&news, message("2")).await;
+    assert!(matches!(unknown, Err(LinkError::Down)), "{unknown:?}");
+    assert!(link.publish(&news, message("3")).await.is_ok());
+    assert_eq!(*link.state().borrow(), LinkState::Up(generation));
+    broker.delete_exchange(&exchange).await;
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lapin::options::QueueDeleteOptions;
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
@@ -139,7 +139,17 @@ impl Fixture {
         }
     }
 
-    /// Leaves nothing behind on the server.
+    pub async fn delete_exchange(&self, exchange: &str) {
+        if let Broker::RabbitMq { url, .. } = &self.broker {
+            let connection = Connection::connect(url, ConnectionProperties::default());
+            let connection = connection.await.expect("the test's server");
+            let channel = connection.create_channel().await.expect("a channel");
+            let deleted = channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default());
+            deleted.await.expect("deleted");
+        }
+    }
+
+    /// Leaves nothing behind on the server but empty exchanges.
     pub async fn clean(&self) {
         if let Broker::RabbitMq { url, .. } = &self.broker {
             let declared = std::mem::take(&mut *self.declared.lock().expect("no poison"));

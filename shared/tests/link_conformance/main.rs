@@ -6,6 +6,7 @@
 mod amqp_only;
 mod claims;
 mod fixture;
+mod memory_only;
 mod proxy;
 
 /// Runs each claim on both brokers.

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 /// Passes connections on to one address, until it is dropped.
 pub struct Proxy {
     address: SocketAddr,
+    stalled: watch::Sender<bool>,
     cuts: watch::Sender<u64>,
     open: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
@@ -25,11 +26,14 @@ impl Proxy {
     pub fn serve(listener: TcpListener, target: String) -> Proxy {
         let address = listener.local_addr().expect("it is bound");
         let cuts = watch::channel(0).0;
+        let stalled = watch::channel(false).0;
         let open = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, target, cuts.subscribe(), open.clone()));
+        let signals = (stalled.subscribe(), cuts.subscribe());
+        tasks.spawn(accept(listener, target, signals, open.clone()));
         Proxy {
             address,
+            stalled,
             cuts,
             open,
             _tasks: tasks,
@@ -40,6 +44,11 @@ impl Proxy {
         self.address
     }
 
+    /// Lets nothing through on any connection while `true`; those that were open then stay stalled.
+    pub fn stall(&self, stalled: bool) {
+        self.stalled.send_replace(stalled);
+    }
+
     /// Drops all connections; returns how many there were.
     pub fn cut(&self) -> usize {
         let open = self.open.load(Ordering::SeqCst);
@@ -48,15 +57,17 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, cuts: watch::Receiver<u64>, open: Arc<AtomicUsize>) {
+type Signals = (watch::Receiver<bool>, watch::Receiver<u64>);
+
+async fn accept(listener: TcpListener, target: String, signals: Signals, open: Arc<AtomicUsize>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let (target, mut cuts, open) = (target.clone(), cuts.clone(), open.clone());
+        let (target, (stalled, mut cuts), open) = (target.clone(), signals.clone(), open.clone());
         cuts.mark_unchanged();
         connections.spawn(async move {
             open.fetch_add(1, Ordering::SeqCst);
             tokio::select! {
-                () = pass(client, &target) => {}
+                () = pass(client, &target, stalled) => {}
                 changed = cuts.changed() => drop(changed),
             }
             open.fetch_sub(1, Ordering::SeqCst);
@@ -64,8 +75,17 @@ async fn accept(listener: TcpListener, target: String, cuts: watch::Receiver<u64
     }
 }
 
-async fn pass(mut client: TcpStream, target: &str) {
+/// Once stalled, a connection stays so: it is open, and nothing comes through.
+async fn pass(mut client: TcpStream, target: &str, mut stalled: watch::Receiver<bool>) {
     if let Ok(mut server) = TcpStream::connect(target).await {
-        drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+        tokio::select! {
+            biased;
+            () = until(&mut stalled) => std::future::pending().await,
+            copied = tokio::io::copy_bidirectional(&mut client, &mut server) => drop(copied),
+        }
     }
+}
+
+async fn until(stalled: &mut watch::Receiver<bool>) {
+    drop(stalled.wait_for(|stalled| *stalled).await);
 }

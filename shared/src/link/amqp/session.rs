@@ -73,20 +73,21 @@ impl Session {
         Ok(session)
     }
 
-    /// Tells `state` of alarms until the session ends.
-    pub(super) async fn watch(&self, state: &watch::Sender<LinkState>) {
+    /// Tells `state` of alarms until the session ends; returns the last error that was heard of.
+    pub(super) async fn watch(&self, state: &watch::Sender<LinkState>) -> Option<lapin::Error> {
         // One listener a connection: several would compete for the events.
         let publish_events = self.publishing.events_listener();
         let consume_events = self.consuming.events_listener();
         tokio::pin!(publish_events, consume_events);
         let mut tick = tokio::time::interval(WATCH_EVERY);
+        let mut last = None;
         self.show(state);
         while self.lives() {
             tokio::select! {
                 () = self.ended.cancelled() => {}
                 () = self.drained.cancelled() => {}
-                () = next_event(&mut publish_events) => {}
-                () = next_event(&mut consume_events) => {}
+                error = next_error(&mut publish_events) => last = error.or(last),
+                error = next_error(&mut consume_events) => last = error.or(last),
                 _ = tick.tick() => {}
             }
             if self.lives() {
@@ -94,6 +95,7 @@ impl Session {
             }
         }
         self.ended.cancel();
+        last
     }
 
     fn lives(&self) -> bool {
@@ -122,10 +124,14 @@ impl Session {
     }
 }
 
-/// Any event is a reason to look at the state again; what it says is in the state too.
-async fn next_event(events: &mut (impl Stream<Item = Event> + Unpin)) {
+/// Any event is a reason to look at the state again. An error may be of one channel only: the state tells.
+async fn next_error(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<lapin::Error> {
     match events.next().await {
-        Some(event) => tracing::debug!(?event, "broker connection"),
+        Some(Event::Error(error)) => Some(error),
+        Some(event) => {
+            tracing::debug!(?event, "broker connection");
+            None
+        }
         None => std::future::pending().await,
     }
 }
