@@ -7,19 +7,21 @@ with_root() {
 
 # install_packages PACKAGE…: the system's own services stay down while they are installed.
 install_packages() {
-  local policy=/usr/sbin/policy-rc.d made_policy='' status=0
   command -v apt-get >/dev/null ||
     die "missing: $*. This system has no apt-get: install them by its own means, then try again."
   with_root true || die "missing: $*. Install them as root (apt-get install $*), then try again."
   say "installing $* …"
-  if [ ! -e "$policy" ]; then
-    # shellcheck disable=SC2016
-    with_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1"' sh "$policy"
-    made_policy=yes
-  fi
-  apt_install "$@" || status=$?
-  [ -z "$made_policy" ] || with_root rm -f "$policy"
-  [ "$status" = 0 ] || die "apt-get could not install $* (see above)"
+  (hold_services && apt_install "$@") || die "apt-get could not install $* (see above)"
+}
+
+# Forbids packages to start services, until the (sub)shell ends. A policy that is there already stays.
+hold_services() {
+  local policy=/usr/sbin/policy-rc.d
+  [ ! -e "$policy" ] || return 0
+  trap 'with_root rm -f /usr/sbin/policy-rc.d' EXIT
+  trap 'exit 130' INT TERM
+  # shellcheck disable=SC2016
+  with_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1"' sh "$policy"
 }
 
 apt_install() {

@@ -1,0 +1,63 @@
+"""Renders tiles of the Mandelbrot set. A stream handler: a request a line, a response a line."""
+
+import json
+import os
+import sys
+
+# What is shown: the valley of the sea horses and its surroundings.
+LEFT, RIGHT, TOP, BOTTOM = -2.0, 0.6, 1.3, -1.3
+
+
+def edges(tile, job):
+    """The tile's first column and row, and those after its last."""
+    x, y = tile % job["tiles_x"], tile // job["tiles_x"]
+    columns = [job["width"] * (x + i) // job["tiles_x"] for i in (0, 1)]
+    rows = [job["height"] * (y + i) // job["tiles_y"] for i in (0, 1)]
+    return columns, rows
+
+
+def escape_time(c, limit):
+    z = 0j
+    for step in range(limit):
+        if z.real * z.real + z.imag * z.imag > 4.0:
+            return step
+        z = z * z + c
+    return limit
+
+
+def colour(steps, limit):
+    if steps == limit:
+        return (8, 8, 24)
+    wave = steps * 7 % 512
+    wave = wave if wave < 256 else 511 - wave
+    return (wave, (wave * wave) >> 8, 255 - (wave >> 1))
+
+
+def render(job):
+    (x0, x1), (y0, y1) = edges(job["tile"], job)
+    pixels, total = bytearray(), 0
+    for y in range(y0, y1):
+        imag = TOP + (BOTTOM - TOP) * y / job["height"]
+        for x in range(x0, x1):
+            real = LEFT + (RIGHT - LEFT) * x / job["width"]
+            steps = escape_time(complex(real, imag), job["iterations"])
+            total += steps
+            pixels += bytes(colour(steps, job["iterations"]))
+    return pixels, total
+
+
+def write_whole(path, content):
+    # A step may run twice, even at once: the file appears as a whole, or not at all.
+    draft = f"{path}.{os.getpid()}"
+    with open(draft, "wb") as file:
+        file.write(content)
+    os.replace(draft, path)
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        job = json.loads(line)["input"]
+        pixels, total = render(job)
+        name = f"tile-{job['tile']:05}.rgb"
+        write_whole(os.path.join(job["folder"], name), pixels)
+        print(json.dumps({"file": name, "steps": total}), flush=True)
