@@ -14,6 +14,6 @@ batches = [
     for number, first in enumerate(range(0, rows, size))
 ]
 # A folder a run, so that runs do not meet. Workers on several machines would need one that they share.
-base = os.environ.get("REJOIN_EXAMPLE_FOLDER") or os.path.join(tempfile.gettempdir(), "rejoin-examples")
+base = os.environ.get("EXAMPLE_FOLDER") or os.path.join(tempfile.gettempdir(), f"rejoin-examples-{os.getuid()}")
 folder = os.path.join(base, "batch_migration", request["run"])
 json.dump({"rows_total": rows, "batches": batches, "folder": folder}, sys.stdout)

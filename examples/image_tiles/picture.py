@@ -12,8 +12,8 @@ from render import edges, write_whole
 
 
 def prepare(request):
-    # A folder a run. Workers on several machines would need one that they share: name it in the variable.
-    base = os.environ.get("REJOIN_EXAMPLE_FOLDER") or os.path.join(tempfile.gettempdir(), "rejoin-examples")
+    # A folder a run. Workers on several machines would need one that they share.
+    base = os.environ.get("EXAMPLE_FOLDER") or os.path.join(tempfile.gettempdir(), f"rejoin-examples-{os.getuid()}")
     folder = os.path.join(base, "image_tiles", request["run"])
     os.makedirs(folder, exist_ok=True)
     return {"folder": folder}

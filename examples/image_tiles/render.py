@@ -16,12 +16,16 @@ def edges(tile, job):
     return columns, rows
 
 
-def escape_time(c, limit):
-    z = 0j
+def escape_time(real, imag, limit):
+    # Written out in real numbers, so that every machine rounds each operation alike: compilers may fuse
+    # the multiplications and additions inside a complex product.
+    x = y = xx = yy = 0.0
     for step in range(limit):
-        if z.real * z.real + z.imag * z.imag > 4.0:
+        if xx + yy > 4.0:
             return step
-        z = z * z + c
+        y = 2.0 * x * y + imag
+        x = xx - yy + real
+        xx, yy = x * x, y * y
     return limit
 
 
@@ -40,7 +44,7 @@ def render(job):
         imag = TOP + (BOTTOM - TOP) * y / job["height"]
         for x in range(x0, x1):
             real = LEFT + (RIGHT - LEFT) * x / job["width"]
-            steps = escape_time(complex(real, imag), job["iterations"])
+            steps = escape_time(real, imag, job["iterations"])
             total += steps
             pixels += bytes(colour(steps, job["iterations"]))
     return pixels, total
