@@ -3,8 +3,9 @@
 import json
 import os
 import sys
+from math import sqrt
 
-# What is shown: the valley of the sea horses and its surroundings.
+# What is shown: the whole set.
 LEFT, RIGHT, TOP, BOTTOM = -2.0, 0.6, 1.3, -1.3
 
 
@@ -31,10 +32,12 @@ def escape_time(real, imag, limit):
 
 def colour(steps, limit):
     if steps == limit:
-        return (8, 8, 24)
-    wave = steps * 7 % 512
-    wave = wave if wave < 256 else 511 - wave
-    return (wave, (wave * wave) >> 8, 255 - (wave >> 1))
+        return (6, 6, 20)
+    # From night blue over green and gold to black, most of the range near the edge of the set. Square roots
+    # are rounded exactly everywhere, other powers are not.
+    t = sqrt(sqrt(steps / limit))
+    u = 1.0 - t
+    return (int(2295 * u * t * t * t), int(3825 * u * u * t * t), int(2167 * u * u * u * t))
 
 
 def render(job):
