@@ -33,7 +33,7 @@ def escape_time(real, imag, limit):
 def colour(steps, limit):
     if steps == limit:
         return (6, 6, 20)
-    # From night blue over green and gold to black, most of the range near the edge of the set. Square roots
+    # From blue over green and gold into the dark, most of the range near the edge of the set. Square roots
     # are rounded exactly everywhere, other powers are not.
     t = sqrt(sqrt(steps / limit))
     u = 1.0 - t
