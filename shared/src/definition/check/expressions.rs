@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::fields::Fields;
-use crate::definition::error::{Problem, shown};
+use crate::definition::error::{ERRORS_MAX, Problem, shown};
 use crate::definition::keys::Shape;
 use crate::definition::model::ResultsNamed;
 use crate::definition::source::{Tree, TreeKind};
@@ -80,7 +80,8 @@ impl Checker<'_> {
                 Some(template)
             }
             Err(problems) => {
-                for (path, problem) in &problems {
+                // Finding the place of one is a walk over the value.
+                for (path, problem) in problems.iter().take(ERRORS_MAX) {
                     self.expr_problem(locate(tree, path), problem);
                 }
                 None

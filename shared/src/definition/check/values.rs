@@ -8,8 +8,8 @@ use super::fields::Fields;
 use crate::definition::duration;
 use crate::definition::error::{Problem, shown};
 use crate::definition::keys::{Percent, Shape};
-use crate::definition::model::Into;
-use crate::definition::source::{Tree, TreeKind};
+use crate::definition::model::{Into, Position};
+use crate::definition::source::{Entry, NodeRef, Tree, TreeKind};
 use crate::definition::suggest::nearest;
 use crate::ids::is_name;
 use crate::json::Json;
@@ -48,6 +48,27 @@ const CEL_WORDS: &[&str] = &[
 ];
 /// Characters of a handler's or an event's name.
 const FREE_NAME_CHARS_MAX: usize = 256;
+
+/// A key path and where it is written.
+pub(super) struct WrittenPath {
+    path: KeyPath,
+    at: NodeRef,
+    position: Position,
+}
+
+impl WrittenPath {
+    /// Written as the value `tree`.
+    pub fn value(path: KeyPath, tree: &Tree) -> WrittenPath {
+        let (at, position) = (tree.id, tree.position);
+        WrittenPath { path, at, position }
+    }
+
+    /// Written as the key of `entry`.
+    pub fn key(path: KeyPath, entry: &Entry) -> WrittenPath {
+        let (at, position) = (entry.value.id, entry.key_position);
+        WrittenPath { path, at, position }
+    }
+}
 
 impl Checker<'_> {
     /// Text at `tree` that is a name by SPEC 2.
@@ -286,24 +307,26 @@ impl Checker<'_> {
     }
 
     /// Notes every path that begins with, or is the beginning of, an earlier one of the same node.
-    pub(super) fn check_overlaps(&mut self, paths: &[(KeyPath, &Tree)]) {
+    pub(super) fn check_overlaps(&mut self, paths: &[WrittenPath]) {
         // Sorted, a path that begins with another follows it with only such paths between them.
-        let mut sorted: Vec<_> = paths.iter().collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.id.cmp(&b.1.id)));
-        let mut shortest: Option<&(KeyPath, &Tree)> = None;
+        let mut sorted: Vec<&WrittenPath> = paths.iter().collect();
+        sorted.sort_by(|a, b| a.path.cmp(&b.path).then(a.at.cmp(&b.at)));
+        let mut shortest: Option<&WrittenPath> = None;
         for item in sorted {
-            match shortest {
-                Some(before) if before.0.overlaps(&item.0) => {
-                    let later = if before.1.id > item.1.id { before.1 } else { item.1 };
-                    let message = format!(
-                        "the key paths `{}` and `{}` of one node overlap; which comes last would decide",
-                        shown(&before.0.to_string()),
-                        shown(&item.0.to_string())
-                    );
-                    self.note(Problem::at(later, "overlapping_paths", message));
-                }
-                _ => shortest = Some(item),
-            }
+            let Some(before) = shortest.filter(|before| before.path.overlaps(&item.path)) else {
+                shortest = Some(item);
+                continue;
+            };
+            let later = if before.at > item.at { before } else { item };
+            let message = format!(
+                "the key paths `{}` and `{}` of one node overlap: which comes last would decide; keep one",
+                shown(&before.path.to_string()),
+                shown(&item.path.to_string())
+            );
+            self.note(Problem {
+                at: Some(later.at),
+                ..Problem::text(later.position, "overlapping_paths", message)
+            });
         }
     }
 
@@ -360,7 +383,7 @@ fn percentage(text: &str) -> Option<f64> {
 
 /// A name made of what is no name, by replacing what cannot stand in one.
 fn repaired(text: &str) -> Option<String> {
-    if text.chars().count() > crate::limits::NAME_CHARS_MAX {
+    if text.chars().count() > crate::limits::NAME_CHARS_MAX || text.starts_with('=') {
         return None;
     }
     let replaced: String = text

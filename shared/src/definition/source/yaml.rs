@@ -35,6 +35,9 @@ fn place(mark: Marker) -> Position {
 
 fn scan_problem(text: &str, error: &ScanError) -> Problem {
     let place = place(*error.marker());
+    if error.info().contains("unknown anchor") {
+        return alias(place);
+    }
     let line = text.lines().nth(error.marker().line().saturating_sub(1)).unwrap_or("");
     let indent = &line[..line.len() - line.trim_start().len()];
     let message = if indent.contains('\t') || error.info().contains("tab") {
@@ -168,8 +171,18 @@ impl Builder {
             TreeKind::Null
         });
         let id = self.numbers.next();
-        self.put(Tree { id, position: at, kind });
+        let nothing = plain && text.is_empty();
+        let position = if nothing { self.key_position().unwrap_or(at) } else { at };
+        self.put(Tree { id, position, kind });
         Ok(())
+    }
+
+    /// Where the key of the value to come stands: nothing at all has no better place.
+    fn key_position(&self) -> Option<Position> {
+        match self.stack.last().map(|frame| &frame.open) {
+            Some(Open::Map { key: Some((_, at)), .. }) => Some(*at),
+            _ => None,
+        }
     }
 
     fn key(&mut self, text: &str, at: Position) {
