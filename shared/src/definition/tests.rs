@@ -27,10 +27,10 @@ fn find<'d>(definition: &'d Definition, name: &str) -> &'d Node {
 }
 
 fn call<'d>(definition: &'d Definition, name: &str) -> &'d HandlerCall {
-    match &find(definition, name).kind {
-        NodeKind::Step(step) => &step.call,
-        other => panic!("{other:?}"),
-    }
+    let NodeKind::Step(step) = &find(definition, name).kind else {
+        panic!("a step")
+    };
+    &step.call
 }
 
 fn join<'d>(definition: &'d Definition, name: &str) -> &'d Join {

@@ -70,10 +70,10 @@ impl Checker<'_> {
 
     fn error_parts(&mut self, tree: &Tree, names: &Names) -> Option<Fail> {
         let fields = self.fields(tree, &[ERROR], "`error`", None)?;
-        if let Some((tree, text)) = fields.get("type").and_then(|t| Some((t, t.text()?))) {
-            if !is_computed(tree) {
-                self.check_free_name(tree, text, "an error's type")?;
-            }
+        if let Some(tree) = fields.get("type").filter(|tree| !is_computed(tree))
+            && let Some(text) = tree.text()
+        {
+            self.check_free_name(tree, text, "an error's type")?;
         }
         let details = fields.get("details").and_then(|tree| self.details(tree, names));
         Some(Fail::Parts {

@@ -28,7 +28,7 @@ impl Checker<'_> {
             self.conflict(fields, "into", key, "`into` replaces merging by hand");
         }
         let mut join = self.join(fields, here)?;
-        join.into = self.into_by_hand(fields, &here.around.names);
+        join.into = self.merge_by_hand(fields, &here.around.names);
         let branches = branches.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Parallel { branches, join })
     }
@@ -339,7 +339,7 @@ impl Checker<'_> {
     }
 
     /// `into` of a parallel: key path → expression.
-    fn into_by_hand(&mut self, fields: &Fields<'_>, names: &Names) -> Option<Vec<(KeyPath, Expr)>> {
+    fn merge_by_hand(&mut self, fields: &Fields<'_>, names: &Names) -> Option<Vec<(KeyPath, Expr)>> {
         let entries = fields.get("into")?.entries()?;
         let mut paths = Vec::new();
         let mut read = Vec::new();

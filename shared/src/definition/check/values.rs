@@ -160,9 +160,8 @@ impl Checker<'_> {
     /// The word at `key`, one of those its table lists.
     pub(super) fn word_at<'t>(&mut self, fields: &Fields<'t>, key: &str) -> Option<&'t str> {
         let (tree, shape) = fields.shaped(key)?;
-        let words = match shape {
-            Shape::Words(words) => words,
-            _ => unreachable!("only keys of words are read as words"),
+        let Shape::Words(words) = shape else {
+            unreachable!("only keys of words are read as words")
         };
         self.word(tree, words)
     }
@@ -179,10 +178,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn bool_at(&mut self, fields: &Fields<'_>, key: &str) -> Option<bool> {
-        match fields.get(key)?.kind {
-            TreeKind::Bool(b) => Some(b),
-            _ => None,
-        }
+        fields.get(key)?.boolean()
     }
 
     /// The integer at `key`, at least what its table says.
@@ -212,11 +208,10 @@ impl Checker<'_> {
         words: &[&'static str],
         percent: Percent,
     ) -> Option<()> {
-        let text: &str = match &tree.kind {
-            TreeKind::Int(n) => return self.int_from(tree, *n, least).map(|_| ()),
-            TreeKind::Str(text) => text,
-            _ => unreachable!("the form was checked"),
-        };
+        if let Some(n) = tree.integer() {
+            return self.int_from(tree, n, least).map(|_| ());
+        }
+        let text: &str = tree.text()?;
         let share = if percent == Percent::Yes {
             percentage(text)
         } else {
@@ -295,7 +290,7 @@ impl Checker<'_> {
     }
 
     /// `into` of a step, wait or call.
-    pub(super) fn into_at(&mut self, fields: &Fields<'_>) -> Option<Into> {
+    pub(super) fn output_path(&mut self, fields: &Fields<'_>) -> Option<Into> {
         match fields.get("into") {
             None if fields.has("into") => None,
             None => Some(Into::Merge),
