@@ -226,7 +226,7 @@ impl Runner {
             Ok(Published::Accepted) => {
                 self.outbox.note_accepted(&batch.to);
                 for key in batch.keys() {
-                    let settled = self.ledger.forget(key);
+                    let settled = self.ledger.confirm(key);
                     self.settle(settled);
                 }
                 return;

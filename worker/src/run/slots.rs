@@ -18,7 +18,9 @@ impl Runner {
         }
         let slots = self.setup.concurrency as usize;
         while self.ledger.running() < slots {
-            let Some((key, reply_to, job)) = self.ledger.pop_ready() else { return };
+            let Some((key, reply_to, job)) = self.ledger.pop_ready() else {
+                return;
+            };
             match self.find_base(&job.base) {
                 Some(base) => self.start(key, *job, base),
                 None => self.fetch_base(key, &reply_to, job),
