@@ -41,6 +41,11 @@ impl RunState {
         })
     }
 
+    /// Whether the branch would leave no trace in the journal: its begin is recorded then.
+    pub(crate) fn is_recordless(&self, key: ThreadKey) -> bool {
+        self.scopes.get(&key.scope).is_some_and(|scope| flow_is_recordless(&self.def, scope.flow(&self.def, key.branch)))
+    }
+
     /// Begins a branch: a thread at the first node of its flow.
     pub(crate) fn begin_branch(&mut self, key: ThreadKey) {
         let def = self.def.clone();
@@ -212,6 +217,14 @@ pub(crate) fn graph_ready(def: &Definition, scope: &Scope) -> Vec<u32> {
     (0..scope.total)
         .filter(|branch| !scope.is_begun(*branch) && graph.nodes[*branch as usize].needs.iter().all(done))
         .collect()
+}
+
+/// Whether a flow comes to its end without anything that is recorded: it holds nothing but empty groups.
+fn flow_is_recordless(def: &Definition, flow: FlowId) -> bool {
+    def.flow(flow).nodes.iter().all(|id| match &def.node(*id).kind {
+        NodeKind::Group(group) => def.node(*id).when.is_none() && flow_is_recordless(def, group.flow),
+        _ => false,
+    })
 }
 
 fn flow_starts_plain(def: &Definition, flow: FlowId) -> bool {

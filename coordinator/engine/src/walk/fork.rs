@@ -121,6 +121,10 @@ impl Machine<'_> {
             return false;
         }
         match self.state.next_evaluated() {
+            Some(key) if self.state.is_recordless(key) => {
+                self.emit(Fact::BranchStarted { scope: key.scope, branch: key.branch, active: true });
+                true
+            }
             Some(key) => {
                 self.state.begin_branch(key);
                 true
