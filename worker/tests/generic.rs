@@ -85,10 +85,17 @@ async fn exit_codes_signals_and_outputs_are_told_apart() {
         ("endless", "rejoin.too_large"),
     ] {
         let item = run(&mut owner, handler, "1").await;
-        assert_eq!((&item["type"], &item["retryable"]), (&json!(kind), &json!(true)), "{item}");
+        assert_eq!(
+            (&item["type"], &item["retryable"]),
+            (&json!(kind), &json!(true)),
+            "{item}"
+        );
     }
     let item = run(&mut owner, "result", "1").await;
-    assert_eq!((item["output"].to_string().as_str(), &item["set"]), ("2.5", &json!({"a.b": 1})));
+    assert_eq!(
+        (item["output"].to_string().as_str(), &item["set"]),
+        ("2.5", &json!({"a.b": 1}))
+    );
     running.stop().await;
 }
 
@@ -106,7 +113,11 @@ async fn a_program_beats_and_stores_a_checkpoint_on_descriptor_3() {
     owner.dispatch(vec![order, silent, late]).await;
     let mut items = owner.completions(3).await;
     items.sort_by_key(|item| item["step"]["pos"].as_u64());
-    assert_eq!((&items[0]["outcome"], &items[0]["checkpoint"]), (&json!("ok"), &json!([4])), "{items:?}");
+    assert_eq!(
+        (&items[0]["outcome"], &items[0]["checkpoint"]),
+        (&json!("ok"), &json!([4])),
+        "{items:?}"
+    );
     assert_eq!(items[1]["type"], "rejoin.heartbeat_lost");
     assert_eq!(items[2]["type"], "rejoin.timeout");
     running.stop().await;
@@ -120,7 +131,11 @@ async fn a_cancelled_program_dies_with_all_it_started() {
     let order = owner.order(1, "a", "1");
     owner.dispatch(vec![order]).await;
     let file = folder.path().join("child");
-    let read = || std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let read = || {
+        std::fs::read_to_string(&file)
+            .ok()
+            .and_then(|text| text.trim().parse::<u32>().ok())
+    };
     until("the program's start", || read().is_some()).await;
     let child = read().expect("just seen");
     owner.cancel(&report.worker, vec![owner.key(1)]).await;
@@ -132,7 +147,9 @@ async fn a_cancelled_program_dies_with_all_it_started() {
 /// Whether a process runs; one that only waits to be buried does not.
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
 }
 
 const STREAM: &str = r#"import json, os, sys
@@ -163,7 +180,10 @@ async fn a_stream_process_serves_many_attempts_and_handlers_and_is_started_again
     assert_eq!(run(&mut owner, "a", r#""die""#).await["type"], "exec.exit_4");
     let third = run(&mut owner, "a", "3").await;
     assert_ne!(third["output"]["pid"], first["output"]["pid"]);
-    assert_eq!(run(&mut owner, "a", r#""garbage""#).await["type"], "rejoin.invalid_output");
+    assert_eq!(
+        run(&mut owner, "a", r#""garbage""#).await["type"],
+        "rejoin.invalid_output"
+    );
     assert_eq!(run(&mut owner, "a", "4").await["outcome"], "ok");
     let mut order = owner.order(9, "a", r#""hang""#);
     order.timeout_ms = Some(200);
@@ -174,12 +194,18 @@ async fn a_stream_process_serves_many_attempts_and_handlers_and_is_started_again
 
 async fn serve() -> String {
     let app = Router::new()
-        .route("/ok", post(|headers: HeaderMap, body: String| async move {
-            let request: Value = serde_json::from_str(&body).expect("a request");
-            assert_eq!(headers["idempotency-key"], "k1");
-            request["input"].to_string()
-        }))
-        .route("/busy", post(|| async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], "busy") }))
+        .route(
+            "/ok",
+            post(|headers: HeaderMap, body: String| async move {
+                let request: Value = serde_json::from_str(&body).expect("a request");
+                assert_eq!(headers["idempotency-key"], "k1");
+                request["input"].to_string()
+            }),
+        )
+        .route(
+            "/busy",
+            post(|| async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], "busy") }),
+        )
         .route("/down", post(|| async { StatusCode::BAD_GATEWAY }))
         .route("/bad", post(|| async { (StatusCode::BAD_REQUEST, "no") }))
         .route("/empty", post(|| async { StatusCode::NO_CONTENT }))

@@ -34,7 +34,10 @@ async fn work(ctx: StepContext, input: In) -> Result<Out, StepError> {
     assert_eq!(ctx.item::<String>()?.as_deref(), Some("it"));
     assert_eq!(ctx.index::<u32>()?, Some(3));
     assert_eq!(ctx.last_checkpoint::<Vec<i64>>()?, Some(vec![1]));
-    Ok(Out { double: 1.0, run: ctx.run().to_string() })
+    Ok(Out {
+        double: 1.0,
+        run: ctx.run().to_string(),
+    })
 }
 
 #[tokio::test]
@@ -49,8 +52,15 @@ async fn a_typed_handler_reads_writes_logs_and_stores_a_checkpoint() {
     order.payload.checkpoint = Some(raw("[1]"));
     owner.dispatch(vec![order]).await;
     let item = owner.completions(1).await.remove(0);
-    assert_eq!(item["output"], json!({"double": 1.0, "run": owner.run.to_string()}), "{item}");
-    assert_eq!((&item["set"], &item["unset"]), (&json!({"a.c": 9_007_199_254_740_993_u64}), &json!(["a.b"])));
+    assert_eq!(
+        item["output"],
+        json!({"double": 1.0, "run": owner.run.to_string()}),
+        "{item}"
+    );
+    assert_eq!(
+        (&item["set"], &item["unset"]),
+        (&json!({"a.c": 9_007_199_254_740_993_u64}), &json!(["a.b"]))
+    );
     assert_eq!(item["logs"], json!(["by hand", "INFO by tracing n=9007199254740993"]));
     assert_eq!(item["checkpoint"], json!({"at": 1}));
     running.stop().await;
@@ -108,5 +118,21 @@ async fn the_built_in_failure_fails_so_many_times() {
         let item = owner.completions(1).await.remove(0);
         assert_eq!(item["outcome"], outcome, "{item}");
     }
+    running.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "serde buffers flattened fields, and RawValue cannot be read from the buffer: the type needs its own Deserialize"]
+async fn an_owner_reads_completions_by_the_wire_contracts_type() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder().handler("work", work));
+    let order = owner.order(1, "rejoin.echo", "1.0");
+    owner.dispatch(vec![order]).await;
+    let (_, text) = owner.next_event_text().await;
+    let read: rejoin_shared::wire::Completions = serde_json::from_str(&text).expect("the contract's JSON");
+    let rejoin_shared::wire::AttemptEnd::Ok { output, .. } = &read.items[0].end else {
+        panic!("{text}")
+    };
+    assert_eq!(output.as_ref().map(|output| output.get()), Some("1.0"));
     running.stop().await;
 }
