@@ -131,7 +131,10 @@ impl Coordinator {
             owner_done: CancellationToken::new(),
             late_stop: CancellationToken::new(),
         };
-        coordinator.parts.tasks.spawn(coordinator.clone().work(config, commands_rx, notices_rx));
+        coordinator
+            .parts
+            .tasks
+            .spawn(coordinator.clone().work(config, commands_rx, notices_rx));
         coordinator
     }
 
@@ -162,11 +165,22 @@ impl Coordinator {
         let (settles, settles_rx) = mpsc::unbounded_channel();
         let late = self.late_stop.clone();
         let tasks = &parts.tasks;
-        tasks.spawn(publisher::run(parts.link.clone(), out_rx, told_tx.clone(), late.clone()));
+        tasks.spawn(publisher::run(
+            parts.link.clone(),
+            out_rx,
+            told_tx.clone(),
+            late.clone(),
+        ));
         tasks.spawn(settle_all(parts.link.clone(), settles_rx));
         let own_queue = parts.member.incarnation;
         let (link, topology) = (parts.link.clone(), parts.topology.clone());
-        tasks.spawn(read_notices(link, topology, own_queue, self.notices.clone(), late.clone()));
+        tasks.spawn(read_notices(
+            link,
+            topology,
+            own_queue,
+            self.notices.clone(),
+            late.clone(),
+        ));
         tasks.spawn(watch_members(parts.store.clone(), self.notices.clone(), late.clone()));
         let (link, topology) = (parts.link.clone(), parts.topology.clone());
         let consumers = Consumers::new(link, topology, parts.limits.clone(), events_tx, tasks.clone());
@@ -190,12 +204,14 @@ impl Coordinator {
         if !self.owned.borrow().contains(&run.partition()) {
             return inbox::ask(&self.parts.store, &self.parts.link, &self.parts.topology, run, &command).await;
         }
-        let prepared = inbox::prepare(&command, &self.parts.definitions).await.map_err(|error| match error {
-            DefinitionError::Store(error) => CommandError::unavailable(error.to_string()),
-            DefinitionError::Unknown(..) | DefinitionError::Unreadable(..) => CommandError::Refused {
-                message: error.to_string(),
-            },
-        })?;
+        let prepared = inbox::prepare(&command, &self.parts.definitions)
+            .await
+            .map_err(|error| match error {
+                DefinitionError::Store(error) => CommandError::unavailable(error.to_string()),
+                DefinitionError::Unknown(..) | DefinitionError::Unreadable(..) => CommandError::Refused {
+                    message: error.to_string(),
+                },
+            })?;
         let (reply, answer) = oneshot::channel();
         let call = CommandCall {
             run,
@@ -209,7 +225,9 @@ impl Coordinator {
             answer.await.map_err(|_| stopped())?
         };
         let late = || CommandError::unavailable("no answer in time; it may still be obeyed");
-        tokio::time::timeout(ANSWER_MAX, asked).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(ANSWER_MAX, asked)
+            .await
+            .unwrap_or_else(|_| Err(late()))
     }
 
     /// An id for a new run: in a partition this process owns, if it owns any.
@@ -279,7 +297,10 @@ impl Coordinator {
         self.stop.cancel();
         self.owner_done.cancelled().await;
         self.parts.tasks.close();
-        if tokio::time::timeout(SHUTDOWN_MAX, self.parts.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_MAX, self.parts.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some tasks did not end in time");
         }
     }

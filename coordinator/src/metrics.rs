@@ -4,9 +4,13 @@ use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
 
-const LATENCY_S: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const LATENCY_S: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 const LONG_S: &[f64] = &[0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
-const ROWS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0];
+const ROWS: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0,
+];
 
 /// The metrics of one process.
 #[derive(Clone, Debug)]
@@ -44,7 +48,9 @@ struct Maker(Registry);
 impl Maker {
     fn keep<T: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {
         let made = made.expect("a metric's name and labels are constants");
-        self.0.register(Box::new(made.clone())).expect("metric names are unique");
+        self.0
+            .register(Box::new(made.clone()))
+            .expect("metric names are unique");
         made
     }
     fn counter(&self, name: &str, help: &str) -> Counter {
@@ -60,10 +66,15 @@ impl Maker {
         self.keep(GaugeVec::new(Opts::new(name, help), labels))
     }
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.keep(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+        self.keep(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+        ))
     }
     fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
-        self.keep(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+        self.keep(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+            labels,
+        ))
     }
 }
 
@@ -96,7 +107,10 @@ impl Metrics {
             completion_seconds: m.histogram("rejoin_completion_seconds", "End to durable", LATENCY_S),
             join_seconds: m.histogram("rejoin_join_seconds", "Last branch durable to next dispatch", LATENCY_S),
             dispatches: m.counters("rejoin_dispatches_total", "Attempts published", &["reason"]),
-            branches_kept_on_resume: m.counter("rejoin_branches_kept_on_resume_total", "Recorded steps that a load kept"),
+            branches_kept_on_resume: m.counter(
+                "rejoin_branches_kept_on_resume_total",
+                "Recorded steps that a load kept",
+            ),
             duplicate_completions: m.counter("rejoin_duplicate_completions_total", "Completions recorded already"),
             late_completions: m.counter("rejoin_late_completions_total", "Completions of ended branches"),
             journal_append_seconds: m.histogram("rejoin_journal_append_seconds", "Of a batch", LATENCY_S),
@@ -108,11 +122,17 @@ impl Metrics {
             queue_depth: m.gauges("rejoin_queue_depth", "Attempts that wait for credit or out", &["queue"]),
             worker_slots: m.gauges("rejoin_worker_slots", "Slots by state", &["queue", "state"]),
             events_unknown_run: m.counter("rejoin_events_unknown_run_total", "Events for runs that are not there"),
-            steps_unserved: m.gauge("rejoin_steps_unserved", "Handlers with ready steps that no worker serves"),
+            steps_unserved: m.gauge(
+                "rejoin_steps_unserved",
+                "Handlers with ready steps that no worker serves",
+            ),
             build_info: m.gauges("rejoin_build_info", "Always 1", &["version"]),
             registry: m.0,
         };
-        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        metrics
+            .build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
         metrics
     }
 

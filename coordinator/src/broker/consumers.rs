@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::decode::{self, Notice};
-use crate::owner::inbound::{Incoming, Inbound};
+use crate::owner::inbound::{Inbound, Incoming};
 
 /// Unsettled messages of one event queue.
 const EVENT_PREFETCH: u16 = 512;

@@ -40,7 +40,11 @@ pub fn event(message: &Message, limits: &Limits) -> Result<EventBody, String> {
         kind::COMPLETIONS => read::<Completions>(message).map(|body| {
             let worker = body.worker.name;
             let items = body.items.into_iter();
-            EventBody::Completions(items.map(|c| (c.run, completion::completed(c, &worker, limits))).collect())
+            EventBody::Completions(
+                items
+                    .map(|c| (c.run, completion::completed(c, &worker, limits)))
+                    .collect(),
+            )
         }),
         kind::CHECK => read(message).map(EventBody::Check),
         kind::HAND_BACK => read(message).map(EventBody::HandBack),

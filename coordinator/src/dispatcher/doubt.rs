@@ -129,7 +129,9 @@ impl Dispatcher {
             let key = &queue.key;
             queue.doubt.reported(ids, || {
                 let workers = around.fleet.of_queue(key);
-                workers.map(|worker| (worker.id.incarnation, worker.number + ROUNDS)).collect()
+                workers
+                    .map(|worker| (worker.id.incarnation, worker.number + ROUNDS))
+                    .collect()
             });
         }
     }
@@ -148,7 +150,11 @@ impl Dispatcher {
                 outgoing.extend(self.probe(&key, around));
             }
         }
-        if self.queues.values().any(|queue| queue.doubt.probe.as_ref().is_some_and(|probe| probe.needs.is_some())) {
+        if self
+            .queues
+            .values()
+            .any(|queue| queue.doubt.probe.as_ref().is_some_and(|probe| probe.needs.is_some()))
+        {
             outgoing.push(report_now(around));
         }
         outgoing
@@ -174,11 +180,19 @@ impl Dispatcher {
     fn judge_queue(&mut self, key: &QueueKey, runs: &mut Runs, around: &Around<'_>) {
         // A worker that died meanwhile needs not report: what it held comes back with a question.
         let is_heard = |id: &Uuid, number| around.fleet.worker(*id).is_none_or(|worker| worker.number >= number);
-        let Some(covered) = self.queue(key).doubt.verdict(is_heard) else { return };
+        let Some(covered) = self.queue(key).doubt.verdict(is_heard) else {
+            return;
+        };
         for attempt in covered {
-            let Some(run) = runs.get_mut(&attempt.run) else { continue };
+            let Some(run) = runs.get_mut(&attempt.run) else {
+                continue;
+            };
             let place = (attempt.step, attempt.attempt);
-            if run.flights.get(&place).is_none_or(|flight| flight.phase != Phase::Doubtful) {
+            if run
+                .flights
+                .get(&place)
+                .is_none_or(|flight| flight.phase != Phase::Doubtful)
+            {
                 continue;
             }
             match around.fleet.holder(&attempt) {

@@ -103,7 +103,8 @@ impl Dispatcher {
     }
 
     fn is_doubt_suspended(&mut self, fleet: &Fleet) -> bool {
-        self.round.retain(|id, number| fleet.worker(*id).is_some_and(|worker| worker.number < *number));
+        self.round
+            .retain(|id, number| fleet.worker(*id).is_some_and(|worker| worker.number < *number));
         !self.link_is_up || !self.round.is_empty()
     }
 
@@ -146,7 +147,9 @@ impl Dispatcher {
     pub fn unserved(&self, runs: &Runs) -> Vec<(QueueKey, Arc<str>)> {
         let waiting = self.queues.values().flat_map(|queue| {
             let handlers = queue.unserved.iter().filter_map(|(run, attempt)| {
-                runs.get(run).and_then(|run| run.flights.get(attempt)).map(|flight| flight.handler.clone())
+                runs.get(run)
+                    .and_then(|run| run.flights.get(attempt))
+                    .map(|flight| flight.handler.clone())
             });
             handlers.map(|handler| (queue.key.clone(), handler))
         });

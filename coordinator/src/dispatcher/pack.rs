@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rejoin_engine::decision::Surroundings;
-use rejoin_engine::state::Request;
+use rejoin_engine::state::view::Request;
 use rejoin_shared::ids::{AttemptKey, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;

@@ -1,7 +1,7 @@
 //! Takes ready attempts from runs, and sends what has credit.
 
 use rejoin_engine::event::Event;
-use rejoin_engine::state::Ready;
+use rejoin_engine::state::view::Ready;
 use rejoin_shared::ids::{AttemptKey, RunId};
 use rejoin_shared::link::{Address, Message};
 use rejoin_shared::run::RunStatus;
@@ -105,7 +105,10 @@ impl Dispatcher {
     }
 
     fn send(&mut self, runs: &mut Runs, around: &Around<'_>, pumped: &mut Pumped) {
-        let waiting = self.queues.values().filter(|queue| !queue.line.is_empty() && queue.not_before <= around.now);
+        let waiting = self
+            .queues
+            .values()
+            .filter(|queue| !queue.line.is_empty() && queue.not_before <= around.now);
         let mut waiting: Vec<QueueKey> = waiting.map(|queue| queue.key.clone()).collect();
         waiting.sort();
         for key in waiting {
@@ -124,7 +127,9 @@ impl Dispatcher {
             if credit == 0 {
                 break;
             }
-            let Some((id, taken)) = queue.line.take_turn(credit) else { break };
+            let Some((id, taken)) = queue.line.take_turn(credit) else {
+                break;
+            };
             let Some(run) = runs.get_mut(&id) else { continue };
             for attempt in taken {
                 if self.may_go(key, run, attempt, around) {
@@ -161,7 +166,9 @@ impl Dispatcher {
         };
         if let Err(error) = builder.add(run, attempt, around) {
             let (step, attempt) = attempt;
-            pumped.events.push((run.id, Event::Unbuildable { step, attempt, error }));
+            pumped
+                .events
+                .push((run.id, Event::Unbuildable { step, attempt, error }));
             return;
         }
         if let Some(flight) = run.flights.get_mut(&attempt) {
@@ -181,7 +188,9 @@ impl Dispatcher {
 
     /// Whether a waiting attempt is still wanted, and served.
     fn may_go(&mut self, key: &QueueKey, run: &mut Run, attempt: Try, around: &Around<'_>) -> bool {
-        let Some(flight) = run.flights.get(&attempt) else { return false };
+        let Some(flight) = run.flights.get(&attempt) else {
+            return false;
+        };
         if flight.phase != Phase::Waiting {
             return false; // a stale entry of the line
         }
@@ -205,7 +214,9 @@ impl Dispatcher {
     fn publish(&mut self, key: &QueueKey, kind: Kind, builder: Builder, around: &Around<'_>) -> Outgoing {
         let (mut pack, keys) = builder.finish(key, around);
         (pack.check, pack.suspect) = (kind != Kind::Plain, kind == Kind::Suspect);
-        around.metrics.dispatched(if pack.check { "lost" } else { "first" }, keys.len());
+        around
+            .metrics
+            .dispatched(if pack.check { "lost" } else { "first" }, keys.len());
         self.outgoing(key, &pack, keys, around)
     }
 

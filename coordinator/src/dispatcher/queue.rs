@@ -55,8 +55,14 @@ impl TaskQueue {
 
     /// How many attempts may be on their way to its workers.
     pub(super) fn window(&self, around: &Around<'_>) -> usize {
-        let slots: u32 = around.fleet.takers(&self.key, around.now).map(|worker| worker.slots).sum();
-        WINDOW_MIN.max(4 * usize::try_from(slots).unwrap_or(WINDOW_MIN)).max(self.done_per_s / 10)
+        let slots: u32 = around
+            .fleet
+            .takers(&self.key, around.now)
+            .map(|worker| worker.slots)
+            .sum();
+        WINDOW_MIN
+            .max(4 * usize::try_from(slots).unwrap_or(WINDOW_MIN))
+            .max(self.done_per_s / 10)
     }
 
     /// How many attempts a pack should hold now.

@@ -20,16 +20,24 @@ const STRIKES_MAX: u8 = 5;
 impl Dispatcher {
     /// What became of a pack or probe.
     pub fn published(&mut self, number: u64, fate: Fate, runs: &mut Runs, around: &Around<'_>) {
-        let Some(publish) = self.publishes.remove(&number) else { return };
+        let Some(publish) = self.publishes.remove(&number) else {
+            return;
+        };
         self.bytes_unconfirmed = self.bytes_unconfirmed.saturating_sub(publish.bytes);
         match fate {
-            Fate::Accepted => around.metrics.dispatch_seconds.observe(around.now.since(publish.at).as_secs_f64()),
+            Fate::Accepted => around
+                .metrics
+                .dispatch_seconds
+                .observe(around.now.since(publish.at).as_secs_f64()),
             Fate::CameBack | Fate::NotSent => {
                 let queue = self.queue(&publish.queue);
                 queue.is_declared = false;
                 queue.not_before = around.now.plus(RETURNED_PAUSE);
             }
-            Fate::Unknown => self.queue(&publish.queue).doubt.wait_until(around.now.plus(Duration::from_secs(1))),
+            Fate::Unknown => self
+                .queue(&publish.queue)
+                .doubt
+                .wait_until(around.now.plus(Duration::from_secs(1))),
         }
         match publish.is_probe {
             true => self.queue(&publish.queue).doubt.probe_published(fate, around.now),
@@ -41,7 +49,9 @@ impl Dispatcher {
         for key in &publish.keys {
             let attempt = (key.step, key.attempt);
             let Some(run) = runs.get_mut(&key.run) else { continue };
-            let Some(flight) = run.flights.get_mut(&attempt) else { continue };
+            let Some(flight) = run.flights.get_mut(&attempt) else {
+                continue;
+            };
             if flight.phase != Phase::Publishing(number) {
                 continue; // a report or a question was faster
             }
@@ -68,10 +78,15 @@ impl Dispatcher {
     pub fn listed(&mut self, by: Uuid, keys: &[AttemptKey], runs: &mut Runs, around: &Around<'_>) {
         for key in keys {
             let Some(run) = runs.get_mut(&key.run) else { continue };
-            let Some(flight) = run.flights.get(&(key.step, key.attempt)) else { continue };
+            let Some(flight) = run.flights.get(&(key.step, key.attempt)) else {
+                continue;
+            };
             let stays = match flight.phase {
                 // The first of two holders keeps it: the other one asks, and is told.
-                Phase::Held(other) => around.fleet.worker(other).is_some_and(|worker| worker.held.contains(key)),
+                Phase::Held(other) => around
+                    .fleet
+                    .worker(other)
+                    .is_some_and(|worker| worker.held.contains(key)),
                 Phase::Waiting | Phase::Publishing(_) | Phase::Sent { .. } | Phase::Doubtful => false,
             };
             if !stays {
@@ -92,7 +107,9 @@ impl Dispatcher {
     pub fn unlisted(&mut self, by: Uuid, keys: &[AttemptKey], runs: &mut Runs, around: &Around<'_>) {
         for key in keys {
             let Some(run) = runs.get_mut(&key.run) else { continue };
-            let Some(flight) = run.flights.get_mut(&(key.step, key.attempt)) else { continue };
+            let Some(flight) = run.flights.get_mut(&(key.step, key.attempt)) else {
+                continue;
+            };
             if flight.phase != Phase::Held(by) {
                 continue;
             }
@@ -112,7 +129,10 @@ impl Dispatcher {
     pub fn worker_ended(&mut self, ended: &Ended, runs: &mut Runs, around: &Around<'_>) -> Vec<AttemptKey> {
         let mut poison = Vec::new();
         for run in runs.values_mut() {
-            let held = run.flights.iter().filter(|(_, flight)| flight.phase == Phase::Held(ended.incarnation));
+            let held = run
+                .flights
+                .iter()
+                .filter(|(_, flight)| flight.phase == Phase::Held(ended.incarnation));
             let held: Vec<Try> = held.map(|(attempt, _)| *attempt).collect();
             for attempt in held {
                 let key = run.key(attempt);
@@ -177,7 +197,9 @@ impl Dispatcher {
                     break;
                 }
                 queue.sent_log.pop_front();
-                let flight = runs.get_mut(&key.run).and_then(|run| run.flights.get_mut(&(key.step, key.attempt)));
+                let flight = runs
+                    .get_mut(&key.run)
+                    .and_then(|run| run.flights.get_mut(&(key.step, key.attempt)));
                 let Some(flight) = flight else { continue };
                 if matches!(flight.phase, Phase::Sent { since: last, .. } if last == since) {
                     queue.set_phase(flight, Phase::Doubtful);
@@ -201,7 +223,9 @@ impl Dispatcher {
 
 /// Counts a vanished worker against an attempt that it had a confirmed start of; `true`: it is poison.
 fn strike(run: &mut Run, attempt: Try) -> bool {
-    let Some(mark) = run.marks.get_mut(&attempt) else { return false };
+    let Some(mark) = run.marks.get_mut(&attempt) else {
+        return false;
+    };
     if !std::mem::take(&mut mark.confirmed) {
         return false;
     }

@@ -96,10 +96,14 @@ impl Fleet {
         if !self.workers.contains_key(&incarnation) {
             changes.ended = self.superseded_by(&report, now);
             changes.serves_more = true;
-            self.workers.insert(incarnation, Worker::expected(report.worker.clone(), report.namespace.clone(), now));
+            self.workers.insert(
+                incarnation,
+                Worker::expected(report.worker.clone(), report.namespace.clone(), now),
+            );
         }
         let worker = self.workers.get_mut(&incarnation).expect("it was put in above");
-        changes.serves_more |= worker.handlers.len() != report.handlers.len() || worker.queues.len() != report.queues.len();
+        changes.serves_more |=
+            worker.handlers.len() != report.handlers.len() || worker.queues.len() != report.queues.len();
         (changes.listed, changes.unlisted) = worker.update(report, now);
         changes
     }
@@ -113,12 +117,17 @@ impl Fleet {
     }
 
     fn superseded_by(&mut self, report: &Report, now: Timestamp) -> Vec<Ended> {
-        let earlier = self.workers.values().filter(|w| {
-            w.id.name == report.worker.name && (w.returned || now.since(w.seen_at) > SUPERSEDED_AFTER)
-        });
-        let earlier: Vec<(Uuid, bool)> =
-            earlier.map(|w| (w.id.incarnation, w.started_at != report.started_at)).collect();
-        earlier.into_iter().filter_map(|(id, vanished)| self.end(id, vanished)).collect()
+        let earlier = self
+            .workers
+            .values()
+            .filter(|w| w.id.name == report.worker.name && (w.returned || now.since(w.seen_at) > SUPERSEDED_AFTER));
+        let earlier: Vec<(Uuid, bool)> = earlier
+            .map(|w| (w.id.incarnation, w.started_at != report.started_at))
+            .collect();
+        earlier
+            .into_iter()
+            .filter_map(|(id, vanished)| self.end(id, vanished))
+            .collect()
     }
 
     fn end(&mut self, incarnation: Uuid, vanished: bool) -> Option<Ended> {
@@ -220,7 +229,11 @@ mod tests {
     }
 
     fn attempt() -> AttemptKey {
-        let step = StepKey { scope: 0, branch: 0, pos: 0 };
+        let step = StepKey {
+            scope: 0,
+            branch: 0,
+            pos: 0,
+        };
         AttemptKey {
             run: RunId::new_in(Partition(1)),
             step,

@@ -37,7 +37,11 @@ pub struct InboxItem {
 ///
 /// # Errors
 /// [`StoreError`]: to be asked again.
-pub async fn read(store: &dyn Store, definitions: &Definitions, of: &[Partition]) -> Result<Vec<InboxItem>, StoreError> {
+pub async fn read(
+    store: &dyn Store,
+    definitions: &Definitions,
+    of: &[Partition],
+) -> Result<Vec<InboxItem>, StoreError> {
     let rows = store.inbox(of, 0, PAGE).await?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
@@ -74,7 +78,9 @@ async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, Sto
 pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Option<PreparedStart>, DefinitionError> {
     match command {
         Command::Start(start) => {
-            let definition = definitions.get(&start.namespace, &start.workflow, start.version).await?;
+            let definition = definitions
+                .get(&start.namespace, &start.workflow, start.version)
+                .await?;
             let start = (**start).clone();
             Ok(Some(PreparedStart { start, definition }))
         }

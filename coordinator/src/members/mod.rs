@@ -27,7 +27,10 @@ impl Membership {
     pub fn home_of_owner(&self, partition: rejoin_shared::ids::Partition) -> Option<rejoin_shared::ids::Partition> {
         let row = self.partitions.iter().find(|row| row.partition == partition)?;
         let owner = row.owner.as_ref().filter(|_| row.is_live)?;
-        let homes = self.partitions.iter().filter(|row| row.has_events && row.owner.as_ref() == Some(owner));
+        let homes = self
+            .partitions
+            .iter()
+            .filter(|row| row.has_events && row.owner.as_ref() == Some(owner));
         homes.map(|row| row.partition).min()
     }
 }

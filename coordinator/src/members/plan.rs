@@ -73,7 +73,10 @@ fn is_free(me: &Member, row: &PartitionRow) -> bool {
 }
 
 fn winner<'a>(names: &[&'a str], partition: Partition) -> Option<&'a str> {
-    names.iter().copied().max_by_key(|name| (weight(name, partition), *name))
+    names
+        .iter()
+        .copied()
+        .max_by_key(|name| (weight(name, partition), *name))
 }
 
 /// FNV-1a with a final mix: the same in every release, unlike the standard library's.

@@ -21,7 +21,9 @@ pub async fn join(store: &dyn Store, me: &Member, lease_ms: u64) -> Option<Uuid>
     loop {
         match store.members().await {
             Ok(members) => {
-                let earlier = members.iter().filter(|row| row.member.name == me.name && row.member.incarnation != me.incarnation);
+                let earlier = members
+                    .iter()
+                    .filter(|row| row.member.name == me.name && row.member.incarnation != me.incarnation);
                 let earlier = earlier.max_by_key(|row| row.lease_left_ms);
                 if earlier.is_none_or(|row| row.lease_left_ms <= missed_two_ms) {
                     return earlier.map(|row| row.member.incarnation);

@@ -108,7 +108,9 @@ impl Owner {
                     Some(worker) => (Purpose::Worker(worker), Address::Queue(topology.worker(worker))),
                     None => (Purpose::Notice, Address::Fanout(topology.workers())),
                 };
-                let cancel = Cancel { attempts: keys.to_vec() };
+                let cancel = Cancel {
+                    attempts: keys.to_vec(),
+                };
                 self.publish_all(vec![Outgoing {
                     purpose,
                     to,
@@ -133,7 +135,11 @@ impl Owner {
         self.ended.push_back(id);
         while self.ended.len() > ENDED_MAX {
             let Some(oldest) = self.ended.pop_front() else { break };
-            if self.runs.get(&oldest).is_some_and(|run| run.state.status().is_terminal()) {
+            if self
+                .runs
+                .get(&oldest)
+                .is_some_and(|run| run.state.status().is_terminal())
+            {
                 self.forget(oldest);
             }
         }

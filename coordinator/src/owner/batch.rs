@@ -152,7 +152,9 @@ impl Drafts {
 
     /// Rows and bytes so far.
     pub fn size(&self) -> (usize, usize) {
-        self.all.iter().fold((0, 0), |(rows, bytes), draft| (rows + draft.rows.len(), bytes + draft.bytes))
+        self.all.iter().fold((0, 0), |(rows, bytes), draft| {
+            (rows + draft.rows.len(), bytes + draft.bytes)
+        })
     }
 
     /// All of them.
@@ -169,7 +171,11 @@ impl Drafts {
 /// The batch of these drafts, each partition's claim once, sorted.
 #[must_use]
 pub fn batch_of(drafts: &[Draft], claim: impl Fn(Partition) -> Option<Claim>) -> Batch {
-    let mut partitions: Vec<Partition> = drafts.iter().filter(|d| d.writes()).map(|d| d.run.partition()).collect();
+    let mut partitions: Vec<Partition> = drafts
+        .iter()
+        .filter(|d| d.writes())
+        .map(|d| d.run.partition())
+        .collect();
     partitions.sort();
     partitions.dedup();
     let mut batch = Batch {

@@ -120,7 +120,9 @@ impl CommandError {
     /// A [`CommandError::Unavailable`].
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> CommandError {
-        CommandError::Unavailable { message: message.into() }
+        CommandError::Unavailable {
+            message: message.into(),
+        }
     }
 }
 

@@ -109,12 +109,19 @@ impl Owner {
 
     /// Drops what was decided since the last confirmed batch, loads those runs again, and judges their events anew.
     async fn recover(&mut self, drafts: Vec<Draft>, failure: Failure) {
-        tracing::warn!(?failure, runs = drafts.len(), "a batch is dropped and its runs are loaded again");
+        tracing::warn!(
+            ?failure,
+            runs = drafts.len(),
+            "a batch is dropped and its runs are loaded again"
+        );
         let mut again_for: Vec<(RunId, Vec<Item>)> = Vec::new();
         for draft in drafts {
             self.forget(draft.run);
             let items = draft.items.into_iter().map(|(item, _)| item);
-            let items = items.filter(|item| !matches!(item.origin, Origin::Own)).map(again).collect();
+            let items = items
+                .filter(|item| !matches!(item.origin, Origin::Own))
+                .map(again)
+                .collect();
             again_for.push((draft.run, items));
         }
         match failure {
@@ -153,7 +160,11 @@ impl Owner {
         // A load that began before may not have seen what the orphaned statement wrote.
         let loading: Vec<RunId> = self.loading.keys().copied().collect();
         for run in loading {
-            let parked = self.loading.remove(&run).map(|loading| loading.parked).unwrap_or_default();
+            let parked = self
+                .loading
+                .remove(&run)
+                .map(|loading| loading.parked)
+                .unwrap_or_default();
             self.load(run, parked);
         }
     }

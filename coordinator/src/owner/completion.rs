@@ -58,8 +58,13 @@ fn writes(set: Option<Box<RawValue>>, limits: &Limits) -> Result<Vec<(KeyPath, J
     let Some(set) = value(set.as_deref(), limits)? else {
         return Ok(Vec::new());
     };
-    let entries = set.as_object().ok_or_else(|| ("rejoin.invalid_output", "set is no object".to_owned()))?;
-    entries.iter().map(|(key, value)| Ok((key_path(key)?, value.clone()))).collect()
+    let entries = set
+        .as_object()
+        .ok_or_else(|| ("rejoin.invalid_output", "set is no object".to_owned()))?;
+    entries
+        .iter()
+        .map(|(key, value)| Ok((key_path(key)?, value.clone())))
+        .collect()
 }
 
 fn key_path(text: &str) -> Result<KeyPath, Unfit> {

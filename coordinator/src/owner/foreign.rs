@@ -42,7 +42,9 @@ impl Owner {
         others.sort();
         others.dedup();
         others.retain(|partition| !self.claims.contains_key(partition));
-        let own = items.into_iter().filter(|(run, _)| self.claims.contains_key(&run.partition()));
+        let own = items
+            .into_iter()
+            .filter(|(run, _)| self.claims.contains_key(&run.partition()));
         let own: Vec<(RunId, What)> = own.collect();
         let ticket = self.tickets.open(queue, receipt, own.len() + others.len());
         if own.is_empty() && others.is_empty() {
@@ -119,7 +121,9 @@ impl Owner {
 
     /// What became of a forwarded event.
     pub(super) fn forwarded(&mut self, number: u64, fate: Fate) {
-        let Some(part) = self.foreign.under_way.remove(&number) else { return };
+        let Some(part) = self.foreign.under_way.remove(&number) else {
+            return;
+        };
         match fate {
             Fate::Accepted => self.ticket_done(part.ticket, Settle::Ack),
             Fate::CameBack | Fate::NotSent | Fate::Unknown => self.foreign.waiting.push(part),
@@ -132,7 +136,9 @@ fn whats(body: EventBody) -> Vec<(RunId, What)> {
     match body {
         EventBody::Completions(items) => {
             let events = items.into_iter();
-            events.map(|(run, completed)| (run, What::Event(rejoin_engine::event::Event::Completed(completed)))).collect()
+            events
+                .map(|(run, completed)| (run, What::Event(rejoin_engine::event::Event::Completed(completed))))
+                .collect()
         }
         EventBody::Check(check) => by_run(&check.attempts, |attempts| {
             What::Check(Question {
@@ -144,20 +150,20 @@ fn whats(body: EventBody) -> Vec<(RunId, What)> {
                 heard: Vec::new(),
             })
         }),
-        EventBody::HandBack(back) => {
-            by_run(&back.attempts, |attempts| What::HandBack(back.worker.incarnation, attempts))
-        }
+        EventBody::HandBack(back) => by_run(&back.attempts, |attempts| {
+            What::HandBack(back.worker.incarnation, attempts)
+        }),
         EventBody::Fetch(fetch) => vec![(fetch.run, What::Fetch(fetch.worker, fetch.seq))],
     }
 }
 
-fn by_run(
-    keys: &[rejoin_shared::ids::AttemptKey],
-    what: impl Fn(Vec<super::run::Try>) -> What,
-) -> Vec<(RunId, What)> {
+fn by_run(keys: &[rejoin_shared::ids::AttemptKey], what: impl Fn(Vec<super::run::Try>) -> What) -> Vec<(RunId, What)> {
     let mut groups: std::collections::BTreeMap<RunId, Vec<super::run::Try>> = std::collections::BTreeMap::new();
     for key in keys {
         groups.entry(key.run).or_default().push((key.step, key.attempt));
     }
-    groups.into_iter().map(|(run, attempts)| (run, what(attempts))).collect()
+    groups
+        .into_iter()
+        .map(|(run, attempts)| (run, what(attempts)))
+        .collect()
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
 use rejoin_engine::event::Event;
-use rejoin_engine::state::{decide, start};
+use rejoin_engine::{decide, start};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::link::Settle;
 use rejoin_shared::run::{Counts, RunStatus};
@@ -31,7 +31,11 @@ impl Owner {
         for (run, reason, items) in std::mem::take(&mut self.broken) {
             for item in items {
                 let message = format!("the run cannot be handled: {reason}");
-                settle(&mut drafts, item, Answer::Command(Err(CommandError::NotAllowed { message })));
+                settle(
+                    &mut drafts,
+                    item,
+                    Answer::Command(Err(CommandError::NotAllowed { message })),
+                );
             }
             self.give_up(&mut drafts, run, &reason);
         }
@@ -132,7 +136,9 @@ impl Owner {
         let (id, now) = (item.run, self.parts.clock.now());
         let limits = self.parts.limits.clone();
         let surroundings = Surroundings { now, limits: &limits };
-        let begun = catch_unwind(AssertUnwindSafe(|| start(&prepared.definition, prepared.to_engine(id), surroundings)));
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            start(&prepared.definition, prepared.to_engine(id), surroundings)
+        }));
         let Ok((state, apply)) = begun else {
             let message = "the run could not be begun: rejoin.internal".to_owned();
             return settle(drafts, item, Answer::Command(Err(CommandError::Refused { message })));
@@ -172,13 +178,14 @@ impl Owner {
     }
 
     fn decide(&mut self, drafts: &mut Drafts, item: Item, mut event: Event) {
-        let Some(run) = self.runs.get_mut(&item.run) else { return };
-        let ended = self.stamp(item.run, &mut event);
+        let ended = self.stamp(&mut event);
         let limits = self.parts.limits.clone();
         let now = self.parts.clock.now();
         let surroundings = Surroundings { now, limits: &limits };
-        let Some(run_again) = self.runs.get_mut(&item.run) else { return };
-        let decision = catch_unwind(AssertUnwindSafe(|| decide(&mut run_again.state, event, surroundings)));
+        let Some(run) = self.runs.get_mut(&item.run) else {
+            return;
+        };
+        let decision = catch_unwind(AssertUnwindSafe(|| decide(&mut run.state, event, surroundings)));
         let decision = match decision {
             Ok(decision) => decision,
             Err(panic) => return self.panicked(drafts, item, &panic_text(panic.as_ref())),
@@ -193,13 +200,16 @@ impl Owner {
             }
             Decision::Ignored(ignored) => self.ignored(item.run, ignored),
         };
-        let status = self.runs.get(&item.run).map_or(RunStatus::Failed, |run| run.state.status());
+        let status = self
+            .runs
+            .get(&item.run)
+            .map_or(RunStatus::Failed, |run| run.state.status());
         let answer = answer.map(|changed| Reply { status, changed });
         settle(drafts, item, Answer::Command(answer));
     }
 
     /// Puts in what an event needs of chance; returns the attempt that ends with it.
-    fn stamp(&self, _run: RunId, event: &mut Event) -> Option<Try> {
+    fn stamp(&self, event: &mut Event) -> Option<Try> {
         match event {
             Event::Completed(completed) => {
                 completed.random = self.parts.dice.roll();
@@ -236,7 +246,9 @@ impl Owner {
 
     fn ignored(&mut self, id: RunId, ignored: Ignored) -> Result<bool, CommandError> {
         let metrics = &self.parts.metrics;
-        let Some(run) = self.runs.get_mut(&id) else { return Ok(false) };
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Ok(false);
+        };
         match ignored {
             Ignored::Duplicate => {
                 run.counts.duplicate += 1;
@@ -324,5 +336,6 @@ fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timesta
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without text".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without text".to_owned())
 }

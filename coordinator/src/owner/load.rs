@@ -87,11 +87,15 @@ impl Loader {
             }
             tokio::time::sleep(PAUSE).await;
         };
-        self.told.send(Inbound::Loaded(Box::new(Loaded { run, number, found }))).ok();
+        self.told
+            .send(Inbound::Loaded(Box::new(Loaded { run, number, found })))
+            .ok();
     }
 
     async fn run_once(&self, run: RunId) -> Result<Found, StoreError> {
-        let Some(row) = self.store.run(run).await? else { return Ok(Found::Nothing) };
+        let Some(row) = self.store.run(run).await? else {
+            return Ok(Found::Nothing);
+        };
         match self.fold(row).await {
             Ok(found) => Ok(Found::Run(Box::new(found))),
             Err(Failure::Store(error)) => Err(error),

@@ -18,8 +18,8 @@ pub mod inbound;
 mod judge;
 mod load;
 mod partitions;
-mod questions;
 mod queries;
+mod questions;
 pub mod run;
 mod tend;
 mod tickets;
@@ -49,9 +49,9 @@ use crate::members::lease::Lease;
 use crate::metrics::Metrics;
 use crate::store::{Claim, Member, Store};
 use clock::{Clock, Dice};
+use command::CommandError;
 use definitions::Definitions;
 use foreign::Foreign;
-use command::CommandError;
 use inbound::{CommandCall, Inbound, Incoming, Item, Origin};
 use load::Loader;
 use tickets::Tickets;
@@ -234,7 +234,10 @@ impl Owner {
         if !self.backlog.is_empty() || !self.broken.is_empty() || !self.missing.is_empty() {
             return;
         }
-        let at = self.timers.peek().map_or(self.next_tick, |Reverse((at, _))| (*at).min(self.next_tick));
+        let at = self
+            .timers
+            .peek()
+            .map_or(self.next_tick, |Reverse((at, _))| (*at).min(self.next_tick));
         let timer = self.parts.clock.sleep_until(at);
         let takes_events = self.tickets.len() < TICKETS_MAX;
         let inputs = &mut self.inputs;
@@ -258,15 +261,21 @@ impl Owner {
             self.take(inbound);
         }
         for _ in 0..1_000 {
-            let Ok(inbound) = self.inputs.notices.try_recv() else { break };
+            let Ok(inbound) = self.inputs.notices.try_recv() else {
+                break;
+            };
             self.take(inbound);
         }
         while self.backlog.len() < BACKLOG_MAX {
-            let Ok(call) = self.inputs.commands.try_recv() else { break };
+            let Ok(call) = self.inputs.commands.try_recv() else {
+                break;
+            };
             self.take_command(call);
         }
         while self.backlog.len() < BACKLOG_MAX && self.tickets.len() < TICKETS_MAX {
-            let Ok(incoming) = self.inputs.events.try_recv() else { break };
+            let Ok(incoming) = self.inputs.events.try_recv() else {
+                break;
+            };
             self.take_event(incoming);
         }
     }

@@ -23,7 +23,12 @@ impl Owner {
         let plan = plan(&self.parts.member, &self.membership, &self.claims);
         plan.lost.into_iter().for_each(|partition| self.lose(partition));
         if !plan.take.is_empty() && !self.is_draining {
-            match self.parts.store.claim(&self.parts.member, &plan.take, self.earlier).await {
+            match self
+                .parts
+                .store
+                .claim(&self.parts.member, &plan.take, self.earlier)
+                .await
+            {
                 Ok(claims) => self.gain(&claims),
                 Err(error) => tracing::warn!(%error, "partitions could not be taken"),
             }
@@ -34,7 +39,12 @@ impl Owner {
             }
         }
         self.settle_home().await;
-        let used = self.membership.partitions.iter().filter(|row| row.has_events).map(|row| row.partition);
+        let used = self
+            .membership
+            .partitions
+            .iter()
+            .filter(|row| row.has_events)
+            .map(|row| row.partition);
         for partition in used.collect::<Vec<_>>() {
             if self.claims.contains_key(&partition) && !self.handing_over.contains(&partition) {
                 self.consumers.open(partition);
@@ -45,9 +55,15 @@ impl Owner {
     }
 
     fn show_owned(&self) {
-        let owned = self.claims.keys().filter(|partition| !self.handing_over.contains(partition));
+        let owned = self
+            .claims
+            .keys()
+            .filter(|partition| !self.handing_over.contains(partition));
         self.parts.owned.send_replace(owned.copied().collect());
-        self.parts.metrics.partitions_owned.set(crate::metrics::as_f64(self.claims.len()));
+        self.parts
+            .metrics
+            .partitions_owned
+            .set(crate::metrics::as_f64(self.claims.len()));
     }
 
     fn gain(&mut self, claims: &[Claim]) {
@@ -70,7 +86,11 @@ impl Owner {
 
     /// The lowest owned partition's event queue is the one that workers reply to.
     async fn settle_home(&mut self) {
-        let lowest = self.claims.keys().find(|partition| !self.handing_over.contains(partition)).copied();
+        let lowest = self
+            .claims
+            .keys()
+            .find(|partition| !self.handing_over.contains(partition))
+            .copied();
         let Some(home) = lowest.filter(|lowest| Some(*lowest) != self.home) else {
             if lowest.is_none() {
                 self.home = None;
@@ -119,11 +139,25 @@ impl Owner {
         if self.home == Some(partition) {
             self.home = None;
         }
-        let runs: Vec<RunId> = self.runs.keys().copied().filter(|run| run.partition() == partition).collect();
+        let runs: Vec<RunId> = self
+            .runs
+            .keys()
+            .copied()
+            .filter(|run| run.partition() == partition)
+            .collect();
         runs.into_iter().for_each(|run| self.forget(run));
-        let loading: Vec<RunId> = self.loading.keys().copied().filter(|run| run.partition() == partition).collect();
+        let loading: Vec<RunId> = self
+            .loading
+            .keys()
+            .copied()
+            .filter(|run| run.partition() == partition)
+            .collect();
         for run in loading {
-            let parked = self.loading.remove(&run).map(|loading| loading.parked).unwrap_or_default();
+            let parked = self
+                .loading
+                .remove(&run)
+                .map(|loading| loading.parked)
+                .unwrap_or_default();
             parked.into_iter().for_each(|item| self.turn_away(item));
         }
     }
@@ -133,7 +167,10 @@ impl Owner {
         if self.claims.is_empty() {
             return;
         }
-        tracing::error!(partitions = self.claims.len(), "the lease ran out; all partitions are dropped");
+        tracing::error!(
+            partitions = self.claims.len(),
+            "the lease ran out; all partitions are dropped"
+        );
         self.consumers.close_all();
         let all: Vec<Partition> = self.claims.keys().copied().collect();
         all.into_iter().for_each(|partition| self.lose(partition));
@@ -161,7 +198,9 @@ impl Owner {
     /// A run was loaded.
     pub(super) fn loaded(&mut self, loaded: Loaded) {
         let id = loaded.run;
-        let Some(loading) = self.loading.remove(&id) else { return };
+        let Some(loading) = self.loading.remove(&id) else {
+            return;
+        };
         if loading.number != loaded.number {
             self.loading.insert(id, loading);
             return;

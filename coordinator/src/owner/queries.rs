@@ -35,7 +35,9 @@ impl Owner {
             now: self.parts.clock.now(),
             limits: &self.parts.limits,
         };
-        let request = with_path.then(|| run.state.request(step, attempt, surroundings).ok()).flatten();
+        let request = with_path
+            .then(|| run.state.request(step, attempt, surroundings).ok())
+            .flatten();
         AttemptView {
             step,
             attempt,
@@ -48,13 +50,19 @@ impl Owner {
 
     fn place(&self, flight: &Flight) -> Place {
         match flight.phase {
-            Phase::Waiting => match self.fleet.serves(&flight.queue, &flight.handler, self.parts.clock.now()) {
+            Phase::Waiting => match self
+                .fleet
+                .serves(&flight.queue, &flight.handler, self.parts.clock.now())
+            {
                 true => Place::Unsent,
                 false => Place::NoWorker,
             },
             Phase::Publishing(_) | Phase::Sent { .. } => Place::Sent,
             Phase::Held(worker) => Place::Held {
-                worker: self.fleet.worker(worker).map_or_else(|| worker.to_string(), |found| found.id.name.clone()),
+                worker: self
+                    .fleet
+                    .worker(worker)
+                    .map_or_else(|| worker.to_string(), |found| found.id.name.clone()),
             },
             Phase::Doubtful => Place::Doubtful,
         }
@@ -120,17 +128,31 @@ impl Owner {
         let metrics = &self.parts.metrics;
         metrics.timers_due.set(as_f64(self.timers.len()));
         metrics.broker_unconfirmed.set(as_f64(self.dispatcher.unconfirmed()));
-        metrics.steps_unserved.set(as_f64(self.dispatcher.unserved(&self.runs).len()));
+        metrics
+            .steps_unserved
+            .set(as_f64(self.dispatcher.unserved(&self.runs).len()));
         for status in RunStatus::ALL {
             let count = self.runs.values().filter(|run| run.state.status() == status).count();
             metrics.runs.with_label_values(&[status.as_str()]).set(as_f64(count));
         }
         for queue in self.dispatcher.queues() {
             let name = &*queue.key.name;
-            metrics.queue_depth.with_label_values(&[name]).set(as_f64(queue.waiting() + queue.out()));
-            let (slots, busy) = self.fleet.of_queue(&queue.key).fold((0, 0), |(s, b), w| (s + w.slots, b + w.busy));
-            metrics.worker_slots.with_label_values(&[name, "busy"]).set(f64::from(busy));
-            metrics.worker_slots.with_label_values(&[name, "free"]).set(f64::from(slots.saturating_sub(busy)));
+            metrics
+                .queue_depth
+                .with_label_values(&[name])
+                .set(as_f64(queue.waiting() + queue.out()));
+            let (slots, busy) = self
+                .fleet
+                .of_queue(&queue.key)
+                .fold((0, 0), |(s, b), w| (s + w.slots, b + w.busy));
+            metrics
+                .worker_slots
+                .with_label_values(&[name, "busy"])
+                .set(f64::from(busy));
+            metrics
+                .worker_slots
+                .with_label_values(&[name, "free"])
+                .set(f64::from(slots.saturating_sub(busy)));
         }
     }
 }

@@ -30,7 +30,9 @@ impl Owner {
                         attempt: attempt.1,
                     };
                     let draft = drafts.of(item.run);
-                    draft.verdicts.push((question.worker.clone(), question.id, key, verdict));
+                    draft
+                        .verdicts
+                        .push((question.worker.clone(), question.id, key, verdict));
                 }
                 None => later.push(attempt),
             }
@@ -63,13 +65,18 @@ impl Owner {
                 run.marks.get(&attempt).and_then(|mark| mark.granted)
             }
         };
-        let other = holder.filter(|holder| *holder != asker).and_then(|holder| self.fleet.worker(holder));
+        let other = holder
+            .filter(|holder| *holder != asker)
+            .and_then(|holder| self.fleet.worker(holder));
         if let Some(other) = other {
             if !question.redelivered {
                 return Some(Verdict::HeldElsewhere);
             }
             // The broker took it from somebody: only a report made since then tells whether that was the holder.
-            let heard = question.heard.iter().find(|(worker, _)| *worker == other.id.incarnation);
+            let heard = question
+                .heard
+                .iter()
+                .find(|(worker, _)| *worker == other.id.incarnation);
             let has_said = heard.is_none_or(|(_, number)| other.number > number + 1);
             return match (has_said, other.held.contains(&key)) {
                 (true, true) => Some(Verdict::HeldElsewhere),
@@ -90,7 +97,9 @@ impl Owner {
     /// Allows it; or, where earlier deliveries may have killed workers, has it go out singly instead.
     fn grant(&mut self, id: RunId, attempt: Try, question: &Question) -> Verdict {
         let now = self.parts.clock.now();
-        let Some(run) = self.runs.get_mut(&id) else { return Verdict::Drop };
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Verdict::Drop;
+        };
         let mark = run.marks.entry(attempt).or_default();
         if question.redelivered && !question.suspect {
             mark.redeliveries = mark.redeliveries.saturating_add(1);
@@ -117,7 +126,9 @@ impl Owner {
         let draft = drafts.of(run);
         for (step, attempt) in question.attempts.iter().copied() {
             let key = rejoin_shared::ids::AttemptKey { run, step, attempt };
-            draft.verdicts.push((question.worker.clone(), question.id, key, Verdict::Drop));
+            draft
+                .verdicts
+                .push((question.worker.clone(), question.id, key, Verdict::Drop));
         }
     }
 
@@ -174,7 +185,9 @@ fn chunks_of(run: RunId, seq: u64, text: Option<&str>) -> Vec<ContextChunk> {
         parts,
         text: text.to_owned(),
     };
-    let Some(mut rest) = text else { return vec![chunk(0, 0, "")] };
+    let Some(mut rest) = text else {
+        return vec![chunk(0, 0, "")];
+    };
     let mut pieces = Vec::new();
     while !rest.is_empty() {
         let mut end = rest.len().min(CONTEXT_CHUNK_BYTES);
@@ -186,7 +199,10 @@ fn chunks_of(run: RunId, seq: u64, text: Option<&str>) -> Vec<ContextChunk> {
         rest = after;
     }
     let parts = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
-    (0..parts).zip(pieces).map(|(part, piece)| chunk(part, parts, piece)).collect()
+    (0..parts)
+        .zip(pieces)
+        .map(|(part, piece)| chunk(part, parts, piece))
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rejoin_engine::event::{Completed, Event};
 use rejoin_engine::decision::Surroundings;
+use rejoin_engine::event::{Completed, Event};
 use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::link::{Address, Message};
 use rejoin_shared::wire::{Report, kind};
@@ -186,10 +186,12 @@ impl Owner {
         let (store, definitions) = (self.parts.store.clone(), self.parts.definitions.clone());
         let (of, own) = (self.claims.keys().copied().collect::<Vec<_>>(), self.own.clone());
         self.parts.tasks.spawn(async move {
-            let items = inbox::read(store.as_ref(), &definitions, &of).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the inbox could not be read");
-                Vec::new()
-            });
+            let items = inbox::read(store.as_ref(), &definitions, &of)
+                .await
+                .unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the inbox could not be read");
+                    Vec::new()
+                });
             own.send(Inbound::Inbox(items)).ok();
         });
     }
@@ -250,7 +252,10 @@ impl Owner {
         self.forward();
         self.ask_again();
         let now = self.parts.clock.now();
-        let stale = self.runs.values().filter(|run| run.row_stale && now.since(run.row_at).as_secs() >= 1);
+        let stale = self
+            .runs
+            .values()
+            .filter(|run| run.row_stale && now.since(run.row_at).as_secs() >= 1);
         self.stale = stale.map(|run| run.id).take(STALE_MAX).collect();
         self.show_metrics();
     }

@@ -21,7 +21,9 @@ impl Watchers {
     pub fn watch(&self, run: RunId) -> broadcast::Receiver<Arc<StoredRow>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, sender| sender.receiver_count() > 0);
-        all.entry(run).or_insert_with(|| broadcast::channel(LAG_MAX).0).subscribe()
+        all.entry(run)
+            .or_insert_with(|| broadcast::channel(LAG_MAX).0)
+            .subscribe()
     }
 
     /// Tells the watchers of `run`, if it has any.
