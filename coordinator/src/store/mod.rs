@@ -3,6 +3,8 @@
 //! Two implementations, `postgres` and `embedded`; one conformance suite runs on both. The trait is short because the
 //! engine is a fold over a journal: everything else in here is for lists, ownership and commands on their way.
 
+pub mod embedded;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -13,6 +15,14 @@ use rejoin_shared::time::Timestamp;
 
 /// Version of the layout of [`JournalRow::body`], stored with each row.
 pub const JOURNAL_FORMAT: i16 = 1;
+/// A page of a journal ends once it holds this many bytes.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long an idempotency key outlives the end of its run, once the run is deleted, in ms (G1).
+pub const KEY_LIFE_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long a verdict waits for its asker, in ms.
+pub const VERDICT_LIFE_MS: i64 = 60 * 60 * 1000;
+/// How long a member whose lease has run out is still listed, in ms.
+pub const MEMBER_LISTED_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// One record of a run's journal, as it is stored. Only the engine reads `body`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -389,6 +399,12 @@ pub trait Store: Send + Sync {
     async fn release(&self, member: &Member, claims: &[Claim]) -> Result<(), StoreError>;
     /// Marks that the event queue of this partition is in use.
     async fn mark_events(&self, partition: Partition) -> Result<(), StoreError>;
+
+    /// Removes what has outlived its use: verdicts nobody fetched, idempotency keys and remains of deleted runs. Bounded; returns
+    /// how many rows went. Called now and then by one member.
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 
     /// Whether the database answers and its schema fits.
     async fn ping(&self) -> Result<(), StoreError>;

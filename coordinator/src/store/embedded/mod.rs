@@ -1,0 +1,277 @@
+//! The store of `rejoin dev` and `rejoin demo`: the crate redb, in a folder or in memory.
+//!
+//! ```text
+//!   async trait ──▶ blocking thread ──▶ one redb transaction ──▶ functions of the sibling modules, one a method
+//! ```
+//! The file is locked by the one process that has it open. Members, partitions and claims mean the same as on a server all the
+//! same, so that the owner's code is one; the database's clock is the process's.
+
+mod append;
+mod inbox;
+mod owners;
+mod runs;
+mod tables;
+mod workflows;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redb::backends::InMemoryBackend;
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use rejoin_shared::ids::{Namespace, Partition, RunId};
+use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
+
+use super::{
+    Batch, Claim, InboxMessage, InboxRow, Member, MemberRow, PartitionRow, Reserved, RunFilter, RunRow, Store,
+    StoreError, StoredRow, WorkflowRow,
+};
+
+/// Name of the database file within its folder.
+const FILE_NAME: &str = "rejoin.redb";
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// A [`Store`] inside this process.
+#[derive(Clone)]
+pub struct EmbeddedStore {
+    db: Arc<Database>,
+}
+
+impl EmbeddedStore {
+    /// Opens or creates the store in the folder `dir`; what it answered is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Away`] if the folder cannot be written or another process has it open.
+    pub fn open(dir: &Path) -> Result<EmbeddedStore> {
+        std::fs::create_dir_all(dir).map_err(|e| StoreError::Away(format!("{}: {e}", dir.display())))?;
+        let file = dir.join(FILE_NAME);
+        let db = Database::create(&file).map_err(|e| StoreError::Away(format!("{}: {e}", file.display())))?;
+        EmbeddedStore::prepare(db)
+    }
+
+    /// A store that is gone with the process.
+    ///
+    /// # Errors
+    /// None in practice; those of the backend.
+    pub fn in_memory() -> Result<EmbeddedStore> {
+        let db = Database::builder().create_with_backend(InMemoryBackend::new());
+        EmbeddedStore::prepare(db.map_err(|e| StoreError::Away(e.to_string()))?)
+    }
+
+    fn prepare(db: Database) -> Result<EmbeddedStore> {
+        let tx = db.begin_write()?;
+        tables::create(&tx)?;
+        // The file is ours alone: whoever had it open before is gone, whatever its lease says.
+        owners::end_all_leases(&tx, Timestamp::now())?;
+        tx.commit()?;
+        Ok(EmbeddedStore { db: Arc::new(db) })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let db = Arc::clone(&self.db);
+        blocking(move || work(&db.begin_read()?)).await
+    }
+
+    /// Runs `work` in one transaction: an error drops it, and nothing was written.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let db = Arc::clone(&self.db);
+        blocking(move || {
+            let tx = db.begin_write()?;
+            let done = work(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let outcome = tokio::task::spawn_blocking(work).await;
+    outcome.unwrap_or_else(|e| Err(StoreError::Unknown(format!("the storage thread broke off: {e}"))))
+}
+
+macro_rules! nothing_was_written {
+    ($($error:ty),*) => {$(
+        impl From<$error> for StoreError {
+            fn from(error: $error) -> StoreError {
+                StoreError::Away(error.to_string())
+            }
+        }
+    )*};
+}
+nothing_was_written!(redb::StorageError, redb::TransactionError);
+
+impl From<redb::TableError> for StoreError {
+    fn from(error: redb::TableError) -> StoreError {
+        StoreError::Schema(error.to_string())
+    }
+}
+
+impl From<redb::CommitError> for StoreError {
+    fn from(error: redb::CommitError) -> StoreError {
+        StoreError::Unknown(error.to_string())
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn append(&self, batch: &Batch) -> Result<Timestamp> {
+        let batch = batch.clone();
+        self.write(move |tx| append::append(tx, &batch, Timestamp::now())).await
+    }
+
+    async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>> {
+        self.read(move |tx| runs::journal(tx, run, after, limit)).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>> {
+        self.read(move |tx| runs::run(tx, run)).await
+    }
+
+    async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>> {
+        let (namespace, text) = (namespace.clone(), text.to_owned());
+        self.read(move |tx| runs::ids_like(tx, &namespace, &text, limit)).await
+    }
+
+    async fn runs(
+        &self,
+        namespace: &Namespace,
+        filter: &RunFilter,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunRow>> {
+        let (namespace, filter) = (namespace.clone(), filter.clone());
+        self.read(move |tx| runs::list(tx, &namespace, &filter, before, limit))
+            .await
+    }
+
+    async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>> {
+        let partitions = partitions.to_vec();
+        self.read(move |tx| runs::open_runs(tx, &partitions)).await
+    }
+
+    async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>> {
+        self.read(runs::counts).await
+    }
+
+    async fn delete_run(&self, run: RunId) -> Result<bool> {
+        self.write(move |tx| runs::delete(tx, run, Timestamp::now())).await
+    }
+
+    async fn put_workflow(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        digest: &str,
+        document: &[u8],
+    ) -> Result<(WorkflowRow, bool)> {
+        let row = WorkflowRow {
+            namespace: namespace.clone(),
+            name: name.to_owned(),
+            version: 0,
+            digest: digest.to_owned(),
+            document: Bytes::copy_from_slice(document),
+            created_at: Timestamp::now(),
+        };
+        self.write(move |tx| workflows::put(tx, row)).await
+    }
+
+    async fn workflow(&self, namespace: &Namespace, name: &str, version: Option<u32>) -> Result<Option<WorkflowRow>> {
+        let (namespace, name) = (namespace.clone(), name.to_owned());
+        self.read(move |tx| workflows::get(tx, &namespace, &name, version))
+            .await
+    }
+
+    async fn workflows(&self, namespace: &Namespace, after: Option<&str>, limit: usize) -> Result<Vec<WorkflowRow>> {
+        let (namespace, after) = (namespace.clone(), after.map(str::to_owned));
+        self.read(move |tx| workflows::list(tx, &namespace, after.as_deref(), limit))
+            .await
+    }
+
+    async fn reserve_key(&self, namespace: &Namespace, key: &str, request_hash: &str, run: RunId) -> Result<Reserved> {
+        let (namespace, key, hash) = (namespace.clone(), key.to_owned(), request_hash.to_owned());
+        self.write(move |tx| workflows::reserve_key(tx, &namespace, &key, &hash, run, Timestamp::now()))
+            .await
+    }
+
+    async fn inbox_put(&self, message: &InboxMessage) -> Result<u64> {
+        let message = message.clone();
+        self.write(move |tx| inbox::put(tx, &message, Timestamp::now())).await
+    }
+
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>> {
+        let partitions = partitions.to_vec();
+        self.read(move |tx| inbox::list(tx, &partitions, after, limit)).await
+    }
+
+    async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>> {
+        // Most polls find none: a read first, so that they cost no write.
+        let Some(verdict) = self.read(move |tx| inbox::verdict(tx, id)).await? else {
+            return Ok(None);
+        };
+        self.write(move |tx| inbox::remove(tx, id)).await?;
+        Ok(Some(verdict))
+    }
+
+    async fn renew(&self, member: &Member, lease_ms: u64) -> Result<()> {
+        let member = member.clone();
+        self.write(move |tx| owners::renew(tx, &member, lease_ms, Timestamp::now()))
+            .await
+    }
+
+    async fn leave(&self, member: &Member) -> Result<()> {
+        let member = member.clone();
+        self.write(move |tx| owners::leave(tx, &member, Timestamp::now())).await
+    }
+
+    async fn members(&self) -> Result<Vec<MemberRow>> {
+        self.read(|tx| owners::members(tx, Timestamp::now())).await
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionRow>> {
+        self.read(|tx| owners::partitions(tx, Timestamp::now())).await
+    }
+
+    async fn claim(
+        &self,
+        member: &Member,
+        partitions: &[Partition],
+        restart: Option<uuid::Uuid>,
+    ) -> Result<Vec<Claim>> {
+        let (member, partitions) = (member.clone(), partitions.to_vec());
+        self.write(move |tx| owners::claim(tx, &member, &partitions, restart, Timestamp::now()))
+            .await
+    }
+
+    async fn release(&self, member: &Member, claims: &[Claim]) -> Result<()> {
+        let (member, claims) = (member.clone(), claims.to_vec());
+        self.write(move |tx| owners::release(tx, &member, &claims)).await
+    }
+
+    async fn mark_events(&self, partition: Partition) -> Result<()> {
+        self.write(move |tx| owners::mark_events(tx, partition)).await
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        self.write(|tx| Ok(inbox::sweep(tx, Timestamp::now())? + workflows::sweep_keys(tx, Timestamp::now())?))
+            .await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.read(|tx| tx.open_table(tables::PARTITIONS).map(|_| ()).map_err(StoreError::from))
+            .await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(Timestamp::now())
+    }
+}

@@ -1,0 +1,136 @@
+//! Registered workflows and idempotency keys.
+
+use bytes::Bytes;
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use rejoin_shared::ids::{Namespace, RunId};
+use rejoin_shared::time::Timestamp;
+
+use super::super::{Reserved, WorkflowRow};
+use super::Result;
+use super::tables::{KEYS, WORKFLOWS, key, run_id};
+
+fn row(namespace: &Namespace, name: &str, version: u32, value: (&str, &[u8], i64)) -> WorkflowRow {
+    WorkflowRow {
+        namespace: namespace.clone(),
+        name: name.to_owned(),
+        version,
+        digest: value.0.to_owned(),
+        document: Bytes::copy_from_slice(value.1),
+        created_at: Timestamp(value.2),
+    }
+}
+
+pub(super) fn put(tx: &WriteTransaction, new: WorkflowRow) -> Result<(WorkflowRow, bool)> {
+    let mut table = tx.open_table(WORKFLOWS)?;
+    let (namespace, name) = (&*new.namespace.0, new.name.as_str());
+    let mut last = 0;
+    for entry in table.range((namespace, name, 0)..=(namespace, name, u32::MAX))? {
+        let (id, value) = entry?;
+        last = id.value().2;
+        if value.value().0 == new.digest {
+            return Ok((row(&new.namespace, name, last, value.value()), false));
+        }
+    }
+    let value = (new.digest.as_str(), &*new.document, new.created_at.0);
+    table.insert((namespace, name, last + 1), value)?;
+    Ok((
+        WorkflowRow {
+            version: last + 1,
+            ..new.clone()
+        },
+        true,
+    ))
+}
+
+pub(super) fn get(
+    tx: &ReadTransaction,
+    namespace: &Namespace,
+    name: &str,
+    version: Option<u32>,
+) -> Result<Option<WorkflowRow>> {
+    let table = tx.open_table(WORKFLOWS)?;
+    let (from, to) = version.map_or((0, u32::MAX), |v| (v, v));
+    let mut versions = table.range((&*namespace.0, name, from)..=(&*namespace.0, name, to))?;
+    let Some(entry) = versions.next_back() else {
+        return Ok(None);
+    };
+    let (id, value) = entry?;
+    Ok(Some(row(namespace, name, id.value().2, value.value())))
+}
+
+pub(super) fn list(
+    tx: &ReadTransaction,
+    namespace: &Namespace,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<WorkflowRow>> {
+    let table = tx.open_table(WORKFLOWS)?;
+    let mut found: Vec<WorkflowRow> = Vec::new();
+    for entry in table.range((&*namespace.0, after.unwrap_or(""), 0)..)? {
+        let (id, value) = entry?;
+        let (of, name, version) = id.value();
+        if of != &*namespace.0 {
+            break;
+        }
+        if after.is_some_and(|after| name <= after) {
+            continue;
+        }
+        if found.last().is_some_and(|last| last.name == name) {
+            found.pop();
+        } else if found.len() >= limit {
+            break;
+        }
+        found.push(row(namespace, name, version, value.value()));
+    }
+    Ok(found)
+}
+
+pub(super) fn reserve_key(
+    tx: &WriteTransaction,
+    namespace: &Namespace,
+    text: &str,
+    request_hash: &str,
+    run: RunId,
+    now: Timestamp,
+) -> Result<Reserved> {
+    let mut table = tx.open_table(KEYS)?;
+    if let Some(bound) = table.get((&*namespace.0, text))? {
+        let (run, hash, free_from) = bound.value();
+        if free_from.is_none_or(|t| t > now.0) {
+            return Ok(Reserved::Bound {
+                run: run_id(run),
+                request_hash: hash.to_owned(),
+            });
+        }
+    }
+    table.insert((&*namespace.0, text), (key(run), request_hash, None))?;
+    Ok(Reserved::Won)
+}
+
+/// The run of a key is deleted: the key stays bound until `free_from`.
+pub(super) fn outlive(
+    tx: &WriteTransaction,
+    namespace: &str,
+    text: &str,
+    run: RunId,
+    free_from: Timestamp,
+) -> Result<()> {
+    let mut table = tx.open_table(KEYS)?;
+    let hash = match table.get((namespace, text))? {
+        Some(bound) if bound.value().0 == key(run) => bound.value().1.to_owned(),
+        Some(_) | None => return Ok(()),
+    };
+    table.insert((namespace, text), (key(run), hash.as_str(), Some(free_from.0)))?;
+    Ok(())
+}
+
+/// Removes keys that are free again.
+pub(super) fn sweep_keys(tx: &WriteTransaction, now: Timestamp) -> Result<u64> {
+    let (mut table, mut removed) = (tx.open_table(KEYS)?, 0);
+    table.retain(|_, (_, _, free_from)| {
+        let stays = free_from.is_none_or(|t| t > now.0);
+        removed += u64::from(!stays);
+        stays
+    })?;
+    Ok(removed)
+}
