@@ -1,3 +1,57 @@
 //! The definition document (SPEC 2): its model, its parser and its checks.
+//!
+//! ```text
+//! bytes ──source::read──▶ Tree ──check──▶ Definition      (or all errors at once, each with its place)
+//!                          └─ canonical JSON, digest      (what is stored, and what names a version)
+//! ```
+//! Keys and their forms stand in one table (`keys`), which the checks and the JSON Schema share.
 
+mod check;
+pub mod duration;
+mod error;
+mod keys;
 pub mod model;
+mod outputs;
+mod source;
+mod suggest;
+pub mod supported;
+
+pub use error::{DefinitionError, DefinitionErrors, ERRORS_MAX};
+pub use source::{Entry, Format, NodeRef, Tree, TreeKind, read};
+
+use crate::limits::Limits;
+use model::Definition;
+
+/// Reads, checks and compiles a document.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of its text.
+pub fn parse(source: &[u8], format: Format, limits: &Limits) -> Result<Definition, DefinitionErrors> {
+    compile(&read(source, format, limits)?, limits)
+}
+
+/// Checks and compiles a document that has been read: for those who also want its digest or its canonical form.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of its text.
+pub fn compile(tree: &Tree, limits: &Limits) -> Result<Definition, DefinitionErrors> {
+    check::compile(tree, limits, supported::NOT_YET)
+}
+
+/// Compiles a registered document from its stored form ([`Tree::canonical_json`]).
+///
+/// Limits on the size of documents hold at registration only: lowering them must not strand runs of what was
+/// registered before. The stored form may also be longer than the text it was made of.
+///
+/// # Errors
+/// If what is stored is no definition, which no release writes.
+pub fn load(stored: &[u8], limits: &Limits) -> Result<Definition, DefinitionErrors> {
+    let limits = Limits {
+        definition_bytes_max: usize::MAX,
+        definition_nodes_max: usize::MAX,
+        definition_levels_max: usize::MAX,
+        branches_max: u32::MAX,
+        ..limits.clone()
+    };
+    check::compile(&source::read_unbounded(stored, Format::Json)?, &limits, &[])
+}

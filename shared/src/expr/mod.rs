@@ -1,16 +1,62 @@
 //! Expressions (SPEC 2): CEL, compiled when a workflow is registered, evaluated over [`Json`] with a cost budget.
+//!
+//! ```text
+//! text ──scan──parse──▶ Syntax ──lower──▶ Node ──eval──▶ Value ──convert──▶ Json
+//!       (limits) (cel)          (names, functions)  (budget)
+//! ```
+//!
+//! Only `parse` knows the `cel` crate, of which only the parser is used. Nothing in here reads a clock or a source of
+//! randomness, and nothing depends on the machine: the same expression over the same values always ends the same way.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::json::Json;
+use crate::limits::Limits;
 use crate::time::Timestamp;
+
+mod budget;
+mod builtin;
+mod compile;
+mod convert;
+mod eval;
+mod function;
+mod lower;
+mod node;
+mod number;
+mod operator;
+mod parse;
+mod pattern;
+mod scan;
+mod suggest;
+mod syntax;
+mod template;
+mod temporal;
+mod text;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use budget::{Budget, Fault};
 
 /// A compiled expression. Cloning shares it.
 #[derive(Clone)]
-pub struct Expr {
+pub struct Expr(Arc<Compiled>);
+
+struct Compiled {
     source: Arc<str>,
+    lowered: lower::Lowered,
+}
+
+/// Which members of `results` an expression reads, as far as its text tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultsUse {
+    /// These, by `results.name`, `results['name']` or `get(results, 'name…', …)`.
+    Names(BTreeSet<Arc<str>>),
+    /// Possibly any: it uses `results` as a whole, or a name it computes.
+    All,
 }
 
 /// A value whose strings that start with `= ` are expressions (SPEC 2, "Templates").
@@ -107,16 +153,203 @@ impl Env {
     }
 }
 
-impl Expr {
-    /// The text it was compiled from.
+impl ResultsUse {
+    /// Nothing of `results`.
     #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
+    pub fn none() -> ResultsUse {
+        ResultsUse::Names(BTreeSet::new())
+    }
+
+    /// Adds what another expression reads.
+    pub fn add(&mut self, other: &ResultsUse) {
+        match (&mut *self, other) {
+            (ResultsUse::Names(names), ResultsUse::Names(more)) => names.extend(more.iter().cloned()),
+            (ResultsUse::All, _) | (_, ResultsUse::All) => *self = ResultsUse::All,
+        }
+    }
+
+    /// Whether the member `name` may be read.
+    #[must_use]
+    pub fn may_read(&self, name: &str) -> bool {
+        match self {
+            ResultsUse::Names(names) => names.contains(name),
+            ResultsUse::All => true,
+        }
     }
 }
 
+/// Characters of an expression that a message shows.
+const SOURCE_CHARS_SHOWN: usize = 200;
+
+impl Expr {
+    /// Compiles `source`, which may use `names`.
+    ///
+    /// # Errors
+    /// All problems that can be seen, in the order of their offsets; those of syntax hide the others.
+    pub fn compile(source: &str, names: &Names, limits: &Limits) -> Result<Expr, Vec<ExprProblem>> {
+        let lowered = compile::compile(source, names, limits)?;
+        let source = source.into();
+        Ok(Expr(Arc::new(Compiled { source, lowered })))
+    }
+
+    /// Evaluates it.
+    ///
+    /// # Errors
+    /// [`EvalError::Failed`] says what went wrong and shows the expression, [`EvalError::Cost`] that it was too much.
+    pub fn eval(&self, env: &Env, limits: &Limits) -> Result<Json, EvalError> {
+        self.eval_within(env, &mut Budget::new(limits.expression_cost_max))
+    }
+
+    /// Evaluates it where only `true` or `false` will do.
+    ///
+    /// # Errors
+    /// As [`Expr::eval`]; also if the result is anything else.
+    pub fn eval_bool(&self, env: &Env, limits: &Limits) -> Result<bool, EvalError> {
+        let result = self.eval(env, limits)?;
+        let wrong = || self.failed(&format!("the result must be a bool, not {}", result.kind()));
+        result.as_bool().ok_or_else(wrong)
+    }
+
+    fn eval_within(&self, env: &Env, budget: &mut Budget) -> Result<Json, EvalError> {
+        eval::evaluate(&self.0.lowered.node, env, budget).map_err(|fault| match fault {
+            Fault::Cost => EvalError::Cost,
+            Fault::Failed(message) => self.failed(&message),
+        })
+    }
+
+    fn failed(&self, message: &str) -> EvalError {
+        let source = self.source();
+        let mut shown: String = source.chars().take(SOURCE_CHARS_SHOWN).collect();
+        if shown.len() < source.len() {
+            shown.push('…');
+        }
+        EvalError::Failed(format!("{message}, in `{shown}`"))
+    }
+
+    /// The text it was compiled from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Which members of `results` it reads.
+    #[must_use]
+    pub fn results_named(&self) -> &ResultsUse {
+        &self.0.lowered.results
+    }
+
+    /// The names of the environment that it uses.
+    #[must_use]
+    pub fn names_used(&self) -> &BTreeSet<Arc<str>> {
+        &self.0.lowered.names
+    }
+}
+
+impl fmt::Display for EvalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EvalError::Failed(message) => f.write_str(message),
+            EvalError::Cost => f.write_str("the expression visits more elements than one evaluation may"),
+        }
+    }
+}
+
+impl std::error::Error for EvalError {}
+
 impl fmt::Debug for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Expr({})", self.source)
+        write!(f, "Expr({})", self.source())
+    }
+}
+
+// STAND-IN, to be replaced at merge: accepts any source.
+
+/// Where in a template's value an expression stands.
+pub type TemplatePath = Vec<String>;
+
+/// Which entries of `results` an expression reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultsUse {
+    /// These.
+    Names(BTreeSet<Arc<str>>),
+    /// Any.
+    All,
+}
+
+impl Expr {
+    /// Stand-in.
+    ///
+    /// # Errors
+    /// A text that is empty or holds `$`.
+    pub fn compile(source: &str, names: &Names, _: &crate::limits::Limits) -> Result<Expr, Vec<ExprProblem>> {
+        let first: String = source
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect();
+        let known = |n: &str| names.has(n) || n.is_empty() || n.starts_with(|c: char| c.is_ascii_digit());
+        let keyword = matches!(&*first, "true" | "false" | "null" | "has" | "get" | "string" | "size");
+        let problem = |code, message: String| {
+            Err(vec![ExprProblem {
+                offset: 0,
+                code,
+                message,
+            }])
+        };
+        if source.trim().is_empty() || source.contains('$') || source.ends_with('<') {
+            return problem("syntax", "no expression".into());
+        }
+        if !known(&first) && !keyword {
+            return problem("unknown_name", format!("unknown name `{first}`"));
+        }
+        Ok(Expr { source: source.into() })
+    }
+
+    /// Stand-in.
+    #[must_use]
+    pub fn results_named(&self) -> ResultsUse {
+        let names = self.source.split("results.").skip(1);
+        let name = |t: &str| {
+            t.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .next()
+                .unwrap_or("")
+                .into()
+        };
+        ResultsUse::Names(names.map(name).collect())
+    }
+}
+
+impl Template {
+    /// Stand-in.
+    ///
+    /// # Errors
+    /// As [`Expr::compile`].
+    pub fn compile(
+        value: &Json,
+        names: &Names,
+        limits: &crate::limits::Limits,
+    ) -> Result<Template, Vec<(TemplatePath, ExprProblem)>> {
+        let inner = |key: String, v: &Json| {
+            Template::compile(v, names, limits).map_err(|list| {
+                let push = |(path, p): (TemplatePath, ExprProblem)| ([vec![key.clone()], path].concat(), p);
+                list.into_iter().map(push).collect::<Vec<_>>()
+            })
+        };
+        match value {
+            Json::Str(text) if text.starts_with("= ") => Expr::compile(&text[2..], names, limits)
+                .map(Template::Expr)
+                .map_err(|list| list.into_iter().map(|p| (Vec::new(), p)).collect()),
+            Json::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(i, v)| inner(i.to_string(), v))
+                .collect::<Result<_, _>>()
+                .map(Template::List),
+            Json::Object(map) => map
+                .iter()
+                .map(|(k, v)| Ok((k.clone(), inner(k.to_string(), v)?)))
+                .collect::<Result<_, _>>()
+                .map(Template::Object),
+            other => Ok(Template::Literal(other.clone())),
+        }
     }
 }

@@ -4,6 +4,9 @@
 //! A link outlives its connections: while the connection is down, calls fail at once with [`LinkError::Down`] and
 //! consumers end; whoever waits watches [`Link::state`] and subscribes again.
 
+pub mod amqp;
+pub mod memory;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;

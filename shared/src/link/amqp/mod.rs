@@ -1,0 +1,155 @@
+//! The link to RabbitMQ, over lapin.
+//!
+//! ```text
+//! AmqpLink ─ supervisor: Session::open ─▶ watch ─▶ (first failure) ─▶ back-off ─▶ Session::open …
+//!                          ├─ publishing connection: one confirm channel, owned by the Publisher task
+//!                          └─ consuming connection: Admin channel (declares, depth), one channel a consumer
+//! ```
+
+mod admin;
+mod config;
+mod consumer;
+mod convert;
+mod failure;
+mod publisher;
+mod session;
+mod supervisor;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::config::AmqpConfig;
+use self::publisher::Outgoing;
+use self::session::Session;
+use super::{Address, Consumer, Depth, Link, LinkError, LinkState, Message, Published, QueueSpec, Receipt, Settle};
+
+/// What was published is awaited for so long when the link is closed.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// A link to RabbitMQ that connects again for ever.
+pub struct AmqpLink {
+    shared: Arc<Shared>,
+    consumers: AtomicU64,
+}
+
+/// What the link and its supervisor share.
+struct Shared {
+    config: AmqpConfig,
+    state: watch::Sender<LinkState>,
+    session: Mutex<Option<Arc<Session>>>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl AmqpLink {
+    /// A link that connects in the background; watch [`Link::state`]. Ends with [`Link::close`] or when it is dropped.
+    ///
+    /// Must be called within a tokio runtime.
+    #[must_use]
+    pub fn connect(config: AmqpConfig) -> Arc<AmqpLink> {
+        let shared = Arc::new(Shared {
+            config,
+            state: watch::channel(LinkState::Down).0,
+            session: Mutex::new(None),
+            stop: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        });
+        shared.tracker.spawn(supervisor::run(shared.clone()));
+        Arc::new(AmqpLink {
+            shared,
+            consumers: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Shared {
+    fn session(&self) -> Result<Arc<Session>, LinkError> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = session.as_ref().filter(|session| !session.ended.is_cancelled());
+        live.cloned().ok_or(LinkError::Down)
+    }
+
+    fn set_session(&self, session: Option<Arc<Session>>) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+}
+
+#[async_trait]
+impl Link for AmqpLink {
+    async fn declare(&self, queue: &QueueSpec) -> Result<(), LinkError> {
+        let session = self.shared.session()?;
+        session.admin.declare(&session.consuming, queue).await
+    }
+
+    async fn publish(&self, to: &Address, message: Message) -> Result<Published, LinkError> {
+        let (answer, outcome) = oneshot::channel();
+        let outgoing = Outgoing {
+            to: to.clone(),
+            message,
+            answer,
+        };
+        // Everything up to here and this line runs before the first await: the order of the calls.
+        let queued = self.shared.session()?.outgoing.send(outgoing);
+        queued.map_err(|_| LinkError::Down)?;
+        let limit = self.shared.config.publish_timeout;
+        match tokio::time::timeout(limit, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(LinkError::Down),
+            Err(_) => Err(failure::timed_out(limit)),
+        }
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
+        let session = self.shared.session()?;
+        let id = self.consumers.fetch_add(1, Ordering::Relaxed) + 1;
+        let consumer = session
+            .consumers
+            .subscribe(&session.consuming, id, queue, prefetch)
+            .await?;
+        Ok(Box::new(consumer))
+    }
+
+    async fn settle(&self, receipt: Receipt, how: Settle) -> Result<bool, LinkError> {
+        match self.shared.session() {
+            Ok(session) => session.consumers.settle(receipt, how),
+            // Whatever it names ended with its connection.
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<Depth>, LinkError> {
+        let session = self.shared.session()?;
+        session.admin.depth(&session.consuming, queue).await
+    }
+
+    fn state(&self) -> watch::Receiver<LinkState> {
+        self.shared.state.subscribe()
+    }
+
+    async fn close(&self) {
+        let deadline = tokio::time::sleep(DRAIN_MAX);
+        if let Ok(session) = self.shared.session() {
+            session.draining.cancel();
+            tokio::select! {
+                () = session.outgoing.closed() => {}
+                () = deadline => tracing::warn!("the link is closed with unconfirmed publishes"),
+            }
+        }
+        self.shared.stop.cancel();
+        self.shared.tracker.close();
+        self.shared.tracker.wait().await;
+    }
+}
+
+impl Drop for AmqpLink {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.shared.tracker.close();
+    }
+}

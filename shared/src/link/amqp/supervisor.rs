@@ -1,0 +1,84 @@
+//! Connects, watches, and connects again, until the link is closed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::session::Session;
+use crate::link::LinkState;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(shared: Arc<Shared>) {
+    if let Err(reason) = shared.config.validate() {
+        tracing::error!(reason, "the broker's URL is not valid, the link stays down");
+        return;
+    }
+    let mut generation = 0;
+    let mut failures = 0;
+    while !shared.stop.is_cancelled() {
+        match run_once(&shared, generation + 1).await {
+            Ok(()) => {
+                generation += 1;
+                failures = 0;
+            }
+            Err(reason) => {
+                failures += 1;
+                tracing::warn!(
+                    broker = shared.config.place(),
+                    failures,
+                    reason,
+                    "no connection to the broker"
+                );
+            }
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => {}
+            () = tokio::time::sleep(pause(failures, shared.config.reconnect_pause_max)) => {}
+        }
+    }
+}
+
+/// One connection, from its beginning to its end.
+async fn run_once(shared: &Shared, generation: u64) -> Result<(), String> {
+    let opened = tokio::select! {
+        () = shared.stop.cancelled() => return Ok(()),
+        opened = Session::open(&shared.config, generation, &shared.stop, &shared.tracker) => opened?,
+    };
+    tracing::info!(broker = shared.config.place(), generation, "connected to the broker");
+    shared.set_session(Some(opened.clone()));
+    opened.watch(&shared.state).await;
+    shared.set_session(None);
+    shared.state.send_replace(LinkState::Down);
+    if !shared.stop.is_cancelled() {
+        tracing::warn!(
+            broker = shared.config.place(),
+            generation,
+            "lost the connection to the broker"
+        );
+    }
+    opened.close().await;
+    Ok(())
+}
+
+/// Doubles with each failure, with full jitter above its half: clients that lost one broker do not return as one.
+fn pause(failures: u32, max: Duration) -> Duration {
+    let full = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(max);
+    full.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_no_further() {
+        let max = Duration::from_secs(5);
+        assert!(pause(0, max) <= FIRST_PAUSE);
+        for failures in 0..100 {
+            let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(max);
+            let drawn = pause(failures, max);
+            assert!(drawn >= longest / 2 && drawn <= longest, "{failures}: {drawn:?}");
+        }
+    }
+}
