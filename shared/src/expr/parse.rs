@@ -50,17 +50,21 @@ fn problems(source: &str, errors: ParseErrors) -> Vec<ExprProblem> {
 }
 
 fn syntax_problem(source: &str, error: &ParseError) -> ExprProblem {
-    let message = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
-    // The parser lists all tokens that could follow; the list helps nobody.
-    let message = match message.split_once(" expecting {") {
-        Some((what, _)) => what,
-        None => message,
-    };
     ExprProblem {
         offset: offset_of(source, error.pos),
         code: "syntax",
-        message: format!("syntax error: {message}"),
+        message: format!("syntax error: {}", reworded(&error.msg)),
     }
+}
+
+/// The parser's message without its prefix and its list of all tokens that could follow, which helps nobody.
+fn reworded(message: &str) -> String {
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    let cut = [" expecting {", " expecting <EOF>"]
+        .iter()
+        .find_map(|end| message.find(end));
+    let message = &message[..cut.unwrap_or(message.len())];
+    message.replace("mismatched input '<EOF>'", "the text ends too early")
 }
 
 /// Byte offset of a line and column (from 1, in characters).

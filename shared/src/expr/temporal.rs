@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use jiff::Timestamp as Moment;
+use jiff::SignedDuration;
 use jiff::civil::DateTime;
-use jiff::tz::Offset;
 
 use super::budget::{Outcome, fail};
 
@@ -42,9 +41,9 @@ impl Instant {
 
     /// Reads RFC 3339 text.
     pub(super) fn parse(text: &str) -> Outcome<Instant> {
-        match text.parse::<Moment>() {
-            Ok(moment) if is_rfc3339(text) => Instant::of_nanos(moment.as_nanosecond()),
-            _ => fail(format!(
+        match read_rfc3339(text) {
+            Some(nanos) => Instant::of_nanos(nanos),
+            None => fail(format!(
                 "`{text}` is no RFC 3339 timestamp such as `2026-01-31T08:30:00Z`"
             )),
         }
@@ -57,7 +56,8 @@ impl Instant {
 
     /// RFC 3339 text in UTC.
     pub(super) fn text(self) -> String {
-        self.moment().to_string()
+        let at = civil(self.0).expect("the years 1 to 9999 are within the calendar");
+        format!("{at}Z")
     }
 
     pub(super) fn plus(self, span: Span) -> Outcome<Instant> {
@@ -72,51 +72,71 @@ impl Instant {
         Span::of_nanos(self.0 - earlier.0)
     }
 
-    fn moment(self) -> Moment {
-        Moment::from_nanosecond(self.0).expect("the years 1 to 9999 are within what the calendar knows")
-    }
-
     /// Date and time in a zone: `UTC` or a fixed offset.
     pub(super) fn in_zone(self, zone: Option<&str>) -> Outcome<DateTime> {
-        let offset = match zone {
-            None => Offset::UTC,
-            Some(zone) => parse_offset(zone)?,
+        let seconds = match zone {
+            None => 0,
+            Some(zone) => match offset_seconds(zone) {
+                Some(seconds) => seconds,
+                None => {
+                    return fail(format!(
+                        "the time zone `{zone}` is not known: write `UTC` or an offset such as `+02:00`"
+                    ));
+                }
+            },
         };
-        Ok(offset.to_datetime(self.moment()))
+        match civil(self.0 + i128::from(seconds) * NANOS_PER_SECOND) {
+            Some(at) => Ok(at),
+            None => fail("timestamp out of range: no such date in that time zone"),
+        }
     }
 }
 
-/// The parser of timestamps takes more than RFC 3339: signed years, a space, seconds left out, names in brackets.
-fn is_rfc3339(text: &str) -> bool {
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// The date and time so many nanoseconds after 1970. The calendar ends with the year 9999; the library's own timestamps
+/// end a day earlier, so they are not used.
+fn civil(nanos: i128) -> Option<DateTime> {
+    let seconds = i64::try_from(nanos.div_euclid(NANOS_PER_SECOND)).ok()?;
+    let rest = i32::try_from(nanos.rem_euclid(NANOS_PER_SECOND)).ok()?;
+    EPOCH.checked_add(SignedDuration::new(seconds, rest)).ok()
+}
+
+/// Nanoseconds since 1970. The calendar's parser takes more than RFC 3339, so the shape is checked first.
+fn read_rfc3339(text: &str) -> Option<i128> {
     let bytes = text.as_bytes();
     let at = |index: usize, wanted: &[u8]| bytes.get(index).is_some_and(|b| wanted.contains(b));
-    bytes.len() >= 20 && at(4, b"-") && at(7, b"-") && at(10, b"Tt") && at(13, b":") && at(16, b":") && {
-        let zone_at = text.len() - if text.ends_with(['Z', 'z']) { 1 } else { 6 };
-        zone_at >= 19 && at(zone_at, b"Zz+-")
+    let is_shape = at(4, b"-") && at(7, b"-") && at(10, b"Tt") && at(13, b":") && at(16, b":");
+    let zone_at = text.len().checked_sub(if text.ends_with(['Z', 'z']) { 1 } else { 6 })?;
+    if !is_shape || zone_at < 19 || !at(zone_at, b"Zz+-") {
+        return None;
+    }
+    let local: DateTime = text.get(..zone_at)?.parse().ok()?;
+    let offset = offset_seconds(text.get(zone_at..)?)?;
+    let nanos = local.duration_since(EPOCH).as_nanos();
+    Some(nanos - i128::from(offset) * NANOS_PER_SECOND)
+}
+
+/// Seconds east of UTC: `UTC`, `Z`, or `+HH:MM`, `-HH:MM`, `HH:MM`.
+fn offset_seconds(zone: &str) -> Option<i64> {
+    if matches!(zone, "UTC" | "Z" | "z") {
+        return Some(0);
+    }
+    let (sign, digits) = match zone.as_bytes().first()? {
+        b'-' => (-1, &zone[1..]),
+        b'+' => (1, &zone[1..]),
+        _ => (1, zone),
+    };
+    let (hours, minutes) = digits.split_once(':')?;
+    match (two_digits(hours)?, two_digits(minutes)?) {
+        (hours @ 0..=23, minutes @ 0..=59) => Some(sign * (hours * 3600 + minutes * 60)),
+        _ => None,
     }
 }
 
-/// `UTC`, `Z`, or `+HH:MM`, `-HH:MM`, `HH:MM`.
-fn parse_offset(zone: &str) -> Outcome<Offset> {
-    if matches!(zone, "UTC" | "Z" | "z" | "utc" | "Etc/UTC") {
-        return Ok(Offset::UTC);
-    }
-    let (sign, digits) = match zone.as_bytes().first() {
-        Some(b'-') => (-1, &zone[1..]),
-        Some(b'+') => (1, &zone[1..]),
-        _ => (1, zone),
-    };
-    let two = |text: &str| if text.len() == 2 { text.parse::<u8>().ok() } else { None };
-    let parts = digits.split_once(':').and_then(|(h, m)| Some((two(h)?, two(m)?)));
-    match parts {
-        Some((hours @ 0..=23, minutes @ 0..=59)) => {
-            let seconds = sign * (i32::from(hours) * 3600 + i32::from(minutes) * 60);
-            Ok(Offset::from_seconds(seconds).expect("less than a day"))
-        }
-        _ => fail(format!(
-            "the time zone `{zone}` is not known: write `UTC` or an offset such as `+02:00`"
-        )),
-    }
+fn two_digits(text: &str) -> Option<i64> {
+    let is_two = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+    if is_two { text.parse().ok() } else { None }
 }
 
 /// A part of a date and time, counted as CEL counts it.

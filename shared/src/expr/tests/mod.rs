@@ -2,7 +2,10 @@
 
 use super::*;
 
+mod functions;
 mod language;
+mod limits;
+mod reads;
 
 /// The environment most tests use.
 fn env() -> Env {
