@@ -12,11 +12,15 @@ mod error;
 mod keys;
 pub mod model;
 mod outputs;
+mod schema;
 mod source;
 mod suggest;
 pub mod supported;
+#[cfg(test)]
+mod tests;
 
 pub use error::{DefinitionError, DefinitionErrors, ERRORS_MAX};
+pub use schema::schema;
 pub use source::{Entry, Format, NodeRef, Tree, TreeKind, read};
 
 use crate::limits::Limits;
