@@ -1,1 +1,23 @@
-//! Skeleton.
+//! The worker (SPEC 10): an SDK with typed async handlers, and the generic worker that runs programs and posts to addresses.
+//!
+//! ```text
+//! sdk, generic, builtin ── implement ─▶ handler::Handle
+//!                                          ▲ called with an attempt::Attempt
+//! run (the loop: one task that owns all state) ── starts ─▶ attempt::execute (time-outs, panics, heartbeats)
+//! ```
+//!
+//! A worker knows the broker and nothing else. [`run`] keeps the promises of the wire contract: a task message is
+//! acknowledged only when the completions of all its attempts are confirmed, and nothing that may have run before
+//! starts without its owner's word.
+
+pub mod attempt;
+mod builtin;
+pub mod generic;
+pub mod handler;
+mod run;
+pub mod sdk;
+
+pub use generic::{GenericWorkerConfig, run_generic};
+pub use handler::{Handle, Outcome};
+pub use run::WorkerError;
+pub use sdk::{BuildError, StepContext, StepError, Worker, WorkerBuilder, log_layer};

@@ -1,0 +1,95 @@
+//! Runs one attempt: its time-out and heartbeat, panics, cancellation and the completion that comes of it.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::time::Timestamp;
+use rejoin_shared::wire::{AttemptEnd, Completion};
+use serde_json::value::RawValue;
+
+use super::Attempt;
+use crate::handler::{ERROR_PANIC, Handle, Outcome, error};
+
+/// What became of an attempt that ran.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Which.
+    pub key: AttemptKey,
+    /// What to report; `None` if it was killed.
+    pub completion: Option<Completion>,
+    /// The last checkpoint it stored.
+    pub checkpoint: Option<Box<RawValue>>,
+}
+
+/// Runs `attempt` with `handler` until it ends by itself, by a limit, or is killed.
+pub(crate) async fn execute(attempt: Arc<Attempt>, handler: Arc<dyn Handle>) -> Ended {
+    let started_at = Timestamp::now();
+    attempt.control.beat();
+    let outcome = outcome_of(&attempt, handler.as_ref()).await;
+    Ended {
+        key: attempt.key(),
+        checkpoint: attempt.control.take_checkpoint(),
+        completion: outcome.map(|end| complete(&attempt, end, started_at)),
+    }
+}
+
+async fn outcome_of(attempt: &Arc<Attempt>, handler: &dyn Handle) -> Option<Outcome> {
+    let order = attempt.order();
+    let handling = AssertUnwindSafe(handler.handle(attempt.clone())).catch_unwind();
+    tokio::select! {
+        biased;
+        () = attempt.control.killed() => None,
+        handled = handling => Some(handled.unwrap_or_else(|panic| panicked(panic.as_ref()))),
+        () = after(order.timeout_ms) => {
+            let limit = order.timeout_ms.unwrap_or_default();
+            Some(failed("rejoin.timeout", format!("the attempt took longer than {limit} ms")))
+        }
+        () = silent(attempt, order.heartbeat_ms) => {
+            let limit = order.heartbeat_ms.unwrap_or_default();
+            Some(failed("rejoin.heartbeat_lost", format!("no heartbeat within {limit} ms")))
+        }
+    }
+}
+
+async fn after(ms: Option<u64>) {
+    match ms {
+        Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn silent(attempt: &Attempt, ms: Option<u64>) {
+    match ms {
+        Some(ms) => attempt.control.fell_silent(Duration::from_millis(ms)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn failed(kind: &str, message: String) -> Outcome {
+    AttemptEnd::Error(error(kind, message))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Outcome {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    let message = text.unwrap_or_else(|| "the handler panicked".to_owned());
+    failed(ERROR_PANIC, message)
+}
+
+fn complete(attempt: &Attempt, end: Outcome, started_at: Timestamp) -> Completion {
+    let order = attempt.order();
+    Completion {
+        run: order.run,
+        step: order.step,
+        attempt: order.attempt,
+        token: order.token.clone(),
+        end,
+        started_at,
+        finished_at: Timestamp::now(),
+        logs: attempt.logs.take(),
+    }
+}

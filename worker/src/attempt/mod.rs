@@ -1,0 +1,117 @@
+//! One attempt on this worker: what its handler is given, and how the handler talks back.
+
+mod base;
+mod control;
+mod execute;
+mod logs;
+
+use std::sync::{Arc, OnceLock};
+
+use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::json::Json;
+use rejoin_shared::limits::Limits;
+use rejoin_shared::wire::Order;
+use serde_json::value::RawValue;
+
+pub use base::Base;
+pub use control::Control;
+pub(crate) use execute::{Ended, execute};
+pub use logs::LogSink;
+
+/// An attempt with everything its handler may ask for. Values stay text until somebody needs more.
+#[derive(Debug)]
+pub struct Attempt {
+    order: Order,
+    base: Arc<Base>,
+    context: OnceLock<Arc<Base>>,
+    /// Where its logs go.
+    pub logs: LogSink,
+    /// Cancellation, heartbeats and checkpoints.
+    pub control: Arc<Control>,
+}
+
+/// The attempt an order describes.
+#[must_use]
+pub fn key_of(order: &Order) -> AttemptKey {
+    AttemptKey {
+        run: order.run,
+        step: order.step,
+        attempt: order.attempt,
+    }
+}
+
+impl Attempt {
+    /// An attempt that starts now.
+    #[must_use]
+    pub fn new(order: Order, base: Arc<Base>, limits: &Limits) -> Attempt {
+        Attempt {
+            order,
+            base,
+            context: OnceLock::new(),
+            logs: LogSink::new(limits.log_lines_max, limits.log_bytes_max),
+            control: Arc::new(Control::new()),
+        }
+    }
+
+    /// What was ordered.
+    #[must_use]
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// Which attempt it is.
+    #[must_use]
+    pub fn key(&self) -> AttemptKey {
+        key_of(&self.order)
+    }
+
+    /// The context's text: the base's own where the branch changed nothing.
+    #[must_use]
+    pub fn context_text(&self) -> &str {
+        self.context().text()
+    }
+
+    /// The context as a value, made when first asked for.
+    #[must_use]
+    pub fn context_json(&self) -> &Json {
+        self.context().json()
+    }
+
+    /// The text of what the handler gets as `input`: the evaluated `with`, or the whole context.
+    #[must_use]
+    pub fn input_text(&self) -> &str {
+        match &self.order.payload.input {
+            Some(input) => input.get(),
+            None => self.context_text(),
+        }
+    }
+
+    /// The nearest foreach's item.
+    #[must_use]
+    pub fn item_text(&self) -> Option<&str> {
+        self.order.payload.item.as_deref().map(RawValue::get)
+    }
+
+    /// The nearest foreach's index or key.
+    #[must_use]
+    pub fn index_text(&self) -> Option<&str> {
+        self.order.payload.index.as_deref().map(RawValue::get)
+    }
+
+    /// What an earlier attempt stored.
+    #[must_use]
+    pub fn checkpoint_text(&self) -> Option<&str> {
+        self.order.payload.checkpoint.as_deref().map(RawValue::get)
+    }
+
+    fn context(&self) -> &Base {
+        match &self.order.payload.changes {
+            Some(changes) if !changes.is_empty() => self.context.get_or_init(|| {
+                let mut context = self.base.json().clone();
+                changes.apply(&mut context);
+                Arc::new(Base::of_json(context))
+            }),
+            Some(_) | None => &self.base,
+        }
+    }
+}

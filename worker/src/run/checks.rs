@@ -1,0 +1,133 @@
+//! Questions to owners: may what was delivered or published again run?
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::link::Message;
+use rejoin_shared::wire::{Check, Verdict, Verdicts, WorkerId, kind};
+use tokio::time::Instant;
+
+use super::Runner;
+
+/// A question without an answer is asked again after so long.
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+struct Question {
+    reply_to: Arc<str>,
+    check: Check,
+    open: HashSet<AttemptKey>,
+    asked: Instant,
+}
+
+/// The questions that are not answered yet.
+#[derive(Default)]
+pub(super) struct Checks(HashMap<uuid::Uuid, Question>);
+
+impl Checks {
+    /// A new question.
+    pub fn ask(
+        &mut self,
+        worker: &WorkerId,
+        reply_to: &Arc<str>,
+        attempts: Vec<AttemptKey>,
+        suspect: bool,
+        redelivered: bool,
+    ) -> Message {
+        let check = Check {
+            id: uuid::Uuid::now_v7(),
+            worker: worker.clone(),
+            suspect,
+            redelivered,
+            attempts,
+        };
+        let message = message_of(&check);
+        let question = Question {
+            reply_to: reply_to.clone(),
+            open: check.attempts.iter().copied().collect(),
+            check,
+            asked: Instant::now(),
+        };
+        self.0.insert(question.check.id, question);
+        message
+    }
+
+    /// The verdicts that answer an open question; others are late or not ours.
+    pub fn answer(&mut self, verdicts: Verdicts) -> Vec<(AttemptKey, Verdict)> {
+        let Some(question) = self.0.get_mut(&verdicts.id) else {
+            return Vec::new();
+        };
+        let answered = verdicts.verdicts.into_iter();
+        let answered = answered.filter(|(key, _)| question.open.remove(key)).collect();
+        if question.open.is_empty() {
+            self.0.remove(&verdicts.id);
+        }
+        answered
+    }
+
+    /// Forgets questions about what is not held any more.
+    pub fn retain(&mut self, mut still_open: impl FnMut(&AttemptKey) -> bool) {
+        self.0.retain(|_, question| {
+            question.open.retain(&mut still_open);
+            !question.open.is_empty()
+        });
+    }
+
+    /// The connection is gone, and what was asked about with it.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// When a question is to be asked again.
+    pub fn due(&self) -> Option<Instant> {
+        self.0.values().map(|question| question.asked + ASK_AGAIN).min()
+    }
+
+    fn take_due(&mut self, now: Instant) -> Vec<(Arc<str>, Message)> {
+        let due = self.0.values_mut().filter(|question| question.asked + ASK_AGAIN <= now);
+        let due = due.map(|question| {
+            question.asked = now;
+            (question.reply_to.clone(), message_of(&question.check))
+        });
+        due.collect()
+    }
+}
+
+fn message_of(check: &Check) -> Message {
+    let body = serde_json::to_vec(check).expect("a check is plain data");
+    Message::new(kind::CHECK, true, body)
+}
+
+impl Runner {
+    /// Repeats the questions, of both kinds, that got no answer.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        if self.checks.due().is_some_and(|due| due <= now) {
+            let ledger = &self.ledger;
+            self.checks.retain(|key| ledger.is_asking(key));
+            for (to, message) in self.checks.take_due(now) {
+                self.ask(to, message);
+            }
+        }
+        let Some(worker) = self.worker_id() else { return };
+        for (to, message) in self.contexts.take_due(&worker, now) {
+            self.ask(to, message);
+        }
+    }
+
+    /// Acts on an owner's verdicts.
+    pub(super) fn take_verdicts(&mut self, verdicts: Verdicts) {
+        for (key, verdict) in self.checks.answer(verdicts) {
+            if !self.ledger.is_asking(&key) {
+                continue;
+            }
+            match verdict {
+                Verdict::Run => self.ledger.allow(key),
+                Verdict::Drop | Verdict::HeldElsewhere => {
+                    let settled = self.ledger.forget(key);
+                    self.settle(settled);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Unpacks what the task queues deliver.
+
+use std::sync::Arc;
+
+use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::link::{Delivery, Settle};
+use rejoin_shared::wire::{BaseContext, Order, PROTOCOL, Pack, kind};
+use tokio::time::Instant;
+
+use super::Runner;
+use super::ledger::{BaseRef, Job, Phase};
+use crate::attempt::{Base, key_of};
+
+/// The only encoding of payloads so far.
+const ENCODING_JSON: &str = "json";
+
+/// A pack that can be worked on.
+struct Unpacked {
+    reply_to: Arc<str>,
+    pack: Pack,
+    redelivered: bool,
+}
+
+impl Runner {
+    /// Takes one message of a task queue.
+    pub(super) fn take_delivery(&mut self, delivery: Delivery) {
+        let receipt = delivery.receipt;
+        let unpacked = match unpack(&delivery) {
+            Ok(unpacked) => unpacked,
+            Err(problem) => {
+                let id = delivery.message.id;
+                tracing::warn!(message = %id, kind = delivery.message.kind, problem, "message goes to the dead letters");
+                self.settle(vec![(receipt, Settle::DeadLetter)]);
+                return;
+            }
+        };
+        let now = Instant::now();
+        let message = self.ledger.open_message(receipt, now);
+        match unpacked.pack.probe {
+            // Acknowledged once the report that lists it is confirmed: until then a crash brings it to another worker.
+            Some(probe) => self.reports.note_probe(probe, message),
+            None => self.reports.note_delivery(),
+        }
+        let probe = unpacked.pack.probe.is_some();
+        self.take_attempts(unpacked, message, now);
+        if !probe {
+            let settled = self.ledger.close_part(message);
+            self.settle(settled);
+        }
+    }
+
+    fn take_attempts(&mut self, unpacked: Unpacked, message: u64, now: Instant) {
+        let Unpacked {
+            reply_to,
+            pack,
+            redelivered,
+        } = unpacked;
+        let must_ask = redelivered || pack.check || pack.suspect;
+        let bases: Vec<BaseRef> = pack.contexts.into_iter().map(base_ref).collect();
+        let mut asked = Vec::new();
+        for order in pack.attempts {
+            let key = key_of(&order);
+            if self.ledger.attach(key, message) {
+                continue;
+            }
+            let phase = self.first_phase(order, &bases, must_ask);
+            if matches!(phase, Phase::Asking(_)) {
+                asked.push(key);
+            }
+            self.ledger.admit(key, message, reply_to.clone(), phase, now);
+            if self.drain.is_begun() {
+                self.hand_back_unstarted();
+            }
+        }
+        if !self.drain.is_begun() {
+            self.ask_about(&reply_to, asked, pack.suspect, redelivered);
+        }
+    }
+
+    fn first_phase(&self, order: Order, bases: &[BaseRef], must_ask: bool) -> Phase {
+        let served = self.setup.handlers.contains_key(&order.handler) && order.payload_encoding == ENCODING_JSON;
+        if !served {
+            return Phase::Unserved;
+        }
+        let base = bases[order.payload.base].clone();
+        let job = Box::new(Job { order, base });
+        if must_ask { Phase::Asking(job) } else { Phase::Ready(job) }
+    }
+
+    /// Asks the owner about attempts that may have run; suspects each alone, for a confirmed start blames one only.
+    fn ask_about(&mut self, reply_to: &Arc<str>, asked: Vec<AttemptKey>, suspect: bool, redelivered: bool) {
+        let Some(worker) = self.worker_id() else { return };
+        let chunk = if suspect { 1 } else { asked.len().max(1) };
+        for attempts in asked.chunks(chunk) {
+            let message = self.checks.ask(&worker, reply_to, attempts.to_vec(), suspect, redelivered);
+            self.ask(reply_to.clone(), message);
+        }
+    }
+}
+
+fn base_ref(context: BaseContext) -> BaseRef {
+    match context {
+        BaseContext::Inline(text) => BaseRef::Here(Arc::new(Base::of_text(text.into()))),
+        BaseContext::Stored { run, seq, .. } => BaseRef::Stored { run, seq },
+    }
+}
+
+fn unpack(delivery: &Delivery) -> Result<Unpacked, String> {
+    let message = &delivery.message;
+    if message.protocol != PROTOCOL {
+        return Err(format!("protocol {} is not {PROTOCOL}", message.protocol));
+    }
+    if message.kind != kind::PACK {
+        return Err("not a pack".to_owned());
+    }
+    let pack: Pack = serde_json::from_slice(&message.body).map_err(|e| e.to_string())?;
+    let bases = pack.contexts.len();
+    if pack.attempts.iter().any(|order| order.payload.base >= bases) {
+        return Err("an attempt names a context that is not there".to_owned());
+    }
+    let Some(reply_to) = message.reply_to.as_deref() else {
+        return Err("no reply-to".to_owned());
+    };
+    Ok(Unpacked {
+        reply_to: reply_to.into(),
+        pack,
+        redelivered: delivery.redelivered,
+    })
+}

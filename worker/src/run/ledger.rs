@@ -1,0 +1,324 @@
+//! What the worker holds: attempts, and the messages that brought them. Pure bookkeeping; nothing here waits or sends.
+//!
+//! An attempt may have come by several messages (redelivered, published again): it is held once, and settled for all of
+//! them. A message is settled when nothing that it brought is left open.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::ids::{AttemptKey, RunId};
+use rejoin_shared::link::{Receipt, Settle};
+use rejoin_shared::wire::Order;
+use tokio::time::Instant;
+
+use crate::attempt::{Base, Control};
+
+/// How long an attempt that nobody here serves is kept before it goes back, so that it does not fly in circles.
+pub(super) const UNSERVED_DELAY: Duration = Duration::from_secs(1);
+/// A message held for so long is acknowledged once a report that lists it was confirmed.
+pub(super) const HELD_LONG: Duration = Duration::from_secs(300);
+
+/// An attempt that waits for its slot.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub order: Order,
+    pub base: BaseRef,
+}
+
+/// Where an attempt's base context is.
+#[derive(Clone, Debug)]
+pub(super) enum BaseRef {
+    Here(Arc<Base>),
+    Stored { run: RunId, seq: u64 },
+}
+
+/// Where an attempt stands.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Its owner has been asked whether it may run.
+    Asking(Box<Job>),
+    /// Its context has been asked for.
+    Fetching(Box<Job>),
+    /// It waits for a slot.
+    Ready(Box<Job>),
+    /// No handler of that name is here; it goes back in a moment.
+    Unserved,
+    /// It runs.
+    Running { control: Arc<Control>, cancelled: bool },
+    /// Its completion or hand-back is on its way to the owner.
+    Leaving,
+}
+
+#[derive(Debug)]
+struct Held {
+    reply_to: Arc<str>,
+    phase: Phase,
+    messages: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct OpenMessage {
+    receipt: Receipt,
+    left: usize,
+    since: Instant,
+    settled: bool,
+    requeue: bool,
+}
+
+/// All attempts and messages held.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    held: HashMap<AttemptKey, Held>,
+    ready: VecDeque<AttemptKey>,
+    unserved: VecDeque<(Instant, AttemptKey)>,
+    messages: HashMap<u64, OpenMessage>,
+    last_message: u64,
+    running: usize,
+}
+
+impl Ledger {
+    /// Notes a delivery. It stays open until [`Self::close_part`] and all attempts attached to it are settled.
+    pub fn open_message(&mut self, receipt: Receipt, now: Instant) -> u64 {
+        self.last_message += 1;
+        let message = OpenMessage {
+            receipt,
+            left: 1,
+            since: now,
+            settled: false,
+            requeue: false,
+        };
+        self.messages.insert(self.last_message, message);
+        self.last_message
+    }
+
+    /// Closes the part that [`Self::open_message`] opened; returns the receipt if nothing is left.
+    pub fn close_part(&mut self, message: u64) -> Vec<(Receipt, Settle)> {
+        self.release(message).into_iter().collect()
+    }
+
+    /// If the attempt is held already, `message` is settled with it: it does not run twice.
+    pub fn attach(&mut self, key: AttemptKey, message: u64) -> bool {
+        let (Some(held), Some(open)) = (self.held.get_mut(&key), self.messages.get_mut(&message)) else {
+            return false;
+        };
+        held.messages.push(message);
+        open.left += 1;
+        true
+    }
+
+    /// Takes an attempt that is not held yet.
+    pub fn admit(&mut self, key: AttemptKey, message: u64, reply_to: Arc<str>, phase: Phase, now: Instant) {
+        match &phase {
+            Phase::Ready(_) => self.ready.push_back(key),
+            Phase::Unserved => self.unserved.push_back((now + UNSERVED_DELAY, key)),
+            Phase::Asking(_) | Phase::Fetching(_) | Phase::Running { .. } | Phase::Leaving => {}
+        }
+        if let Some(open) = self.messages.get_mut(&message) {
+            open.left += 1;
+        }
+        let held = Held {
+            reply_to,
+            phase,
+            messages: vec![message],
+        };
+        self.held.insert(key, held);
+    }
+
+    /// The owner lets it run.
+    pub fn allow(&mut self, key: AttemptKey) {
+        self.make_ready(key, None);
+    }
+
+    /// Its context has come.
+    pub fn supply(&mut self, key: AttemptKey, base: Arc<Base>) {
+        self.make_ready(key, Some(base));
+    }
+
+    fn make_ready(&mut self, key: AttemptKey, base: Option<Arc<Base>>) {
+        let Some(held) = self.held.get_mut(&key) else { return };
+        match std::mem::replace(&mut held.phase, Phase::Leaving) {
+            Phase::Asking(mut job) | Phase::Fetching(mut job) => {
+                if let Some(base) = base {
+                    job.base = BaseRef::Here(base);
+                }
+                held.phase = Phase::Ready(job);
+                self.ready.push_back(key);
+            }
+            other @ (Phase::Ready(_) | Phase::Unserved | Phase::Running { .. } | Phase::Leaving) => held.phase = other,
+        }
+    }
+
+    /// The next attempt that waits for a slot; the caller starts it, or puts it back by [`Self::set_fetching`].
+    pub fn pop_ready(&mut self) -> Option<(AttemptKey, Arc<str>, Box<Job>)> {
+        while let Some(key) = self.ready.pop_front() {
+            let Some(held) = self.held.get_mut(&key) else { continue };
+            match std::mem::replace(&mut held.phase, Phase::Leaving) {
+                Phase::Ready(job) => return Some((key, held.reply_to.clone(), job)),
+                other => held.phase = other,
+            }
+        }
+        None
+    }
+
+    /// Its context is asked for first.
+    pub fn set_fetching(&mut self, key: AttemptKey, job: Box<Job>) {
+        if let Some(held) = self.held.get_mut(&key) {
+            held.phase = Phase::Fetching(job);
+        }
+    }
+
+    /// It runs now.
+    pub fn set_running(&mut self, key: AttemptKey, control: Arc<Control>) {
+        if let Some(held) = self.held.get_mut(&key) {
+            held.phase = Phase::Running {
+                control,
+                cancelled: false,
+            };
+            self.running += 1;
+        }
+    }
+
+    /// It ran to an end. Returns where its completion goes, if one is owed: not for a cancelled one.
+    pub fn set_ended(&mut self, key: AttemptKey) -> Option<Arc<str>> {
+        let held = self.held.get_mut(&key)?;
+        let Phase::Running { cancelled, .. } = std::mem::replace(&mut held.phase, Phase::Leaving) else {
+            return None;
+        };
+        self.running -= 1;
+        (!cancelled).then(|| held.reply_to.clone())
+    }
+
+    /// Nobody waits for it any more. Returns whether it can be forgotten at once, which a running one cannot.
+    pub fn cancel(&mut self, key: AttemptKey) -> bool {
+        let Some(held) = self.held.get_mut(&key) else { return false };
+        match &mut held.phase {
+            Phase::Running { control, cancelled } => {
+                *cancelled = true;
+                control.cancel();
+                false
+            }
+            Phase::Leaving => false,
+            Phase::Asking(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved => true,
+        }
+    }
+
+    /// Whether the attempt waits for its owner's word.
+    pub fn is_asking(&self, key: &AttemptKey) -> bool {
+        matches!(self.held.get(key).map(|held| &held.phase), Some(Phase::Asking(_)))
+    }
+
+    /// The attempt is done with: recorded, handed back, or dropped. Returns the messages that are settled by this.
+    pub fn forget(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
+        let Some(held) = self.held.remove(&key) else { return Vec::new() };
+        let settled = held.messages.into_iter().filter_map(|message| self.release(message));
+        settled.collect()
+    }
+
+    /// As [`Self::forget`], but its messages are to be delivered again.
+    pub fn give_up(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
+        let messages = self.held.get(&key).map(|held| held.messages.clone()).unwrap_or_default();
+        for message in messages {
+            if let Some(open) = self.messages.get_mut(&message) {
+                open.requeue = true;
+            }
+        }
+        self.forget(key)
+    }
+
+    fn release(&mut self, message: u64) -> Option<(Receipt, Settle)> {
+        let open = self.messages.get_mut(&message)?;
+        open.left -= 1;
+        if open.left > 0 {
+            return None;
+        }
+        let open = self.messages.remove(&message)?;
+        let how = if open.requeue { Settle::Requeue } else { Settle::Ack };
+        (!open.settled).then_some((open.receipt, how))
+    }
+
+    /// Attempts nobody here serves whose delay is over, with where they go back to.
+    pub fn take_unserved(&mut self, now: Instant) -> Vec<(AttemptKey, Arc<str>)> {
+        let mut due = Vec::new();
+        while self.unserved.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.unserved.pop_front() else { break };
+            due.extend(self.leave_unstarted(key).map(|reply_to| (key, reply_to)));
+        }
+        due
+    }
+
+    /// When the next of them is due.
+    pub fn unserved_due(&self) -> Option<Instant> {
+        self.unserved.front().map(|(at, _)| *at)
+    }
+
+    /// Takes all attempts that have not started, to be handed back.
+    pub fn take_unstarted(&mut self) -> Vec<(AttemptKey, Arc<str>)> {
+        let keys: Vec<AttemptKey> = self.held.keys().copied().collect();
+        let taken = keys.into_iter();
+        let taken: Vec<_> = taken.filter_map(|key| Some((key, self.leave_unstarted(key)?))).collect();
+        self.ready.clear();
+        self.unserved.clear();
+        taken
+    }
+
+    fn leave_unstarted(&mut self, key: AttemptKey) -> Option<Arc<str>> {
+        let held = self.held.get_mut(&key)?;
+        match held.phase {
+            Phase::Asking(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved => {
+                held.phase = Phase::Leaving;
+                Some(held.reply_to.clone())
+            }
+            Phase::Running { .. } | Phase::Leaving => None,
+        }
+    }
+
+    /// The connection is gone: forgets every message, and every attempt that has not started.
+    pub fn drop_unstarted(&mut self) {
+        self.ready.clear();
+        self.unserved.clear();
+        self.messages.clear();
+        self.held.retain(|_, held| {
+            held.messages.clear();
+            matches!(held.phase, Phase::Running { .. } | Phase::Leaving)
+        });
+    }
+
+    /// Kills whatever runs; returns how many.
+    pub fn kill_running(&self) -> usize {
+        let controls = self.held.values().filter_map(|held| match &held.phase {
+            Phase::Running { control, .. } => Some(control),
+            Phase::Asking(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved | Phase::Leaving => None,
+        });
+        controls.map(|control| control.kill()).count()
+    }
+
+    /// Attempts that run.
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Everything held.
+    pub fn keys(&self) -> Vec<AttemptKey> {
+        self.held.keys().copied().collect()
+    }
+
+    /// Messages that have been open for [`HELD_LONG`].
+    pub fn held_long(&self, now: Instant) -> Vec<u64> {
+        let old = self.messages.iter();
+        let old = old.filter(|(_, open)| !open.settled && now.duration_since(open.since) >= HELD_LONG);
+        old.map(|(message, _)| *message).collect()
+    }
+
+    /// From now on reports alone hold what this message brought.
+    pub fn settle_early(&mut self, message: u64) -> Option<(Receipt, Settle)> {
+        let open = self.messages.get_mut(&message)?;
+        let first = !std::mem::replace(&mut open.settled, true);
+        first.then_some((open.receipt, Settle::Ack))
+    }
+}

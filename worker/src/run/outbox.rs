@@ -1,0 +1,243 @@
+//! What goes back to owners: completions and hand-backs, packed by event queue, kept until confirmed.
+//!
+//! There is no timer: a message carries what is there when a publish slot of its queue is free. A lane with nothing
+//! under way sends at once; further messages overlap only when they are full.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::link::{Address, LinkError, Message, Published};
+use rejoin_shared::wire::{AttemptEnd, Completion, Completions, HandBack, PACK_ATTEMPTS_MAX, WorkerId, kind};
+use tokio::time::Instant;
+
+use super::{Runner, Sent};
+
+/// Messages of one event queue that may be under way at once.
+const IN_FLIGHT_MAX: usize = 4;
+/// Bytes of completions in one message, unless a single one is larger.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// What a completion weighs beside its output and logs.
+const COMPLETION_BYTES: usize = 256;
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// One message on its way.
+pub(crate) struct Batch {
+    to: Arc<str>,
+    content: Content,
+}
+
+enum Content {
+    Completions(Vec<Completion>),
+    HandBack(Vec<AttemptKey>),
+}
+
+#[derive(Default)]
+struct Lane {
+    completions: VecDeque<Completion>,
+    hand_backs: Vec<AttemptKey>,
+    in_flight: usize,
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+/// What waits to be sent, by event queue.
+#[derive(Default)]
+pub(super) struct Outbox(HashMap<Arc<str>, Lane>);
+
+impl Outbox {
+    pub fn add_completion(&mut self, to: &Arc<str>, completion: Completion) {
+        self.lane(to).completions.push_back(completion);
+    }
+
+    pub fn add_hand_back(&mut self, to: &Arc<str>, key: AttemptKey) {
+        self.lane(to).hand_backs.push(key);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(|lane| lane.is_idle() && lane.in_flight == 0)
+    }
+
+    /// When a lane may try again.
+    pub fn due(&self) -> Option<Instant> {
+        let waiting = self.0.values().filter(|lane| !lane.is_idle() && lane.in_flight == 0);
+        waiting.filter_map(|lane| lane.retry_at).min()
+    }
+
+    /// The connection is back: no lane waits any longer.
+    pub fn retry_now(&mut self) {
+        for lane in self.0.values_mut() {
+            lane.retry_at = None;
+        }
+    }
+
+    fn lane(&mut self, to: &Arc<str>) -> &mut Lane {
+        self.0.entry(to.clone()).or_default()
+    }
+
+    fn take(&mut self, now: Instant) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        for (to, lane) in &mut self.0 {
+            while let Some(content) = lane.take(now) {
+                lane.in_flight += 1;
+                batches.push(Batch {
+                    to: to.clone(),
+                    content,
+                });
+            }
+        }
+        batches
+    }
+
+    fn note_accepted(&mut self, to: &Arc<str>) {
+        let lane = self.lane(to);
+        lane.in_flight -= 1;
+        lane.failures = 0;
+        lane.retry_at = None;
+        if lane.is_idle() && lane.in_flight == 0 {
+            self.0.remove(to);
+        }
+    }
+
+    fn note_failed(&mut self, batch: Batch, now: Instant) {
+        let lane = self.lane(&batch.to);
+        lane.in_flight -= 1;
+        lane.retry_at = Some(now + retry_delay(lane.failures));
+        lane.failures = lane.failures.saturating_add(1);
+        match batch.content {
+            Content::HandBack(keys) => lane.hand_backs.extend(keys),
+            Content::Completions(items) => {
+                for completion in items.into_iter().rev() {
+                    lane.completions.push_front(completion);
+                }
+            }
+        }
+    }
+}
+
+fn retry_delay(failures: u32) -> Duration {
+    let delay = RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
+    delay.mul_f64(rand::random_range(0.5..1.0))
+}
+
+impl Lane {
+    fn is_idle(&self) -> bool {
+        self.completions.is_empty() && self.hand_backs.is_empty()
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Content> {
+        if self.retry_at.is_some_and(|at| at > now) || self.in_flight >= IN_FLIGHT_MAX {
+            return None;
+        }
+        if !self.hand_backs.is_empty() {
+            return Some(Content::HandBack(std::mem::take(&mut self.hand_backs)));
+        }
+        let full = self.completions.len() >= PACK_ATTEMPTS_MAX;
+        if self.completions.is_empty() || (self.in_flight > 0 && !full) {
+            return None;
+        }
+        Some(Content::Completions(self.take_completions()))
+    }
+
+    fn take_completions(&mut self) -> Vec<Completion> {
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.completions.front() {
+            bytes += weight(next);
+            if items.len() >= PACK_ATTEMPTS_MAX || (!items.is_empty() && bytes > BATCH_BYTES_MAX) {
+                break;
+            }
+            items.extend(self.completions.pop_front());
+        }
+        items
+    }
+}
+
+fn weight(completion: &Completion) -> usize {
+    let logs: usize = completion.logs.iter().map(String::len).sum();
+    let end = match &completion.end {
+        AttemptEnd::Ok { output, set, .. } => {
+            let texts = [output, set].into_iter().flatten();
+            texts.map(|text| text.get().len()).sum()
+        }
+        AttemptEnd::Error(failed) => failed.message.len(),
+    };
+    COMPLETION_BYTES + logs + end
+}
+
+impl Batch {
+    fn message(&self, worker: WorkerId) -> Message {
+        let (kind, body) = match &self.content {
+            Content::Completions(items) => (kind::COMPLETIONS, completions_body(&worker, items)),
+            Content::HandBack(attempts) => {
+                let attempts = attempts.clone();
+                (kind::HAND_BACK, serde_json::to_vec(&HandBack { worker, attempts }))
+            }
+        };
+        Message::new(kind, true, body.expect("completions are plain data"))
+    }
+
+    fn keys(&self) -> Vec<AttemptKey> {
+        match &self.content {
+            Content::HandBack(keys) => keys.clone(),
+            Content::Completions(items) => items.iter().map(key_of).collect(),
+        }
+    }
+}
+
+/// The same JSON as [`Completions`] has, without giving up the items: they are kept until the confirm.
+fn completions_body(worker: &WorkerId, items: &[Completion]) -> serde_json::Result<Vec<u8>> {
+    #[derive(serde::Serialize)]
+    struct Borrowed<'a> {
+        worker: &'a WorkerId,
+        items: &'a [Completion],
+    }
+    const _: fn(Completions) = |Completions { worker: _, items: _ }| {};
+    serde_json::to_vec(&Borrowed { worker, items })
+}
+
+fn key_of(completion: &Completion) -> AttemptKey {
+    AttemptKey {
+        run: completion.run,
+        step: completion.step,
+        attempt: completion.attempt,
+    }
+}
+
+impl Runner {
+    /// Publishes what is there, as far as the lanes are free. While the link is down it is kept.
+    pub(super) fn send_outbox(&mut self, now: Instant) {
+        let Some(worker) = self.worker_id() else { return };
+        for batch in self.outbox.take(now) {
+            let link = self.link.clone();
+            let message = batch.message(worker.clone());
+            self.io.push(Box::pin(async move {
+                let sent = link.publish(&Address::Queue(batch.to.to_string()), message).await;
+                Sent::Batch(batch, sent)
+            }));
+        }
+    }
+
+    /// Only a confirmed message lets go of what it tells; anything else is sent again.
+    pub(super) fn note_batch(&mut self, batch: Batch, result: Result<Published, LinkError>) {
+        match result {
+            Ok(Published::Accepted) => {
+                self.outbox.note_accepted(&batch.to);
+                for key in batch.keys() {
+                    let settled = self.ledger.forget(key);
+                    self.settle(settled);
+                }
+                return;
+            }
+            Ok(Published::Unroutable) => {
+                tracing::warn!(queue = &*batch.to, "event queue is not there; it is declared again");
+                self.declare_events(&batch.to);
+            }
+            Ok(Published::Refused) => tracing::warn!(queue = &*batch.to, "the broker refused completions"),
+            Err(e) => tracing::debug!(queue = &*batch.to, error = %e, "completions are sent again"),
+        }
+        self.outbox.note_failed(batch, Instant::now());
+    }
+}

@@ -1,0 +1,76 @@
+//! Starts attempts as slots are free, and takes what they end with.
+
+use std::sync::Arc;
+
+use rejoin_shared::ids::AttemptKey;
+use tokio::time::Instant;
+
+use super::Runner;
+use super::contexts::question;
+use super::ledger::{BaseRef, Job};
+use crate::attempt::{Attempt, Base, Ended, execute};
+
+impl Runner {
+    /// Starts what is ready. Only while the owners can know: the last confirmed report must be young enough.
+    pub(super) fn fill_slots(&mut self, now: Instant) {
+        if self.drain.is_begun() || !self.reports.is_trusted(now) || self.connection.session().is_none() {
+            return;
+        }
+        let slots = self.setup.concurrency as usize;
+        while self.ledger.running() < slots {
+            let Some((key, reply_to, job)) = self.ledger.pop_ready() else { return };
+            match self.find_base(&job.base) {
+                Some(base) => self.start(key, *job, base),
+                None => self.fetch_base(key, &reply_to, job),
+            }
+        }
+    }
+
+    fn find_base(&mut self, base: &BaseRef) -> Option<Arc<Base>> {
+        match base {
+            BaseRef::Here(base) => Some(base.clone()),
+            BaseRef::Stored { run, seq } => self.contexts.get(*run, *seq),
+        }
+    }
+
+    fn fetch_base(&mut self, key: AttemptKey, reply_to: &Arc<str>, job: Box<Job>) {
+        let (BaseRef::Stored { run, seq }, Some(worker)) = (job.base.clone(), self.worker_id()) else {
+            return;
+        };
+        self.ledger.set_fetching(key, job);
+        if self.contexts.want(run, seq, key, reply_to) {
+            self.ask(reply_to.clone(), question(&worker, run, seq));
+        }
+    }
+
+    fn start(&mut self, key: AttemptKey, job: Job, base: Arc<Base>) {
+        let handler = self.setup.handlers.get(&job.order.handler);
+        let handler = handler.expect("only what is served becomes ready").clone();
+        let attempt = Arc::new(Attempt::new(job.order, base, &self.setup.limits));
+        self.ledger.set_running(key, attempt.control.clone());
+        let ended = self.ended_sender.clone();
+        self.tracker.spawn(async move {
+            let end = execute(attempt, handler).await;
+            // The loop is gone only when the process is going.
+            if ended.send(end).is_err() {
+                tracing::debug!("an attempt ended after its worker");
+            }
+        });
+    }
+
+    /// An attempt ran to its end: its completion goes out, unless nobody waits for it.
+    pub(super) fn finish_attempt(&mut self, ended: Ended) {
+        let reply_to = self.ledger.set_ended(ended.key);
+        match (reply_to, ended.completion) {
+            (Some(reply_to), Some(completion)) => self.outbox.add_completion(&reply_to, completion),
+            (Some(_), None) => {
+                let settled = self.ledger.give_up(ended.key);
+                self.settle(settled);
+            }
+            (None, _) => {
+                let settled = self.ledger.forget(ended.key);
+                self.settle(settled);
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Builds and runs a worker.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::ids::{Namespace, is_name};
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::Link;
+use rejoin_shared::topology::Topology;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::{StepContext, StepError, Typed};
+use crate::builtin;
+use crate::handler::{Handle, Handlers};
+use crate::run::{self, Setup, WorkerError};
+
+/// Most attempts that a worker may run at once.
+pub const CONCURRENCY_MAX: u32 = 65_536;
+
+/// A worker, ready to run.
+pub struct Worker {
+    setup: Setup,
+    link: Arc<dyn Link>,
+}
+
+/// Collects what a worker is.
+pub struct WorkerBuilder {
+    name: Option<String>,
+    namespace: Namespace,
+    queues: Vec<String>,
+    concurrency: u32,
+    drain: Duration,
+    topology: Topology,
+    limits: Limits,
+    handlers: Handlers,
+}
+
+/// Why a worker cannot be built.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// A queue's name breaks the rule of names.
+    #[error("`{0}` cannot name a queue: a letter, then up to 63 letters, digits, `_` or `-`")]
+    QueueName(String),
+    /// The namespace's name breaks the rule of names.
+    #[error("`{0}` cannot name a namespace")]
+    Namespace(String),
+    /// Concurrency is out of range.
+    #[error("concurrency is {0}; it must be 1 to {CONCURRENCY_MAX}")]
+    Concurrency(u32),
+}
+
+impl Worker {
+    /// A builder with the defaults: queue `default`, 16 attempts at once, 30 s to drain.
+    #[must_use]
+    pub fn builder() -> WorkerBuilder {
+        WorkerBuilder {
+            name: None,
+            namespace: Namespace::default_name(),
+            queues: Vec::new(),
+            concurrency: 16,
+            drain: Duration::from_secs(30),
+            topology: Topology::default(),
+            limits: Limits::default(),
+            handlers: Handlers::new(),
+        }
+    }
+
+    /// Runs until `cancellation`, then drains: nothing new is begun, what runs may finish, the rest goes back.
+    ///
+    /// # Errors
+    /// [`WorkerError`] if the broker refuses the worker's queues for good.
+    pub async fn run(self, cancellation: CancellationToken) -> Result<(), WorkerError> {
+        Box::pin(run::run(self.setup, self.link, cancellation)).await
+    }
+}
+
+impl WorkerBuilder {
+    /// A stable name; default: host name and process id.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The namespace whose runs it serves.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl AsRef<str>) -> Self {
+        self.namespace = Namespace(namespace.as_ref().into());
+        self
+    }
+
+    /// A task queue it consumes; may be called several times.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queues.push(queue.into());
+        self
+    }
+
+    /// Attempts it runs at once at most.
+    #[must_use]
+    pub fn concurrency(mut self, concurrency: u32) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// How long running attempts may take once it is told to stop.
+    #[must_use]
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// The prefix of all queue names.
+    #[must_use]
+    pub fn topology(mut self, prefix: impl Into<String>) -> Self {
+        self.topology = Topology { prefix: prefix.into() };
+        self
+    }
+
+    /// Limits other than the defaults; to be called before [`Self::handler`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// A handler: an async function over typed values.
+    #[must_use]
+    pub fn handler<F, Fut, I, O>(self, name: impl Into<String>, function: F) -> Self
+    where
+        F: Fn(StepContext, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, StepError>> + Send + 'static,
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+    {
+        let bytes_max = self.limits.output_bytes_max;
+        self.handle(name, Arc::new(Typed::new(function, bytes_max)))
+    }
+
+    /// A handler that works on the attempt itself.
+    #[must_use]
+    pub fn handle(mut self, name: impl Into<String>, handler: Arc<dyn Handle>) -> Self {
+        self.handlers.insert(name.into(), handler);
+        self
+    }
+
+    /// Checks what was given.
+    ///
+    /// # Errors
+    /// [`BuildError`] names what is wrong.
+    pub fn build(mut self, link: Arc<dyn Link>) -> Result<Worker, BuildError> {
+        if self.queues.is_empty() {
+            self.queues.push("default".to_owned());
+        }
+        self.queues.sort();
+        self.queues.dedup();
+        self.check()?;
+        builtin::add_to(&mut self.handlers);
+        let setup = Setup {
+            name: self.name.unwrap_or_else(default_name),
+            namespace: self.namespace,
+            queues: self.queues,
+            concurrency: self.concurrency,
+            drain: self.drain,
+            topology: self.topology,
+            limits: self.limits,
+            handlers: self.handlers,
+        };
+        Ok(Worker { setup, link })
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        if let Some(bad) = self.queues.iter().find(|queue| !is_name(queue)) {
+            return Err(BuildError::QueueName(bad.clone()));
+        }
+        if !Namespace::is_valid(&self.namespace.0) {
+            return Err(BuildError::Namespace(self.namespace.to_string()));
+        }
+        if self.concurrency == 0 || self.concurrency > CONCURRENCY_MAX {
+            return Err(BuildError::Concurrency(self.concurrency));
+        }
+        Ok(())
+    }
+}
+
+fn default_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}-{}", std::process::id())
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("name", &self.setup.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
