@@ -1,9 +1,11 @@
 //! What the API needs of the coordinator process it runs in. Reads come from the store; this is the rest.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rejoin_engine::event::Start;
+use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{AttemptKey, Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::{Counts, Progress, RunStatus};
@@ -15,7 +17,14 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Begin a new run. One that exists already is [`Verdict::AlreadySo`].
-    Start(Box<Start>),
+    Start {
+        /// What to start.
+        start: Box<Start>,
+        /// The version it names, compiled.
+        definition: Arc<Definition>,
+        /// The key it was started with, for lists.
+        idempotency_key: Option<String>,
+    },
     /// End it.
     Cancel {
         /// For people.

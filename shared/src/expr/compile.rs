@@ -1,5 +1,7 @@
 //! From text to a compiled expression, within limits whatever the text holds.
 
+use std::panic::AssertUnwindSafe;
+
 use super::lower::{self, Lowered, lower};
 use super::{ExprProblem, Names, parse, scan};
 use crate::limits::Limits;
@@ -10,6 +12,9 @@ const LEVELS_MAX: usize = 64;
 const SHORT_BYTES: usize = 256;
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
+/// What compiling came to, or the parser's panic.
+type Compiled<T> = std::thread::Result<Result<T, Vec<ExprProblem>>>;
+
 /// Compiles `source`.
 pub(super) fn compile(source: &str, names: &Names, limits: &Limits) -> Result<Lowered, Vec<ExprProblem>> {
     let mut limits = limits.clone();
@@ -18,17 +23,23 @@ pub(super) fn compile(source: &str, names: &Names, limits: &Limits) -> Result<Lo
         return Err(vec![problem]);
     }
     let compile = || parse::parse(source).and_then(|syntax| lower(&syntax, names, &limits));
-    if source.len() <= SHORT_BYTES {
-        return compile();
-    }
+    let compiled = if source.len() <= SHORT_BYTES {
+        // The parser is generated code of others: should it ever panic, that is a problem of this text alone.
+        std::panic::catch_unwind(AssertUnwindSafe(compile))
+    } else {
+        on_large_stack(compile)
+    };
+    compiled.unwrap_or_else(|_panic| Err(vec![unreadable("the expression cannot be read")]))
+}
+
+fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Vec<ExprProblem>> + Send) -> Compiled<T> {
     std::thread::scope(|scope| {
-        let builder = std::thread::Builder::new()
-            .name("expression".into())
-            .stack_size(STACK_BYTES);
-        match builder.spawn_scoped(scope, compile).map(|thread| thread.join()) {
-            Ok(Ok(result)) => result,
-            Ok(Err(_panic)) => Err(vec![unreadable("the expression cannot be read")]),
-            Err(_no_thread) => Err(vec![unreadable("no memory to read the expression with")]),
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        match thread.spawn_scoped(scope, work) {
+            Ok(thread) => thread.join(),
+            Err(error) => Ok(Err(vec![unreadable(&format!(
+                "no thread to read the expression: {error}"
+            ))])),
         }
     })
 }

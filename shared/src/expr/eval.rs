@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm)] // what takes some types refuses all others, new ones too
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::budget::{Budget, Fault, Outcome, fail};
@@ -63,7 +64,10 @@ impl Evaluation<'_> {
                 let chosen = if self.truth(condition, "? :")? { yes } else { no };
                 self.node(chosen)
             }
-            Node::List(items) => self.all(items).map(Value::list),
+            Node::List(items) => {
+                self.budget.charge(items.len())?;
+                self.all(items).map(Value::list)
+            }
             Node::Map(entries) => self.map(entries),
             Node::Call(function, args) => {
                 let args = self.all(args)?;
@@ -104,6 +108,7 @@ impl Evaluation<'_> {
     }
 
     fn map(&mut self, entries: &[(Node, Node)]) -> Outcome<Value> {
+        self.budget.charge(entries.len())?;
         let mut out = BTreeMap::new();
         for (key, value) in entries {
             let key = self.node(key)?;
@@ -114,10 +119,10 @@ impl Evaluation<'_> {
                 ));
             };
             let value = self.node(value)?;
-            let text = key.text();
-            if out.insert(key, value).is_some() {
-                return fail(format!("the key {text} stands twice in a map"));
-            }
+            match out.entry(key) {
+                Entry::Vacant(free) => free.insert(value),
+                Entry::Occupied(taken) => return fail(format!("the key {} stands twice in a map", taken.key().text())),
+            };
         }
         Ok(Value::Dict(Dict::Made(Arc::new(out))))
     }

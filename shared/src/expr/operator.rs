@@ -41,7 +41,8 @@ fn combine(operator: Binary, a: &Value, b: &Value, budget: &mut Budget) -> Outco
             Ok(Value::Bytes([&**a, &**b].concat().into()))
         }
         (Binary::Add, Value::List(a), Value::List(b)) => {
-            budget.charge(a.len() + b.len())?;
+            // Read and written.
+            budget.charge((a.len() + b.len()).saturating_mul(2))?;
             Ok(Value::list(a.iter().chain(b.iter()).collect()))
         }
         (Binary::Add, Value::Instant(a), Value::Span(b)) | (Binary::Add, Value::Span(b), Value::Instant(a)) => {

@@ -18,7 +18,8 @@ const PROBLEMS_MAX: usize = 20;
 /// Parses an expression whose size and bracket depth were checked before.
 pub(super) fn parse(source: &str) -> Result<At, Vec<ExprProblem>> {
     let env = cel::Env::default().with_optional_support(false);
-    match env.parser().parse_with_source_info(source) {
+    let parser = env.parser().enable_ident_escape_syntax(true);
+    match parser.parse_with_source_info(source) {
         Ok((tree, info)) => Ok(Translation { source, info: &info }.at(tree)),
         Err(errors) => Err(problems(source, errors)),
     }

@@ -3,6 +3,9 @@
 use super::budget::{Budget, Outcome, fail};
 use super::value::{List, Value};
 
+/// What a piece of a split text costs: it takes far more memory than a character.
+const PIECE_COST: usize = 4;
+
 /// `text.substring(from)`, `text.substring(from, to)`
 pub(super) fn substring(text: &str, from: i64, to: Option<i64>, budget: &mut Budget) -> Outcome<Value> {
     budget.charge_text(text.len())?;
@@ -82,7 +85,7 @@ pub(super) fn split(text: &str, separator: &str, parts_max: i64, budget: &mut Bu
         _ if separator.is_empty() => characters(text, parts_max),
         _ => text.splitn(parts_max, separator).collect(),
     };
-    budget.charge(pieces.len())?;
+    budget.charge(pieces.len().saturating_mul(PIECE_COST))?;
     Ok(Value::list(pieces.into_iter().map(Value::str).collect()))
 }
 

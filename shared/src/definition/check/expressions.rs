@@ -101,7 +101,7 @@ impl Checker<'_> {
         match (expr.results_named(), &mut self.results) {
             (_, ResultsNamed::All) => {}
             (ResultsUse::All, results) => *results = ResultsNamed::All,
-            (ResultsUse::Names(names), ResultsNamed::These(all)) => all.extend(names),
+            (ResultsUse::Names(names), ResultsNamed::These(all)) => all.extend(names.iter().cloned()),
         }
     }
 }

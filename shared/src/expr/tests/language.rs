@@ -193,6 +193,10 @@ fn members_are_reached_by_name_and_index() {
     check(&[
         ("ctx.order.id", r#""o-1""#),
         ("ctx['order']['id']", r#""o-1""#),
+        ("ctx.`a.b`", r#""dotted""#),
+        ("results.`my-node`[0]", "1"),
+        ("{'type': 1, 'function': 2, 'package': 3, 'loop': 4}.function", "2"),
+        ("{'import': 1}.import + {'as': 2}.as + {'while': 3}.while", "6"),
         ("ctx['a.b']", r#""dotted""#),
         ("results['my-node'][1]", "2"),
         ("ctx.order.lines[2].sku", r#""c""#),

@@ -43,6 +43,38 @@ fn levels_are_limited_on_both_sides() {
 }
 
 #[test]
+fn no_configured_depth_overflows_a_small_stack() {
+    let limits = Limits {
+        expression_levels_max: 100_000,
+        ..Limits::default()
+    };
+    let work = move || {
+        for (open, close) in [
+            ("[", "]"),
+            ("(1 + ", ")"),
+            ("f ? 1 : ", ""),
+            ("{'a': ", "}"),
+            ("string(", ")"),
+            ("!(", ")"),
+        ] {
+            let source = |n: usize| format!("{}true{}", open.repeat(n), close.repeat(n));
+            let names = Names::new().with("f");
+            let deepest = (1..200)
+                .take_while(|n| Expr::compile(&source(*n), &names, &limits).is_ok())
+                .last();
+            assert_eq!(deepest, Some(64), "{open}");
+            let expr = Expr::compile(&source(64), &names, &limits).expect("just compiled");
+            drop(expr.eval(&Env::default().with("f", Json::Bool(false)), &limits));
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .stack_size(1024 * 1024)
+        .spawn(work)
+        .expect("a thread");
+    thread.join().expect("it neither overflows nor fails");
+}
+
+#[test]
 fn nested_iterations_are_limited_on_both_sides() {
     assert_eq!(codes("[1].map(x, [2].map(y, x + y))"), [""; 0]);
     assert_eq!(codes("[1].map(x, [2].map(y, [3].map(z, z)))"), ["too_many_iterations"]);
@@ -132,6 +164,7 @@ fn what_visits_too_much_ends_with_cost() {
         "ctx.big.all(x, !ctx.text.contains('bb'))",
         "ctx.big.all(x, !ctx.text.matches('b{3}'))",
         "ctx.big.all(x, 'a'.matches('a' + string(x)) || true)",
+        "ctx.text.matches('a[ab]{1000}c')",
         "ctx.big.all(x, ctx.text.split('').size() > 0)",
         "ctx.big.map(x, ctx.text.replace('a', 'bbbbbbbb')).size()",
         "ctx.text.replace('', ctx.text)",
@@ -175,6 +208,23 @@ fn a_result_may_be_as_deep_as_json_and_no_deeper() {
         error.to_string(),
         "the result is nested deeper than 128 levels, in `[[ctx]]`"
     );
+}
+
+#[test]
+fn patterns_are_limited_on_both_sides() {
+    for (pattern, allowed) in [
+        (r"^[\\w.+-]+@[\\w-]+\\.[\\w.-]+$", true),
+        (r"^\\pL[\\pL -]*$", true),
+        ("(a{30}){30}", true),
+        ("(a{100}){100}", false),
+        (r"\\w{2,64}", false),
+    ] {
+        assert_eq!(
+            codes(&format!("ctx.name.matches('{pattern}')")).is_empty(),
+            allowed,
+            "{pattern}"
+        );
+    }
 }
 
 fn any_expression() -> impl Strategy<Value = String> {
