@@ -23,10 +23,17 @@ fn case(text: &str) -> Case<'_> {
     let (name, rest) = text.split_once('\n').expect("a name alone in its line");
     let (heads, body): (Vec<&str>, Vec<&str>) = rest.lines().partition(|line| line.starts_with("# "));
     let body = body.join("\n");
-    let top = if body.starts_with('-') { "workflow: w\nsteps:\n" } else { "" };
+    let top = if body.starts_with('-') {
+        "workflow: w\nsteps:\n"
+    } else {
+        ""
+    };
     Case {
         name,
-        expected: heads.iter().map(|head| head.trim_start_matches("# ").to_owned()).collect(),
+        expected: heads
+            .iter()
+            .map(|head| head.trim_start_matches("# ").to_owned())
+            .collect(),
         document: format!("{top}{}\n", body.trim_end()),
     }
 }
@@ -56,7 +63,10 @@ fn every_mistake_is_noted_at_its_place() {
     for case in &cases {
         let noted = noted(&case.document);
         if noted != case.expected || noted.is_empty() {
-            wrong += &format!("### {}\n{}\nexpected {:#?}\nnoted {noted:#?}\n", case.name, case.document, case.expected);
+            wrong += &format!(
+                "### {}\n{}\nexpected {:#?}\nnoted {noted:#?}\n",
+                case.name, case.document, case.expected
+            );
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -65,7 +75,9 @@ fn every_mistake_is_noted_at_its_place() {
 #[test]
 fn a_pointer_leads_to_the_value_through_escaped_keys() {
     let document = "workflow: w\nsteps:\n- branch: b\n  on: ctx.a\n  cases:\n    a/b~c: [ { stepp: x } ]\n";
-    let errors = parse(document.as_bytes(), Format::Yaml, &Limits::default()).expect_err("no such kind").0;
+    let errors = parse(document.as_bytes(), Format::Yaml, &Limits::default())
+        .expect_err("no such kind")
+        .0;
     assert_eq!(errors[0].pointer, "/steps/0/cases/a~1b~0c/0/stepp");
     let shown = serde_json::to_value(&errors[0]).expect("serializable");
     assert_eq!(shown["code"], "unknown_kind");

@@ -107,7 +107,10 @@ fn read<T: DeserializeOwned>(attempt: &Attempt) -> Result<T, HandlerError> {
         HandlerError {
             retryable: false,
             details: Some(Json::from_entries([("problem", unfit)])),
-            ..error(ERROR_DEFAULT, format!("{} cannot read its input: {e}", attempt.order().handler))
+            ..error(
+                ERROR_DEFAULT,
+                format!("{} cannot read its input: {e}", attempt.order().handler),
+            )
         }
     })
 }

@@ -67,7 +67,10 @@ pub fn check_output(text: &[u8], bytes_max: usize) -> Result<Json, HandlerError>
 /// The error of an output beyond `bytes_max`.
 #[must_use]
 pub fn too_large(bytes_max: usize) -> HandlerError {
-    error(ERROR_TOO_LARGE, format!("the handler's output is larger than {bytes_max} bytes"))
+    error(
+        ERROR_TOO_LARGE,
+        format!("the handler's output is larger than {bytes_max} bytes"),
+    )
 }
 
 /// `json` as raw text.

@@ -11,7 +11,18 @@
 //! No clock, no randomness, no IO, no async: time and random numbers arrive inside events. Only `apply` changes a run's
 //! state, and only by a record, so that what `decide` leaves behind equals what a restart folds from the journal.
 
+mod apply;
 pub mod decision;
+mod env;
 pub mod event;
+mod join;
+mod machine;
+mod on;
+mod patterns;
 pub mod record;
+mod retry;
 pub mod state;
+mod walk;
+
+pub use apply::Misfit;
+pub use on::{decide, start};

@@ -86,12 +86,10 @@ pub enum Fact {
         /// Whether its `when` held.
         active: bool,
     },
-    /// A branch ended before its flow did anything (its start failed).
-    BranchFailed {
-        /// The scope.
-        scope: u64,
-        /// The branch.
-        branch: u32,
+    /// A flow failed for good: nothing around what failed in it handles the error, or its start failed.
+    FlowFailed {
+        /// Which.
+        thread: ThreadKey,
         /// Why.
         error: ErrorValue,
     },
@@ -129,9 +127,6 @@ pub enum Fact {
         thread: ThreadKey,
         /// Why.
         error: ErrorValue,
-        /// Another try of a group or scope around it begins then.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry: Option<NodeRetry>,
     },
     /// A group or scope failed for which its `retry` allows another try.
     NodeRetryScheduled {
@@ -283,14 +278,35 @@ pub struct ScopeOpened {
     pub path: String,
     /// What it forks into.
     pub branches: Branches,
-    /// How many must succeed.
-    pub need: u32,
-    /// How many may fail without ending the join; `None`: `need` alone decides.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tolerate: Option<u32>,
+    /// What the join asks for.
+    pub quota: Quota,
     /// Branches at once; `None` is unbounded. A loop has 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+}
+
+/// How many branches must succeed, or may fail (SPEC 4.1), as it was read at the fork.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quota {
+    /// All must succeed: the default under `fail_fast`.
+    All,
+    /// Whatever succeeds is enough: the default under `complete_all`.
+    Whatever,
+    /// At least so many must succeed.
+    Need(Share),
+    /// At most so many may fail.
+    Tolerate(Share),
+}
+
+/// A number of branches, or a share of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred activated ones.
+    Percent(f64),
 }
 
 /// The branches of a scope.

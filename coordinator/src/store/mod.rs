@@ -4,6 +4,7 @@
 //! engine is a fold over a journal: everything else in here is for lists, ownership and commands on their way.
 
 pub mod embedded;
+pub mod postgres;
 
 use std::collections::BTreeMap;
 

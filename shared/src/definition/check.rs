@@ -172,10 +172,15 @@ impl<'a> Checker<'a> {
     }
 
     fn note(&mut self, problem: Problem) {
-        // More are never shown; what sorts before them could be lost only in a document of thousands of mistakes.
-        if self.problems.len() < 8 * ERRORS_MAX {
+        if !self.is_full() {
             self.problems.push(problem);
         }
+    }
+
+    /// Whether so much has been noted that more would never be shown. (In a document of thousands of mistakes one
+    /// that stands before them may be lost.)
+    fn is_full(&self) -> bool {
+        self.problems.len() >= 8 * ERRORS_MAX
     }
 
     /// Notes a problem about `tree` and gives `None`, for the end of a reading function.

@@ -13,6 +13,7 @@ mod keys;
 pub mod model;
 mod outputs;
 mod schema;
+mod shape;
 mod source;
 mod suggest;
 pub mod supported;

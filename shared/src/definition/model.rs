@@ -678,11 +678,12 @@ impl Definition {
     /// The join of a scope node; `None` for the other kinds.
     #[must_use]
     pub fn join(&self, id: NodeId) -> Option<&Join> {
-        match &self.node(id).kind {
-            NodeKind::Parallel(p) => Some(&p.join),
-            NodeKind::Foreach(f) => Some(&f.join),
-            NodeKind::Graph(g) => Some(&g.join),
-            _ => None,
+        if let NodeKind::Parallel(Parallel { join, .. })
+        | NodeKind::Foreach(Foreach { join, .. })
+        | NodeKind::Graph(Graph { join, .. }) = &self.node(id).kind
+        {
+            return Some(join);
         }
+        None
     }
 }

@@ -1,6 +1,6 @@
 //! Which scopes must keep their branches' outputs (SPEC 4.2): everything else stays in the journal only.
 
-use super::model::{Cases, Definition, FlowId, Join, Merge, NodeId, NodeKind, ResultsNamed};
+use super::model::{Cases, Definition, FlowId, Foreach, Graph, Merge, NodeId, NodeKind, Parallel, ResultsNamed};
 
 /// Sets [`Join::keep_outputs`] of every scope.
 pub(super) fn mark(definition: &mut Definition) {
@@ -12,9 +12,7 @@ pub(super) fn mark(definition: &mut Definition) {
             for inner in inner_flows(&definition.node(id).kind) {
                 todo.push((inner, keep));
             }
-            if let Some(join) = join_mut(definition, id) {
-                join.keep_outputs = keep;
-            }
+            set_keep(definition, id, keep);
         }
     }
 }
@@ -61,11 +59,12 @@ fn inner_flows(kind: &NodeKind) -> Vec<FlowId> {
     }
 }
 
-fn join_mut(definition: &mut Definition, id: NodeId) -> Option<&mut Join> {
-    match &mut definition.nodes[id.0 as usize].kind {
-        NodeKind::Parallel(p) => Some(&mut p.join),
-        NodeKind::Foreach(f) => Some(&mut f.join),
-        NodeKind::Graph(g) => Some(&mut g.join),
-        _ => None,
+fn set_keep(definition: &mut Definition, id: NodeId, keep: bool) {
+    let kind = &mut definition.nodes[id.0 as usize].kind;
+    if let NodeKind::Parallel(Parallel { join, .. })
+    | NodeKind::Foreach(Foreach { join, .. })
+    | NodeKind::Graph(Graph { join, .. }) = kind
+    {
+        join.keep_outputs = keep;
     }
 }

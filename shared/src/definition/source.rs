@@ -38,6 +38,8 @@ pub struct Tree {
     pub(super) id: NodeRef,
     /// Where it begins.
     pub position: Position,
+    /// Of a text that stands in the source letter by letter: columns from its beginning to its first letter.
+    verbatim: Option<u32>,
     /// What it is.
     pub kind: TreeKind,
 }
@@ -202,10 +204,37 @@ impl Tree {
         }
     }
 
+    /// The truth value, if it is one.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        if let TreeKind::Bool(b) = self.kind {
+            Some(b)
+        } else {
+            None
+        }
+    }
+
+    /// The integer, if it is one.
+    pub(super) fn integer(&self) -> Option<i64> {
+        if let TreeKind::Int(n) = self.kind {
+            Some(n)
+        } else {
+            None
+        }
+    }
+
     /// The value at `key`, if it is a map with that key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Tree> {
         self.entries()?.iter().find(|e| &*e.key == key).map(|e| &e.value)
+    }
+
+    /// Where the character after `before` others of this text stands, if that is plain to see.
+    pub(super) fn place_in_text(&self, before: usize) -> Option<Position> {
+        let columns = self.verbatim?.saturating_add(u32::try_from(before).ok()?);
+        Some(Position {
+            line: self.position.line,
+            column: self.position.column.saturating_add(columns),
+        })
     }
 
     /// What it is, for messages.

@@ -27,10 +27,10 @@ fn find<'d>(definition: &'d Definition, name: &str) -> &'d Node {
 }
 
 fn call<'d>(definition: &'d Definition, name: &str) -> &'d HandlerCall {
-    match &find(definition, name).kind {
-        NodeKind::Step(step) => &step.call,
-        other => panic!("{other:?}"),
-    }
+    let NodeKind::Step(step) = &find(definition, name).kind else {
+        panic!("a step")
+    };
+    &step.call
 }
 
 fn join<'d>(definition: &'d Definition, name: &str) -> &'d Join {
@@ -279,5 +279,76 @@ fn every_key_of_the_table_is_in_the_schema() {
     }
     for key in keys::DOCUMENT {
         assert!(schema["properties"].get(key.name).is_some(), "{}", key.name);
+    }
+}
+
+/// What strict JSON readers refuse, though YAML takes some of it.
+#[test]
+fn json_is_read_strictly_where_it_is_asked_for() {
+    let first = |text: &str| {
+        let errors = read(text.as_bytes(), Format::Json, &Limits::default())
+            .expect_err(text)
+            .0;
+        (errors[0].code, errors[0].line, errors[0].column)
+    };
+    assert_eq!(first("{\"a\": 1,}"), ("syntax", 1, 9));
+    assert_eq!(first("{\"a\":\n 01}"), ("syntax", 2, 3));
+    assert_eq!(first("[1 2]"), ("syntax", 1, 4));
+    assert_eq!(first("\"\u{e9}\t\""), ("syntax", 1, 3));
+    assert_eq!(first("{} x"), ("syntax", 1, 4));
+    assert_eq!(first(&"[".repeat(600)), ("too_deep", 1, 513));
+    let tree = read(
+        br#"{"a": "\ud83d\ude00\n\/\"", "b": [1.0, 1, -0.0]}"#,
+        Format::Json,
+        &Limits::default(),
+    );
+    let text = String::from_utf8(tree.expect("JSON").canonical_json()).expect("UTF-8");
+    assert_eq!(text, "{\"a\":\"\u{1F600}\\n/\\\"\",\"b\":[1.0,1,-0.0]}");
+}
+
+#[test]
+fn values_deeper_than_128_levels_are_refused() {
+    let document = |n: usize| {
+        format!(
+            "{{\"workflow\":\"w\",\"steps\":[{{\"step\":\"a\",\"with\":{}{}}}]}}",
+            "[".repeat(n),
+            "]".repeat(n)
+        )
+    };
+    assert!(parse(document(128).as_bytes(), Format::Json, &Limits::default()).is_ok());
+    let errors = parse(document(129).as_bytes(), Format::Json, &Limits::default())
+        .expect_err("129 levels")
+        .0;
+    assert_eq!(
+        (errors[0].code, errors[0].pointer.as_str()),
+        ("too_deep", "/steps/0/with")
+    );
+}
+
+#[test]
+fn names_grow_inwards_and_end_with_their_flow() {
+    steps(
+        "- foreach: f\n  items: ctx.a\n  as: row\n  concurrency: 1\n  steps:\n\
+         \x20 - foreach: g\n    items: row.b\n    steps: [ { set: s, values: { a: '= row', b: '= item', c: '= index' } } ]\n\
+         \x20 - try: t\n    steps: []\n    catch: [ { as: e, steps: [ { set: s, values: { a: '= e', b: '= row' } } ] } ]\n\
+         - { step: h, compensate: { uses: u, with: [ '= output', '= error' ] }, with: '= attempt' }",
+    );
+}
+
+/// The same documents through the whole language: every key of every kind, given a value of a wrong form, is noted.
+#[test]
+fn every_key_is_checked_for_its_form() {
+    for kind in keys::KINDS {
+        for key in kind.all_keys().filter(|k| !matches!(k.shape, keys::Shape::Template)) {
+            let document = format!("{{workflow: w, steps: [ {{ {}: n, {}: 1.5 }} ]}}", kind.name, key.name);
+            let errors = parse(document.as_bytes(), Format::Yaml, &Limits::default())
+                .expect_err(&document)
+                .0;
+            let pointer = format!("/steps/0/{}", key.name);
+            assert!(
+                errors.iter().any(|e| e.code == "wrong_type" && e.pointer == pointer),
+                "{document}: {errors:?}"
+            );
+        }
     }
 }

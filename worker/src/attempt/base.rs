@@ -39,6 +39,7 @@ impl Base {
     /// Its value. Text that is no JSON, which no owner sends, reads as null.
     #[must_use]
     pub fn json(&self) -> &Json {
-        self.json.get_or_init(|| Json::parse(self.text.as_bytes()).unwrap_or_default())
+        self.json
+            .get_or_init(|| Json::parse(self.text.as_bytes()).unwrap_or_default())
     }
 }

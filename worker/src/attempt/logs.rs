@@ -43,7 +43,12 @@ impl LogSink {
     /// The last line, for error messages.
     #[must_use]
     pub fn last(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).lines.last().cloned()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lines
+            .last()
+            .cloned()
     }
 
     /// Takes the lines, and a mark if some were left out.

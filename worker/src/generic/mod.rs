@@ -1,1 +1,131 @@
-//! placeholder
+//! The generic worker (SPEC 10): handlers in any language, named in a file by the worker's operator.
+
+mod config;
+mod exec;
+mod http;
+mod lines;
+mod process;
+mod request;
+mod response;
+mod stream;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::Link;
+use tokio_util::sync::CancellationToken;
+
+use self::config::{HandlerConfig, HandlersFile, Mode};
+use self::exec::Exec;
+use self::http::Http;
+use self::stream::{Pools, Stream};
+use crate::handler::Handle;
+use crate::run::WorkerError;
+use crate::sdk::{BuildError, Worker, WorkerBuilder};
+
+pub use self::config::ConfigError;
+
+/// What `rejoin worker` is started with; what is given here overrides the file.
+#[derive(Clone, Debug, Default)]
+pub struct GenericWorkerConfig {
+    /// The handlers file.
+    pub handlers: PathBuf,
+    /// Task queues; empty: those of the file, or `default`.
+    pub queues: Vec<String>,
+    /// Attempts at once.
+    pub concurrency: Option<u32>,
+    /// The worker's name.
+    pub name: Option<String>,
+    /// The namespace whose runs it serves.
+    pub namespace: Option<String>,
+    /// How long running attempts may take once it is told to stop.
+    pub drain: Option<Duration>,
+    /// The prefix of all queue names.
+    pub prefix: String,
+    /// Limits of outputs and logs.
+    pub limits: Limits,
+}
+
+/// Why a generic worker does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum GenericError {
+    /// The handlers file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What the file says makes no worker.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The worker gave up.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
+/// Runs the worker that a handlers file describes until `cancellation` and the end of its drain.
+///
+/// # Errors
+/// [`GenericError`] names what is wrong with the file, or why the worker gave up.
+pub async fn run_generic(
+    config: GenericWorkerConfig,
+    link: Arc<dyn Link>,
+    cancellation: CancellationToken,
+) -> Result<(), GenericError> {
+    let worker = builder(&config)?.build(link)?;
+    Ok(worker.run(cancellation).await?)
+}
+
+/// The worker that a handlers file describes, to be built or given more handlers.
+///
+/// # Errors
+/// [`ConfigError`] with file, line and column.
+pub fn builder(config: &GenericWorkerConfig) -> Result<WorkerBuilder, ConfigError> {
+    let file = HandlersFile::read(&config.handlers)?;
+    let folder = folder_of(&config.handlers);
+    let mut worker = Worker::builder()
+        .limits(config.limits.clone())
+        .topology(config.prefix.clone());
+    let queues = if config.queues.is_empty() {
+        file.all_queues()
+    } else {
+        config.queues.clone()
+    };
+    for queue in queues {
+        worker = worker.queue(queue);
+    }
+    if let Some(concurrency) = config.concurrency.or(file.concurrency) {
+        worker = worker.concurrency(concurrency);
+    }
+    if let Some(name) = config.name.clone().or(file.name) {
+        worker = worker.name(name);
+    }
+    if let Some(namespace) = config.namespace.clone().or(file.namespace) {
+        worker = worker.namespace(namespace);
+    }
+    if let Some(drain) = config.drain.or(file.drain.map(|drain| drain.0)) {
+        worker = worker.drain(drain);
+    }
+    let mut pools = Pools::default();
+    for (name, handler) in file.handlers {
+        let handler = handler_of(handler, &folder, &config.limits, &mut pools);
+        worker = worker.handle(name, handler);
+    }
+    Ok(worker)
+}
+
+fn handler_of(config: HandlerConfig, folder: &Path, limits: &Limits, pools: &mut Pools) -> Arc<dyn Handle> {
+    let bytes_max = limits.output_bytes_max;
+    match config {
+        HandlerConfig::Exec(argv, Mode::Plain) => Arc::new(Exec::new(argv, folder.to_owned(), bytes_max)),
+        HandlerConfig::Exec(argv, Mode::Stream) => Arc::new(Stream::new(pools.pool(argv, folder), bytes_max)),
+        HandlerConfig::Http(http) => Arc::new(Http::new(http, bytes_max)),
+    }
+}
+
+/// The folder of the handlers file, in which its programs run.
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}

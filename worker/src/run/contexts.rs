@@ -86,7 +86,10 @@ impl Contexts {
 
     /// The questions to repeat.
     pub fn take_due(&mut self, worker: &WorkerId, now: Instant) -> Vec<(Arc<str>, Message)> {
-        let due = self.fetches.iter_mut().filter(|(_, fetch)| fetch.asked + FETCH_AGAIN <= now);
+        let due = self
+            .fetches
+            .iter_mut()
+            .filter(|(_, fetch)| fetch.asked + FETCH_AGAIN <= now);
         let due = due.map(|((run, seq), fetch)| {
             fetch.asked = now;
             (fetch.reply_to.clone(), question(worker, *run, *seq))
@@ -100,7 +103,10 @@ impl Contexts {
             return Arrived::Nothing;
         };
         if chunk.parts == 0 {
-            return self.fetches.remove(&name).map_or(Arrived::Nothing, |fetch| Arrived::Gone(fetch.waiting));
+            return self
+                .fetches
+                .remove(&name)
+                .map_or(Arrived::Nothing, |fetch| Arrived::Gone(fetch.waiting));
         }
         if !fetch.put(chunk) {
             return Arrived::Nothing;
@@ -120,8 +126,14 @@ impl Contexts {
         let used = self.clock;
         self.kept.insert(name, Kept { base, used });
         while self.bytes > KEPT_BYTES_MAX && self.kept.len() > 1 {
-            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used).map(|(name, _)| *name);
-            let Some(dropped) = oldest.and_then(|name| self.kept.remove(&name)) else { break };
+            let oldest = self
+                .kept
+                .iter()
+                .min_by_key(|(_, kept)| kept.used)
+                .map(|(name, _)| *name);
+            let Some(dropped) = oldest.and_then(|name| self.kept.remove(&name)) else {
+                break;
+            };
             self.bytes -= dropped.base.text().len();
         }
     }

@@ -67,7 +67,8 @@ impl Runner {
 
     /// Takes the next step of stopping, if it is time.
     pub(super) fn continue_drain(&mut self, now: Instant) {
-        let nothing_held = self.ledger.is_empty() && self.outbox.is_empty();
+        // Settling needs the consumers: they are let go only when that is done too.
+        let nothing_held = self.ledger.is_empty() && self.outbox.is_empty() && self.io.is_empty();
         match self.drain {
             Drain::Not | Drain::Done => {}
             Drain::Finishing(_) | Drain::Killed(_) if nothing_held => self.begin_leaving(now),
@@ -87,6 +88,12 @@ impl Runner {
     }
 
     fn begin_leaving(&mut self, now: Instant) {
+        self.stop_consuming();
+        if self.connection.session().is_none() {
+            self.io.clear();
+            self.drain = Drain::Done;
+            return;
+        }
         self.drain = Drain::Leaving(now + FAREWELL);
         self.reports.want();
     }

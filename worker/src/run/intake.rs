@@ -8,7 +8,7 @@ use rejoin_shared::wire::{BaseContext, Order, PROTOCOL, Pack, kind};
 use tokio::time::Instant;
 
 use super::Runner;
-use super::ledger::{BaseRef, Job, Phase};
+use super::ledger::{Attached, BaseRef, Job, Phase};
 use crate::attempt::{Base, key_of};
 
 /// The only encoding of payloads so far.
@@ -38,14 +38,15 @@ impl Runner {
         let message = self.ledger.open_message(receipt, now);
         match unpacked.pack.probe {
             // Acknowledged once the report that lists it is confirmed: until then a crash brings it to another worker.
-            Some(probe) => self.reports.note_probe(probe, message),
-            None => self.reports.note_delivery(),
-        }
-        let probe = unpacked.pack.probe.is_some();
-        self.take_attempts(unpacked, message, now);
-        if !probe {
-            let settled = self.ledger.close_part(message);
-            self.settle(settled);
+            Some(probe) => {
+                self.reports.note_probe(probe, message);
+                self.take_attempts(unpacked, message, now);
+            }
+            None => {
+                self.take_attempts(unpacked, message, now);
+                let settled = self.ledger.close_part(message);
+                self.settle(settled);
+            }
         }
     }
 
@@ -60,19 +61,24 @@ impl Runner {
         let mut asked = Vec::new();
         for order in pack.attempts {
             let key = key_of(&order);
-            if self.ledger.attach(key, message) {
-                continue;
+            match self.ledger.attach(key, message) {
+                Attached::Held => continue,
+                // It went back already, and its owner sent it again: what is sent again goes back again.
+                Attached::Leaving(reply_to) => {
+                    self.outbox.add_hand_back(&reply_to, key);
+                    continue;
+                }
+                Attached::New => {}
             }
             let phase = self.first_phase(order, &bases, must_ask);
             if matches!(phase, Phase::Asking(_)) {
                 asked.push(key);
             }
             self.ledger.admit(key, message, reply_to.clone(), phase, now);
-            if self.drain.is_begun() {
-                self.hand_back_unstarted();
-            }
         }
-        if !self.drain.is_begun() {
+        if self.drain.is_begun() {
+            self.hand_back_unstarted();
+        } else {
             self.ask_about(&reply_to, asked, pack.suspect, redelivered);
         }
     }
@@ -84,7 +90,11 @@ impl Runner {
         }
         let base = bases[order.payload.base].clone();
         let job = Box::new(Job { order, base });
-        if must_ask { Phase::Asking(job) } else { Phase::Ready(job) }
+        if must_ask {
+            Phase::Asking(job)
+        } else {
+            Phase::Ready(job)
+        }
     }
 
     /// Asks the owner about attempts that may have run; suspects each alone, for a confirmed start blames one only.
@@ -92,7 +102,9 @@ impl Runner {
         let Some(worker) = self.worker_id() else { return };
         let chunk = if suspect { 1 } else { asked.len().max(1) };
         for attempts in asked.chunks(chunk) {
-            let message = self.checks.ask(&worker, reply_to, attempts.to_vec(), suspect, redelivered);
+            let message = self
+                .checks
+                .ask(&worker, reply_to, attempts.to_vec(), suspect, redelivered);
             self.ask(reply_to.clone(), message);
         }
     }

@@ -46,8 +46,21 @@ pub(super) enum Phase {
     Unserved,
     /// It runs.
     Running { control: Arc<Control>, cancelled: bool },
-    /// Its completion or hand-back is on its way to the owner.
+    /// It ended; its completion is on its way to the owner.
     Leaving,
+    /// It is on its way back to the owner, so many times.
+    HandingBack(usize),
+}
+
+/// What a message brought once more.
+#[derive(Debug)]
+pub(super) enum Attached {
+    /// Nothing: the attempt is not held.
+    New,
+    /// An attempt that is held, and now for this message too.
+    Held,
+    /// An attempt that is being handed back, to be handed back to this queue once more.
+    Leaving(Arc<str>),
 }
 
 #[derive(Debug)]
@@ -98,13 +111,24 @@ impl Ledger {
     }
 
     /// If the attempt is held already, `message` is settled with it: it does not run twice.
-    pub fn attach(&mut self, key: AttemptKey, message: u64) -> bool {
+    pub fn attach(&mut self, key: AttemptKey, message: u64) -> Attached {
         let (Some(held), Some(open)) = (self.held.get_mut(&key), self.messages.get_mut(&message)) else {
-            return false;
+            return Attached::New;
         };
         held.messages.push(message);
         open.left += 1;
-        true
+        match &mut held.phase {
+            Phase::HandingBack(times) => {
+                *times += 1;
+                Attached::Leaving(held.reply_to.clone())
+            }
+            Phase::Asking(_)
+            | Phase::Fetching(_)
+            | Phase::Ready(_)
+            | Phase::Unserved
+            | Phase::Running { .. }
+            | Phase::Leaving => Attached::Held,
+        }
     }
 
     /// Takes an attempt that is not held yet.
@@ -112,7 +136,7 @@ impl Ledger {
         match &phase {
             Phase::Ready(_) => self.ready.push_back(key),
             Phase::Unserved => self.unserved.push_back((now + UNSERVED_DELAY, key)),
-            Phase::Asking(_) | Phase::Fetching(_) | Phase::Running { .. } | Phase::Leaving => {}
+            Phase::Asking(_) | Phase::Fetching(_) | Phase::Running { .. } | Phase::Leaving | Phase::HandingBack(_) => {}
         }
         if let Some(open) = self.messages.get_mut(&message) {
             open.left += 1;
@@ -145,7 +169,11 @@ impl Ledger {
                 held.phase = Phase::Ready(job);
                 self.ready.push_back(key);
             }
-            other @ (Phase::Ready(_) | Phase::Unserved | Phase::Running { .. } | Phase::Leaving) => held.phase = other,
+            other @ (Phase::Ready(_)
+            | Phase::Unserved
+            | Phase::Running { .. }
+            | Phase::Leaving
+            | Phase::HandingBack(_)) => held.phase = other,
         }
     }
 
@@ -155,7 +183,12 @@ impl Ledger {
             let Some(held) = self.held.get_mut(&key) else { continue };
             match std::mem::replace(&mut held.phase, Phase::Leaving) {
                 Phase::Ready(job) => return Some((key, held.reply_to.clone(), job)),
-                other => held.phase = other,
+                other @ (Phase::Asking(_)
+                | Phase::Fetching(_)
+                | Phase::Unserved
+                | Phase::Running { .. }
+                | Phase::Leaving
+                | Phase::HandingBack(_)) => held.phase = other,
             }
         }
         None
@@ -191,14 +224,16 @@ impl Ledger {
 
     /// Nobody waits for it any more. Returns whether it can be forgotten at once, which a running one cannot.
     pub fn cancel(&mut self, key: AttemptKey) -> bool {
-        let Some(held) = self.held.get_mut(&key) else { return false };
+        let Some(held) = self.held.get_mut(&key) else {
+            return false;
+        };
         match &mut held.phase {
             Phase::Running { control, cancelled } => {
                 *cancelled = true;
                 control.cancel();
                 false
             }
-            Phase::Leaving => false,
+            Phase::Leaving | Phase::HandingBack(_) => false,
             Phase::Asking(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved => true,
         }
     }
@@ -208,16 +243,33 @@ impl Ledger {
         matches!(self.held.get(key).map(|held| &held.phase), Some(Phase::Asking(_)))
     }
 
+    /// The owner has it: a completion or a hand-back was confirmed. Returns the messages that are settled by this.
+    pub fn confirm(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
+        match self.held.get_mut(&key).map(|held| &mut held.phase) {
+            Some(Phase::HandingBack(times)) if *times > 1 => {
+                *times -= 1;
+                Vec::new()
+            }
+            Some(_) | None => self.forget(key),
+        }
+    }
+
     /// The attempt is done with: recorded, handed back, or dropped. Returns the messages that are settled by this.
     pub fn forget(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
-        let Some(held) = self.held.remove(&key) else { return Vec::new() };
+        let Some(held) = self.held.remove(&key) else {
+            return Vec::new();
+        };
         let settled = held.messages.into_iter().filter_map(|message| self.release(message));
         settled.collect()
     }
 
     /// As [`Self::forget`], but its messages are to be delivered again.
     pub fn give_up(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
-        let messages = self.held.get(&key).map(|held| held.messages.clone()).unwrap_or_default();
+        let messages = self
+            .held
+            .get(&key)
+            .map(|held| held.messages.clone())
+            .unwrap_or_default();
         for message in messages {
             if let Some(open) = self.messages.get_mut(&message) {
                 open.requeue = true;
@@ -241,7 +293,9 @@ impl Ledger {
     pub fn take_unserved(&mut self, now: Instant) -> Vec<(AttemptKey, Arc<str>)> {
         let mut due = Vec::new();
         while self.unserved.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, key)) = self.unserved.pop_front() else { break };
+            let Some((_, key)) = self.unserved.pop_front() else {
+                break;
+            };
             due.extend(self.leave_unstarted(key).map(|reply_to| (key, reply_to)));
         }
         due
@@ -256,7 +310,9 @@ impl Ledger {
     pub fn take_unstarted(&mut self) -> Vec<(AttemptKey, Arc<str>)> {
         let keys: Vec<AttemptKey> = self.held.keys().copied().collect();
         let taken = keys.into_iter();
-        let taken: Vec<_> = taken.filter_map(|key| Some((key, self.leave_unstarted(key)?))).collect();
+        let taken: Vec<_> = taken
+            .filter_map(|key| Some((key, self.leave_unstarted(key)?)))
+            .collect();
         self.ready.clear();
         self.unserved.clear();
         taken
@@ -266,10 +322,10 @@ impl Ledger {
         let held = self.held.get_mut(&key)?;
         match held.phase {
             Phase::Asking(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved => {
-                held.phase = Phase::Leaving;
+                held.phase = Phase::HandingBack(1);
                 Some(held.reply_to.clone())
             }
-            Phase::Running { .. } | Phase::Leaving => None,
+            Phase::Running { .. } | Phase::Leaving | Phase::HandingBack(_) => None,
         }
     }
 
@@ -280,7 +336,11 @@ impl Ledger {
         self.messages.clear();
         self.held.retain(|_, held| {
             held.messages.clear();
-            matches!(held.phase, Phase::Running { .. } | Phase::Leaving)
+            // What is being handed back too: its owner may not have heard of it yet.
+            matches!(
+                held.phase,
+                Phase::Running { .. } | Phase::Leaving | Phase::HandingBack(_)
+            )
         });
     }
 
@@ -288,7 +348,12 @@ impl Ledger {
     pub fn kill_running(&self) -> usize {
         let controls = self.held.values().filter_map(|held| match &held.phase {
             Phase::Running { control, .. } => Some(control),
-            Phase::Asking(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved | Phase::Leaving => None,
+            Phase::Asking(_)
+            | Phase::Fetching(_)
+            | Phase::Ready(_)
+            | Phase::Unserved
+            | Phase::Leaving
+            | Phase::HandingBack(_) => None,
         });
         controls.map(|control| control.kill()).count()
     }
@@ -303,9 +368,13 @@ impl Ledger {
         self.held.is_empty()
     }
 
-    /// Everything held.
+    /// Everything held, for a report. What is being handed back is not: it may be with another worker before the next.
     pub fn keys(&self) -> Vec<AttemptKey> {
-        self.held.keys().copied().collect()
+        let held = self
+            .held
+            .iter()
+            .filter(|(_, held)| !matches!(held.phase, Phase::HandingBack(_)));
+        held.map(|(key, _)| *key).collect()
     }
 
     /// Messages that have been open for [`HELD_LONG`].

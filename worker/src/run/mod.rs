@@ -15,8 +15,8 @@ mod contexts;
 mod drain;
 mod intake;
 mod ledger;
-mod own_queue;
 mod outbox;
+mod own_queue;
 mod reports;
 mod session;
 mod slots;
@@ -68,11 +68,7 @@ pub enum WorkerError {
 }
 
 /// Runs a worker until `cancellation` and the end of its drain.
-pub(crate) async fn run(
-    setup: Setup,
-    link: Arc<dyn Link>,
-    cancellation: CancellationToken,
-) -> Result<(), WorkerError> {
+pub(crate) async fn run(setup: Setup, link: Arc<dyn Link>, cancellation: CancellationToken) -> Result<(), WorkerError> {
     let mut runner = Runner::new(setup, link);
     while !runner.is_finished() {
         runner.pump();
@@ -82,6 +78,13 @@ pub(crate) async fn run(
     runner.tracker.close();
     tracing::info!(worker = %runner.setup.name, "worker stopped");
     Ok(())
+}
+
+impl Drop for Runner {
+    /// Nothing outlives its worker.
+    fn drop(&mut self) {
+        self.ledger.kill_running();
+    }
 }
 
 /// What wakes the loop.
@@ -189,7 +192,8 @@ impl Runner {
             }
             Event::Sent(sent) => self.note_sent(sent),
             Event::Connected(session) => return self.begin_session(session),
-            Event::LinkChanged | Event::Due => {}
+            Event::LinkChanged => self.retry_connection(),
+            Event::Due => {}
         }
         Ok(())
     }

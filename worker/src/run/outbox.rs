@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::link::{Address, LinkError, Message, Published};
-use rejoin_shared::wire::{AttemptEnd, Completion, Completions, HandBack, PACK_ATTEMPTS_MAX, WorkerId, kind};
+use rejoin_shared::wire::{AttemptEnd, Completion, HandBack, PACK_ATTEMPTS_MAX, WorkerId, kind};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{Runner, Sent};
@@ -30,13 +32,22 @@ pub(crate) struct Batch {
 }
 
 enum Content {
-    Completions(Vec<Completion>),
+    Completions(Vec<Finished>),
     HandBack(Vec<AttemptKey>),
+}
+
+/// A completion, and the checkpoint that the next attempt receives, as one object.
+#[derive(Debug, Serialize)]
+pub(super) struct Finished {
+    #[serde(flatten)]
+    pub completion: Completion,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Box<RawValue>>,
 }
 
 #[derive(Default)]
 struct Lane {
-    completions: VecDeque<Completion>,
+    completions: VecDeque<Finished>,
     hand_backs: Vec<AttemptKey>,
     in_flight: usize,
     failures: u32,
@@ -48,8 +59,8 @@ struct Lane {
 pub(super) struct Outbox(HashMap<Arc<str>, Lane>);
 
 impl Outbox {
-    pub fn add_completion(&mut self, to: &Arc<str>, completion: Completion) {
-        self.lane(to).completions.push_back(completion);
+    pub fn add_completion(&mut self, to: &Arc<str>, finished: Finished) {
+        self.lane(to).completions.push_back(finished);
     }
 
     pub fn add_hand_back(&mut self, to: &Arc<str>, key: AttemptKey) {
@@ -109,8 +120,8 @@ impl Outbox {
         match batch.content {
             Content::HandBack(keys) => lane.hand_backs.extend(keys),
             Content::Completions(items) => {
-                for completion in items.into_iter().rev() {
-                    lane.completions.push_front(completion);
+                for finished in items.into_iter().rev() {
+                    lane.completions.push_front(finished);
                 }
             }
         }
@@ -141,11 +152,11 @@ impl Lane {
         Some(Content::Completions(self.take_completions()))
     }
 
-    fn take_completions(&mut self) -> Vec<Completion> {
+    fn take_completions(&mut self) -> Vec<Finished> {
         let mut items = Vec::new();
         let mut bytes = 0;
         while let Some(next) = self.completions.front() {
-            bytes += weight(next);
+            bytes += weight(&next.completion);
             if items.len() >= PACK_ATTEMPTS_MAX || (!items.is_empty() && bytes > BATCH_BYTES_MAX) {
                 break;
             }
@@ -182,20 +193,19 @@ impl Batch {
     fn keys(&self) -> Vec<AttemptKey> {
         match &self.content {
             Content::HandBack(keys) => keys.clone(),
-            Content::Completions(items) => items.iter().map(key_of).collect(),
+            Content::Completions(items) => items.iter().map(|finished| key_of(&finished.completion)).collect(),
         }
     }
 }
 
-/// The same JSON as [`Completions`] has, without giving up the items: they are kept until the confirm.
-fn completions_body(worker: &WorkerId, items: &[Completion]) -> serde_json::Result<Vec<u8>> {
-    #[derive(serde::Serialize)]
-    struct Borrowed<'a> {
+/// The JSON of [`rejoin_shared::wire::Completions`], without giving up the items: they are kept until the confirm.
+fn completions_body(worker: &WorkerId, items: &[Finished]) -> serde_json::Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Body<'a> {
         worker: &'a WorkerId,
-        items: &'a [Completion],
+        items: &'a [Finished],
     }
-    const _: fn(Completions) = |Completions { worker: _, items: _ }| {};
-    serde_json::to_vec(&Borrowed { worker, items })
+    serde_json::to_vec(&Body { worker, items })
 }
 
 fn key_of(completion: &Completion) -> AttemptKey {
@@ -226,7 +236,7 @@ impl Runner {
             Ok(Published::Accepted) => {
                 self.outbox.note_accepted(&batch.to);
                 for key in batch.keys() {
-                    let settled = self.ledger.forget(key);
+                    let settled = self.ledger.confirm(key);
                     self.settle(settled);
                 }
                 return;

@@ -80,7 +80,11 @@ impl Reports {
     pub fn due(&self, connected: bool) -> Option<Instant> {
         let trusted_until = self.confirmed.map(|made| made + TRUST);
         let next = (!self.in_flight).then_some(self.next_at);
-        if connected { trusted_until.into_iter().chain(next).min() } else { None }
+        if connected {
+            trusted_until.into_iter().chain(next).min()
+        } else {
+            None
+        }
     }
 
     /// A report as of now.
@@ -140,7 +144,10 @@ impl Runner {
 
     /// A confirmed report renews the trust, settles the probes it lists, and takes over from messages held for long.
     pub(super) fn note_report(&mut self, sent: ReportSent, result: Result<Published, LinkError>) {
-        if self.worker_id().is_none_or(|worker| worker.incarnation != sent.incarnation) {
+        if self
+            .worker_id()
+            .is_none_or(|worker| worker.incarnation != sent.incarnation)
+        {
             return;
         }
         self.reports.in_flight = false;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, select_all};
-use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Published, QueueSpec};
 use rejoin_shared::link::Address;
+use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Published, QueueSpec};
 use rejoin_shared::wire::{Report, WorkerId};
 use tokio::time::Instant;
 
@@ -132,6 +132,14 @@ struct Plan {
 }
 
 impl Plan {
+    /// A session whose first report is too old would be over at once.
+    async fn subscribe_in_time(self) -> Result<Box<Session>, LinkError> {
+        let timed_out = LinkError::TimedOut(TRUST.as_secs() * 1000);
+        tokio::time::timeout(TRUST, self.subscribe())
+            .await
+            .unwrap_or(Err(timed_out))
+    }
+
     /// Subscribes: the own queue first, then a report so that owners know us, and only then work.
     async fn subscribe(self) -> Result<Box<Session>, LinkError> {
         self.link.declare(&self.own).await?;
@@ -177,7 +185,7 @@ impl Runner {
         let due = self.connection.due().is_some_and(|due| due <= now);
         if let (true, LinkState::Up(generation)) = (due, link_state) {
             let plan = self.plan(generation, now);
-            self.connection.state = State::Connecting(Box::pin(plan.subscribe()));
+            self.connection.state = State::Connecting(Box::pin(plan.subscribe_in_time()));
         } else if due {
             // Woken when the link's state changes; this is the net.
             self.connection.state = State::Waiting(now + TRUST);
@@ -206,7 +214,9 @@ impl Runner {
             link: self.link.clone(),
             generation,
             own: topology.worker_queue(report.worker.incarnation),
-            tasks: tasks.map(|queue| topology.task_queue(&self.setup.namespace, queue)).collect(),
+            tasks: tasks
+                .map(|queue| topology.task_queue(&self.setup.namespace, queue))
+                .collect(),
             prefetch: u16::try_from((self.setup.concurrency * 2).clamp(2, PREFETCH_MAX)).expect("clamped just above"),
             reports: Address::Fanout(topology.reports()),
             report,
@@ -231,6 +241,13 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// Nothing is held of the task queues any more: what the broker still delivers goes to others.
+    pub(super) fn stop_consuming(&mut self) {
+        if let State::Up(session) = &mut self.connection.state {
+            session.consumers.retain(|(source, _)| *source == Source::Own);
+        }
     }
 
     /// Drops what had only been delivered. What runs goes on, and is known to the owners by the next first report.

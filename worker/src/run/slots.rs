@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Runner;
 use super::contexts::question;
 use super::ledger::{BaseRef, Job};
+use super::outbox::Finished;
 use crate::attempt::{Attempt, Base, Ended, execute};
 
 impl Runner {
@@ -18,7 +19,9 @@ impl Runner {
         }
         let slots = self.setup.concurrency as usize;
         while self.ledger.running() < slots {
-            let Some((key, reply_to, job)) = self.ledger.pop_ready() else { return };
+            let Some((key, reply_to, job)) = self.ledger.pop_ready() else {
+                return;
+            };
             match self.find_base(&job.base) {
                 Some(base) => self.start(key, *job, base),
                 None => self.fetch_base(key, &reply_to, job),
@@ -62,7 +65,10 @@ impl Runner {
     pub(super) fn finish_attempt(&mut self, ended: Ended) {
         let reply_to = self.ledger.set_ended(ended.key);
         match (reply_to, ended.completion) {
-            (Some(reply_to), Some(completion)) => self.outbox.add_completion(&reply_to, completion),
+            (Some(reply_to), Some(completion)) => {
+                let checkpoint = ended.checkpoint;
+                self.outbox.add_completion(&reply_to, Finished { completion, checkpoint });
+            }
             (Some(_), None) => {
                 let settled = self.ledger.give_up(ended.key);
                 self.settle(settled);

@@ -65,8 +65,12 @@ fn unfit_input(e: &serde_json::Error) -> HandlerError {
 }
 
 fn finish(output: &impl Serialize, writes: Writes, bytes_max: usize) -> Result<Outcome, HandlerError> {
-    let text = serde_json::to_string(output)
-        .map_err(|e| error(ERROR_INVALID_OUTPUT, format!("the handler's output cannot be written: {e}")))?;
+    let text = serde_json::to_string(output).map_err(|e| {
+        error(
+            ERROR_INVALID_OUTPUT,
+            format!("the handler's output cannot be written: {e}"),
+        )
+    })?;
     check_output(text.as_bytes(), bytes_max)?;
     let set = (!writes.set.is_empty()).then(|| {
         let entries = writes.set.into_iter().map(|(path, value)| (path.into(), value));

@@ -193,12 +193,16 @@ fn default_name() -> String {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("name", &self.setup.name).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("name", &self.setup.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for WorkerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerBuilder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("WorkerBuilder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

@@ -89,7 +89,7 @@ impl Fact {
             Fact::GroupOpened { .. } => "group_opened",
             Fact::ScopeOpened(_) => "scope_opened",
             Fact::BranchStarted { .. } => "branch_started",
-            Fact::BranchFailed { .. } => "branch_failed",
+            Fact::FlowFailed { .. } => "flow_failed",
             Fact::ScopeJoined(_) => "scope_joined",
             Fact::Chosen { .. } => "decision",
             Fact::ContextSet { .. } => "context_set",
@@ -141,7 +141,7 @@ impl Fact {
             }
             Fact::ScopeOpened(opened) => parts.path = Some(opened.path.clone()),
             Fact::NodeSkipped { path, .. } | Fact::NodeRetryScheduled { path, .. } => parts.path = Some(path.clone()),
-            Fact::NodeFailed { error, .. } | Fact::BranchFailed { error, .. } => parts.path.clone_from(&error.path),
+            Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path.clone_from(&error.path),
             Fact::RunFinished(finished) => parts.output = text_of(finished.output.as_ref()),
             Fact::RunStarted(_)
             | Fact::StepOpened { .. }
@@ -196,7 +196,7 @@ impl Fact {
             | Fact::StepOpened { .. }
             | Fact::GroupOpened { .. }
             | Fact::BranchStarted { .. }
-            | Fact::BranchFailed { .. }
+            | Fact::FlowFailed { .. }
             | Fact::NodeFailed { .. }
             | Fact::NodeRetried { .. }
             | Fact::RunPaused

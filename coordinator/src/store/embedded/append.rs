@@ -15,14 +15,14 @@ pub(super) fn append(tx: &WriteTransaction, batch: &Batch, at: Timestamp) -> Res
     for change in &batch.changed {
         change_run(tx, change, at)?;
     }
-    for message in &batch.sent {
-        inbox::put(tx, message, at)?;
-    }
     for id in &batch.received {
         inbox::remove(tx, *id)?;
     }
     for (id, verdict) in &batch.answered {
         inbox::answer(tx, *id, verdict, at)?;
+    }
+    for message in &batch.sent {
+        inbox::put(tx, message, at)?;
     }
     Ok(at)
 }

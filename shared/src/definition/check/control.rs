@@ -9,8 +9,9 @@ use super::{Around, Checker};
 use crate::definition::error::{Problem, shown};
 use crate::definition::keys::{CATCH, CONDITION_CASE};
 use crate::definition::model::{Branch, Cases, Catch, FlowId, FlowRole, Group, NodeId, Repeat, RepeatCondition, Try};
-use crate::definition::source::{Entry, Tree, TreeKind};
+use crate::definition::source::{Entry, Tree};
 use crate::expr::Expr;
+use crate::json::Json;
 use crate::limits::ROUNDS_MAX_DEFAULT;
 
 impl Checker<'_> {
@@ -21,10 +22,9 @@ impl Checker<'_> {
     pub(super) fn branch(&mut self, fields: &Fields<'_>, here: &Here<'_>) -> Option<Branch> {
         let around = here.around.inside();
         let on = self.expr_at(fields, "on", &here.around.names);
-        let cases = fields.get("cases").and_then(|tree| match &tree.kind {
-            TreeKind::Map(entries) => self.keyed_cases(fields, entries, on, here.id, &around),
-            TreeKind::List(items) => self.condition_cases(fields, items, here.id, &around),
-            _ => unreachable!("the form was checked"),
+        let cases = fields.get("cases").and_then(|tree| match tree.entries() {
+            Some(entries) => self.keyed_cases(fields, entries, on, here.id, &around),
+            None => self.condition_cases(fields, tree.items()?, here.id, &around),
         });
         let default = self.flow_at(fields, "default", FlowRole::CaseDefault(here.id), &around);
         Some(Branch { cases: cases?, default })
@@ -171,11 +171,11 @@ enum Number {
 impl Number {
     /// The number that JSON text `key` is; whole doubles and integers are the same number.
     fn read(key: &str) -> Option<Number> {
-        match crate::json::Json::parse(key.as_bytes()).ok()? {
-            crate::json::Json::Int(n) => Some(Number::Whole(n)),
-            crate::json::Json::Float(x) => Some(Number::of_double(x)),
-            _ => None,
+        let value = Json::parse(key.as_bytes()).ok()?;
+        if let Json::Float(x) = value {
+            return Some(Number::of_double(x));
         }
+        value.as_int().map(Number::Whole)
     }
 
     fn of_double(x: f64) -> Number {

@@ -4,6 +4,7 @@ use super::Checker;
 use super::expressions::is_computed;
 use super::fields::Fields;
 use super::flow::Here;
+use super::values::WrittenPath;
 use crate::definition::error::Problem;
 use crate::definition::keys::{ERROR, Shape};
 use crate::definition::model::{Fail, Finish, Set};
@@ -17,7 +18,7 @@ impl Checker<'_> {
         for entry in fields.get("values").and_then(Tree::entries).unwrap_or_default() {
             let path = self.path_of_entry(entry);
             let value = self.template(&entry.value, &here.around.names);
-            paths.extend(path.clone().map(|p| (p, &entry.value)));
+            paths.extend(path.clone().map(|p| WrittenPath::key(p, entry)));
             values.extend(path.zip(value));
         }
         let mut unset = Vec::new();
@@ -25,7 +26,7 @@ impl Checker<'_> {
             match item.text() {
                 Some(text) => {
                     let path = self.key_path(item, text);
-                    paths.extend(path.clone().map(|p| (p, item)));
+                    paths.extend(path.clone().map(|p| WrittenPath::value(p, item)));
                     unset.extend(path);
                 }
                 None => {
@@ -69,10 +70,10 @@ impl Checker<'_> {
 
     fn error_parts(&mut self, tree: &Tree, names: &Names) -> Option<Fail> {
         let fields = self.fields(tree, &[ERROR], "`error`", None)?;
-        if let Some((tree, text)) = fields.get("type").and_then(|t| Some((t, t.text()?))) {
-            if !is_computed(tree) {
-                self.check_free_name(tree, text, "an error's type")?;
-            }
+        if let Some(tree) = fields.get("type").filter(|tree| !is_computed(tree))
+            && let Some(text) = tree.text()
+        {
+            self.check_free_name(tree, text, "an error's type")?;
         }
         let details = fields.get("details").and_then(|tree| self.details(tree, names));
         Some(Fail::Parts {

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::fields::Fields;
-use crate::definition::error::{Problem, shown};
+use crate::definition::error::{ERRORS_MAX, Problem, shown};
 use crate::definition::keys::Shape;
 use crate::definition::model::ResultsNamed;
 use crate::definition::source::{Tree, TreeKind};
@@ -18,11 +18,11 @@ impl Checker<'_> {
 
     /// What always is an expression: text, or a plain `true` or `false` as a condition.
     pub(super) fn expr(&mut self, tree: &Tree, names: &Names) -> Option<Expr> {
-        let source: &str = match &tree.kind {
-            TreeKind::Str(text) => text,
-            TreeKind::Bool(true) => "true",
-            TreeKind::Bool(false) => "false",
-            _ => {
+        let source: &str = match (tree.text(), tree.boolean()) {
+            (Some(text), _) => text,
+            (None, Some(true)) => "true",
+            (None, Some(false)) => "false",
+            (None, None) => {
                 let message = format!("an expression is text; this is {}", tree.kind_name());
                 return self.refuse(tree, "wrong_type", message);
             }
@@ -34,22 +34,30 @@ impl Checker<'_> {
         }
         match Expr::compile(source, names, self.limits) {
             Ok(expr) => {
-                self.note_results(&expr);
+                self.note_results(expr.results_named());
                 Some(expr)
             }
             Err(problems) => {
-                problems.iter().for_each(|p| self.expr_problem(tree, p));
+                problems.iter().for_each(|p| self.expr_problem(tree, 0, p));
                 None
             }
         }
     }
 
-    fn expr_problem(&mut self, tree: &Tree, problem: &ExprProblem) {
-        let message = match problem.offset {
-            0 => problem.message.clone(),
-            offset => format!("{} (at character {} of the expression)", problem.message, offset + 1),
+    /// Notes a problem of the expression that begins `skipped` bytes into the text `tree`.
+    fn expr_problem(&mut self, tree: &Tree, skipped: usize, problem: &ExprProblem) {
+        let code = expression_code(problem.code);
+        let text = tree.text().map_or("", |text| &**text);
+        let before = text.get(..skipped + problem.offset).map_or(0, |t| t.chars().count());
+        let note = match tree.place_in_text(before) {
+            Some(place) => Problem::at(tree, code, &problem.message).shown_at(place),
+            None if problem.offset == 0 => Problem::at(tree, code, &problem.message),
+            None => {
+                let message = format!("{} (at character {} of the text)", problem.message, before + 1);
+                Problem::at(tree, code, message)
+            }
         };
-        self.note(Problem::at(tree, expression_code(problem.code), message));
+        self.note(note);
     }
 
     /// The template at `key`; a literal there must fit the key's shape.
@@ -61,14 +69,22 @@ impl Checker<'_> {
     /// The template `tree`; a literal must fit `shape`.
     pub(super) fn shaped_template(&mut self, tree: &Tree, shape: Shape, names: &Names) -> Option<Template> {
         if !is_computed(tree) {
-            match shape {
-                Shape::Count(least, words, percent) => self.check_count(tree, least, words, percent)?,
-                Shape::DurationTemplate => self.duration(tree).map(|_| ())?,
-                Shape::TimeTemplate => self.check_time(tree)?,
-                _ => {}
-            }
+            self.check_literal(tree, shape)?;
         }
         self.template(tree, names)
+    }
+
+    fn check_literal(&mut self, tree: &Tree, shape: Shape) -> Option<()> {
+        if let Shape::Count(least, words, percent) = shape {
+            return self.check_count(tree, least, words, percent);
+        }
+        if matches!(shape, Shape::DurationTemplate) {
+            return self.duration(tree).map(|_| ());
+        }
+        if matches!(shape, Shape::TimeTemplate) {
+            return self.check_time(tree);
+        }
+        Some(())
     }
 
     /// Any value in which strings that start with `= ` are expressions.
@@ -76,29 +92,21 @@ impl Checker<'_> {
         let json = self.json(tree)?;
         match Template::compile(&json, names, self.limits) {
             Ok(template) => {
-                self.note_template(&template);
+                self.note_results(&template.results_named());
                 Some(template)
             }
             Err(problems) => {
-                for (path, problem) in &problems {
-                    self.expr_problem(locate(tree, path), problem);
+                // Finding the place of one is a walk over the value.
+                for (path, problem) in problems.iter().take(ERRORS_MAX) {
+                    self.expr_problem(locate(tree, path), COMPUTED.len(), problem);
                 }
                 None
             }
         }
     }
 
-    fn note_template(&mut self, template: &Template) {
-        match template {
-            Template::Literal(_) => {}
-            Template::Expr(expr) => self.note_results(expr),
-            Template::List(items) => items.iter().for_each(|t| self.note_template(t)),
-            Template::Object(entries) => entries.iter().for_each(|(_, t)| self.note_template(t)),
-        }
-    }
-
-    fn note_results(&mut self, expr: &Expr) {
-        match (expr.results_named(), &mut self.results) {
+    fn note_results(&mut self, used: &ResultsUse) {
+        match (used, &mut self.results) {
             (_, ResultsNamed::All) => {}
             (ResultsUse::All, results) => *results = ResultsNamed::All,
             (ResultsUse::Names(names), ResultsNamed::These(all)) => all.extend(names.iter().cloned()),
@@ -135,8 +143,12 @@ fn expression_code(code: &str) -> &'static str {
         "too_large" => "expression.too_large",
         "too_deep" => "expression.too_deep",
         "too_many_iterations" => "expression.too_many_iterations",
-        "not_supported" => "expression.not_supported",
+        "unsupported" => "expression.unsupported",
         "wrong_arguments" => "expression.wrong_arguments",
+        "bad_key" => "expression.bad_key",
+        "duplicate_key" => "expression.duplicate_key",
+        "bad_key_path" => "expression.bad_key_path",
+        "bad_pattern" => "expression.bad_pattern",
         _ => "expression.invalid",
     }
 }

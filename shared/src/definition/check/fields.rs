@@ -70,6 +70,7 @@ impl Checker<'_> {
                     entry,
                     well_formed: self.has_form(key, &entry.value),
                 }),
+                None if self.is_full() => {}
                 None => self.unknown_key(entry, of, known().map(|k| k.name)),
             }
         }

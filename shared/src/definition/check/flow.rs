@@ -134,6 +134,9 @@ impl Checker<'_> {
     }
 
     fn no_kind<T>(&mut self, tree: &Tree, entries: &[Entry]) -> Option<T> {
+        if self.is_full() {
+            return None;
+        }
         let names = || KINDS.iter().map(|k| k.name);
         let all = names().collect::<Vec<_>>().join(", ");
         let known = |key: &str| KINDS.iter().flat_map(KindSpec::all_keys).any(|k| k.name == key);

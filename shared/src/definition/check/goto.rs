@@ -10,7 +10,7 @@ use crate::definition::model::{Decision, FlowId, FlowRole, NodeId, NodeKind, OnT
 use crate::definition::source::Tree;
 
 /// Names compared for a "did you mean".
-const NAMES_COMPARED_MAX: usize = 1000;
+const NAMES_COMPARED_MAX: usize = 500;
 
 /// The nodes of the flows looked at so far, by name.
 type Known = HashMap<FlowId, HashMap<Arc<str>, NodeId>>;

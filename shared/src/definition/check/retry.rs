@@ -73,10 +73,9 @@ impl Checker<'_> {
 
     fn multiplier(&mut self, fields: &Fields<'_>) -> Option<f64> {
         let tree = fields.get("multiplier")?;
-        let value = match tree.kind {
-            TreeKind::Float(x) => x,
-            TreeKind::Int(n) => f64::from(u32::try_from(n).unwrap_or(0)),
-            _ => return None,
+        let value = match (&tree.kind, tree.integer()) {
+            (TreeKind::Float(x), _) => *x,
+            (_, n) => f64::from(u32::try_from(n?).unwrap_or(0)),
         };
         if value >= 1.0 {
             return Some(value);

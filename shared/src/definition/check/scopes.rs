@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fields::Fields;
 use super::flow::{Here, Seen};
+use super::values::WrittenPath;
 use super::{Around, Checker};
 use crate::definition::error::{Problem, shown};
 use crate::definition::keys::{GRAPH_NODE, GUARDED};
@@ -27,7 +28,7 @@ impl Checker<'_> {
             self.conflict(fields, "into", key, "`into` replaces merging by hand");
         }
         let mut join = self.join(fields, here)?;
-        join.into = self.into_by_hand(fields, &here.around.names);
+        join.into = self.merge_by_hand(fields, &here.around.names);
         let branches = branches.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Parallel { branches, join })
     }
@@ -274,12 +275,12 @@ impl Checker<'_> {
         }
     }
 
-    fn reduce<'t>(&mut self, fields: &Fields<'t>) -> Vec<(KeyPath, Reduce, &'t Tree)> {
+    fn reduce<'t>(&mut self, fields: &Fields<'t>) -> Vec<(KeyPath, Reduce, &'t Entry)> {
         let entries = fields.get("reduce").and_then(Tree::entries).unwrap_or_default();
         entries.iter().filter_map(|entry| self.reduce_entry(entry)).collect()
     }
 
-    fn reduce_entry<'t>(&mut self, entry: &'t Entry) -> Option<(KeyPath, Reduce, &'t Tree)> {
+    fn reduce_entry<'t>(&mut self, entry: &'t Entry) -> Option<(KeyPath, Reduce, &'t Entry)> {
         let path = self.path_of_entry(entry);
         if entry.value.text().is_none() {
             let message = format!("a way to reduce is a word; this is {}", entry.value.kind_name());
@@ -294,7 +295,7 @@ impl Checker<'_> {
             "concat" => Reduce::Concat,
             _ => Reduce::Union,
         };
-        Some((path?, how, &entry.value))
+        Some((path?, how, entry))
     }
 
     /// The key path that a map's key is.
@@ -318,13 +319,14 @@ impl Checker<'_> {
     fn check_join_paths(
         &mut self,
         fields: &Fields<'_>,
-        reduce: &[(KeyPath, Reduce, &Tree)],
+        reduce: &[(KeyPath, Reduce, &Entry)],
         collect_as: Option<&KeyPath>,
     ) {
-        let mut paths: Vec<(KeyPath, &Tree)> = reduce.iter().map(|(path, _, at)| (path.clone(), *at)).collect();
+        let written = |(path, _, at): &(KeyPath, Reduce, &Entry)| WrittenPath::key(path.clone(), at);
+        let mut paths: Vec<WrittenPath> = reduce.iter().map(written).collect();
         if let Some(path) = collect_as {
             let at = fields.get("collect_as").or(fields.get("merge")).unwrap_or(fields.tree);
-            paths.push((path.clone(), at));
+            paths.push(WrittenPath::value(path.clone(), at));
         }
         self.check_overlaps(&paths);
     }
@@ -337,14 +339,14 @@ impl Checker<'_> {
     }
 
     /// `into` of a parallel: key path → expression.
-    fn into_by_hand(&mut self, fields: &Fields<'_>, names: &Names) -> Option<Vec<(KeyPath, Expr)>> {
+    fn merge_by_hand(&mut self, fields: &Fields<'_>, names: &Names) -> Option<Vec<(KeyPath, Expr)>> {
         let entries = fields.get("into")?.entries()?;
         let mut paths = Vec::new();
         let mut read = Vec::new();
         for entry in entries {
             let path = self.path_of_entry(entry);
             let expr = self.expr(&entry.value, names);
-            paths.extend(path.clone().map(|p| (p, &entry.value)));
+            paths.extend(path.clone().map(|p| WrittenPath::key(p, entry)));
             read.extend(path.zip(expr));
         }
         self.check_overlaps(&paths);

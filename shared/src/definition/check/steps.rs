@@ -39,7 +39,7 @@ impl Checker<'_> {
     pub(super) fn step(&mut self, fields: &Fields<'_>, here: &Here<'_>) -> Option<Step> {
         let names = here.around.names.with("attempt");
         let call = self.handler_call(fields, Some(here.name), &names);
-        let into = self.into_at(fields);
+        let into = self.output_path(fields);
         let total_timeout = self.positive_duration_at(fields, "total_timeout");
         let on_exhausted = match self.word_at(fields, "on_exhausted") {
             Some("park") => OnExhausted::Park,

@@ -8,8 +8,8 @@ use super::fields::Fields;
 use crate::definition::duration;
 use crate::definition::error::{Problem, shown};
 use crate::definition::keys::{Percent, Shape};
-use crate::definition::model::Into;
-use crate::definition::source::{Tree, TreeKind};
+use crate::definition::model::{Into, Position};
+use crate::definition::source::{Entry, NodeRef, Tree, TreeKind};
 use crate::definition::suggest::nearest;
 use crate::ids::is_name;
 use crate::json::Json;
@@ -48,6 +48,27 @@ const CEL_WORDS: &[&str] = &[
 ];
 /// Characters of a handler's or an event's name.
 const FREE_NAME_CHARS_MAX: usize = 256;
+
+/// A key path and where it is written.
+pub(super) struct WrittenPath {
+    path: KeyPath,
+    at: NodeRef,
+    position: Position,
+}
+
+impl WrittenPath {
+    /// Written as the value `tree`.
+    pub fn value(path: KeyPath, tree: &Tree) -> WrittenPath {
+        let (at, position) = (tree.id, tree.position);
+        WrittenPath { path, at, position }
+    }
+
+    /// Written as the key of `entry`.
+    pub fn key(path: KeyPath, entry: &Entry) -> WrittenPath {
+        let (at, position) = (entry.value.id, entry.key_position);
+        WrittenPath { path, at, position }
+    }
+}
 
 impl Checker<'_> {
     /// Text at `tree` that is a name by SPEC 2.
@@ -139,9 +160,8 @@ impl Checker<'_> {
     /// The word at `key`, one of those its table lists.
     pub(super) fn word_at<'t>(&mut self, fields: &Fields<'t>, key: &str) -> Option<&'t str> {
         let (tree, shape) = fields.shaped(key)?;
-        let words = match shape {
-            Shape::Words(words) => words,
-            _ => unreachable!("only keys of words are read as words"),
+        let Shape::Words(words) = shape else {
+            unreachable!("only keys of words are read as words")
         };
         self.word(tree, words)
     }
@@ -158,10 +178,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn bool_at(&mut self, fields: &Fields<'_>, key: &str) -> Option<bool> {
-        match fields.get(key)?.kind {
-            TreeKind::Bool(b) => Some(b),
-            _ => None,
-        }
+        fields.get(key)?.boolean()
     }
 
     /// The integer at `key`, at least what its table says.
@@ -191,11 +208,10 @@ impl Checker<'_> {
         words: &[&'static str],
         percent: Percent,
     ) -> Option<()> {
-        let text: &str = match &tree.kind {
-            TreeKind::Int(n) => return self.int_from(tree, *n, least).map(|_| ()),
-            TreeKind::Str(text) => text,
-            _ => unreachable!("the form was checked"),
-        };
+        if let Some(n) = tree.integer() {
+            return self.int_from(tree, n, least).map(|_| ());
+        }
+        let text: &str = tree.text()?;
         let share = if percent == Percent::Yes {
             percentage(text)
         } else {
@@ -274,7 +290,7 @@ impl Checker<'_> {
     }
 
     /// `into` of a step, wait or call.
-    pub(super) fn into_at(&mut self, fields: &Fields<'_>) -> Option<Into> {
+    pub(super) fn output_path(&mut self, fields: &Fields<'_>) -> Option<Into> {
         match fields.get("into") {
             None if fields.has("into") => None,
             None => Some(Into::Merge),
@@ -286,24 +302,26 @@ impl Checker<'_> {
     }
 
     /// Notes every path that begins with, or is the beginning of, an earlier one of the same node.
-    pub(super) fn check_overlaps(&mut self, paths: &[(KeyPath, &Tree)]) {
+    pub(super) fn check_overlaps(&mut self, paths: &[WrittenPath]) {
         // Sorted, a path that begins with another follows it with only such paths between them.
-        let mut sorted: Vec<_> = paths.iter().collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.id.cmp(&b.1.id)));
-        let mut shortest: Option<&(KeyPath, &Tree)> = None;
+        let mut sorted: Vec<&WrittenPath> = paths.iter().collect();
+        sorted.sort_by(|a, b| a.path.cmp(&b.path).then(a.at.cmp(&b.at)));
+        let mut shortest: Option<&WrittenPath> = None;
         for item in sorted {
-            match shortest {
-                Some(before) if before.0.overlaps(&item.0) => {
-                    let later = if before.1.id > item.1.id { before.1 } else { item.1 };
-                    let message = format!(
-                        "the key paths `{}` and `{}` of one node overlap; which comes last would decide",
-                        shown(&before.0.to_string()),
-                        shown(&item.0.to_string())
-                    );
-                    self.note(Problem::at(later, "overlapping_paths", message));
-                }
-                _ => shortest = Some(item),
-            }
+            let Some(before) = shortest.filter(|before| before.path.overlaps(&item.path)) else {
+                shortest = Some(item);
+                continue;
+            };
+            let later = if before.at > item.at { before } else { item };
+            let message = format!(
+                "the key paths `{}` and `{}` of one node overlap: which comes last would decide; keep one",
+                shown(&before.path.to_string()),
+                shown(&item.path.to_string())
+            );
+            self.note(Problem {
+                at: Some(later.at),
+                ..Problem::text(later.position, "overlapping_paths", message)
+            });
         }
     }
 
@@ -360,7 +378,7 @@ fn percentage(text: &str) -> Option<f64> {
 
 /// A name made of what is no name, by replacing what cannot stand in one.
 fn repaired(text: &str) -> Option<String> {
-    if text.chars().count() > crate::limits::NAME_CHARS_MAX {
+    if text.chars().count() > crate::limits::NAME_CHARS_MAX || text.starts_with('=') {
         return None;
     }
     let replaced: String = text

@@ -36,7 +36,7 @@ impl Checker<'_> {
             None => Some(OnTimeout::Fail),
         };
         let matches = self.expr_at(fields, "match", &names.with("payload"));
-        let into = self.into_at(fields);
+        let into = self.output_path(fields);
         Some(Wait {
             what: what?,
             timeout,
@@ -143,7 +143,7 @@ impl Checker<'_> {
         let workflow = self.name_at(fields, "workflow");
         let version = self.template_at(fields, "version", names);
         let with = self.template_at(fields, "with", names);
-        let into = self.into_at(fields);
+        let into = self.output_path(fields);
         let detached = self.bool_at(fields, "detached").unwrap_or(false);
         let abandon = self.word_at(fields, "on_parent_close") == Some("abandon");
         let timeout = self.template_at(fields, "timeout", names);

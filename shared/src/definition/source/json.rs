@@ -116,7 +116,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Read<Tree> {
-        let (place, id) = (self.here(), self.numbers.next());
+        let (place, id, start) = (self.here(), self.numbers.next(), self.at);
         let kind = match self.peek() {
             Some(b'{' | b'[') if depth >= TREE_DEPTH_MAX => return Err(too_deep(place)),
             Some(b'{') => TreeKind::Map(self.map(id, depth + 1)?),
@@ -128,9 +128,13 @@ impl Reader<'_> {
             Some(b'n') => self.word("null", TreeKind::Null)?,
             _ => return Err(self.syntax("a value")),
         };
+        // A quote on each side and no escapes in between.
+        let plain = |text: &Arc<str>| self.at - start == text.len() + 2;
+        let verbatim = matches!(&kind, TreeKind::Str(text) if plain(text)).then_some(1);
         Ok(Tree {
             id,
             position: place,
+            verbatim,
             kind,
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
 use super::{Entry, NodeRef, Numbering, Outcome, TREE_DEPTH_MAX, Tree, TreeKind, duplicate_key, position, too_deep};
 use crate::definition::error::Problem;
@@ -14,7 +14,7 @@ pub(super) fn read(text: &str) -> Outcome {
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let step = match event {
-            Ok((event, span)) => builder.take(event, place(span.start)),
+            Ok((event, span)) => builder.take(event, span),
             Err(error) => Err(scan_problem(text, &error)),
         };
         if let Err(problem) = step {
@@ -35,6 +35,9 @@ fn place(mark: Marker) -> Position {
 
 fn scan_problem(text: &str, error: &ScanError) -> Problem {
     let place = place(*error.marker());
+    if error.info().contains("unknown anchor") {
+        return alias(place);
+    }
     let line = text.lines().nth(error.marker().line().saturating_sub(1)).unwrap_or("");
     let indent = &line[..line.len() - line.trim_start().len()];
     let message = if indent.contains('\t') || error.info().contains("tab") {
@@ -71,7 +74,8 @@ struct Builder {
 }
 
 impl Builder {
-    fn take(&mut self, event: Event<'_>, at: Position) -> Result<(), Problem> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        let at = place(span.start);
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) => self.document(at),
@@ -79,7 +83,7 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_anchor(anchor, at)?;
                 refuse_tag(tag.is_some(), at)?;
-                self.scalar(&text, style, at)
+                self.scalar(&text, style, span)
             }
             Event::SequenceStart(anchor, tag) => {
                 refuse_anchor(anchor, at)?;
@@ -141,11 +145,13 @@ impl Builder {
         self.put(Tree {
             id: frame.id,
             position: frame.position,
+            verbatim: None,
             kind,
         });
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Position) -> Result<(), Problem> {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Problem> {
+        let at = place(span.start);
         if text.contains('\0') {
             return Err(Problem::text(
                 at,
@@ -168,8 +174,24 @@ impl Builder {
             TreeKind::Null
         });
         let id = self.numbers.next();
-        self.put(Tree { id, position: at, kind });
+        let nothing = plain && text.is_empty();
+        let position = if nothing { self.key_position().unwrap_or(at) } else { at };
+        let verbatim = verbatim(text, style, span);
+        self.put(Tree {
+            id,
+            position,
+            verbatim,
+            kind,
+        });
         Ok(())
+    }
+
+    /// Where the key of the value to come stands: nothing at all has no better place.
+    fn key_position(&self) -> Option<Position> {
+        match self.stack.last().map(|frame| &frame.open) {
+            Some(Open::Map { key: Some((_, at)), .. }) => Some(*at),
+            _ => None,
+        }
     }
 
     fn key(&mut self, text: &str, at: Position) {
@@ -224,6 +246,18 @@ fn refuse_tag(tagged: bool, at: Position) -> Result<(), Problem> {
     }
     let message = "tags (`!`) are not taken; write text in quotes (a text that begins so needs them too)";
     Err(Problem::text(at, "tag", message))
+}
+
+/// Columns before the first letter of a text that stands in one line, letter by letter.
+fn verbatim(text: &str, style: ScalarStyle, span: Span) -> Option<u32> {
+    let quotes = match style {
+        ScalarStyle::Plain => 0,
+        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => 1,
+        ScalarStyle::Literal | ScalarStyle::Folded => return None,
+    };
+    let one_line = span.start.line() == span.end.line();
+    let letters = span.end.index().checked_sub(span.start.index())?;
+    (one_line && letters == text.chars().count() + 2 * quotes).then_some(u32::from(quotes > 0))
 }
 
 fn is_null(text: &str) -> bool {

@@ -1,38 +1,39 @@
 //! Subscriptions: each has a channel of its own, so that its end gives back what it had not settled, and nothing else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::Connection;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::{message, short};
-use super::failure::{judge, within};
+use super::failure::within;
+use super::unsettled::Unsettled;
 use crate::link::{Consumer, Delivery, LinkError, Receipt, Settle};
 
 /// The subscriptions of one connection, and what they have not settled.
 pub(super) struct Consumers {
     generation: u64,
-    open: Mutex<HashMap<u64, Subscription>>,
-    call_timeout: std::time::Duration,
+    open: Mutex<HashMap<u64, Unsettled>>,
+    /// Acks wait to be sent.
+    acked: Notify,
+    call_timeout: Duration,
     /// The connection's end.
     ended: CancellationToken,
 }
 
-struct Subscription {
-    channel: Channel,
-    unsettled: HashSet<u64>,
-}
-
 impl Consumers {
-    pub(super) fn new(generation: u64, call_timeout: std::time::Duration, ended: CancellationToken) -> Consumers {
+    pub(super) fn new(generation: u64, call_timeout: Duration, ended: CancellationToken) -> Consumers {
         Consumers {
             generation,
             open: Mutex::default(),
+            acked: Notify::new(),
             call_timeout,
             ended,
         }
@@ -54,11 +55,7 @@ impl Consumers {
         let options = BasicConsumeOptions::default();
         let asked = channel.basic_consume(short(queue)?, "".into(), options, FieldTable::default());
         let deliveries = within(limit, queue, asked).await?;
-        let subscription = Subscription {
-            channel,
-            unsettled: HashSet::new(),
-        };
-        self.lock().insert(id, subscription);
+        self.lock().insert(id, Unsettled::new(channel));
         Ok(AmqpConsumer {
             id,
             consumers: self.clone(),
@@ -66,56 +63,56 @@ impl Consumers {
         })
     }
 
-    /// The one function that settles. It does not wait until the frame is on the wire: the broker answers none, and a
-    /// connection that fails now has the message delivered again, as it would have without the call.
-    pub(super) fn settle(&self, receipt: Receipt, how: Settle) -> Result<bool, LinkError> {
-        let mut open = self.lock();
-        let Some(subscription) = open.get_mut(&receipt.consumer) else {
-            return Ok(false);
-        };
-        let known = receipt.generation == self.generation && subscription.unsettled.remove(&receipt.tag);
-        if !known || self.ended.is_cancelled() {
-            return Ok(false);
+    /// Settles a delivery; acks are sent by [`Self::send_acks`], with those that come in the meantime.
+    pub(super) fn settle(&self, receipt: Receipt, how: Settle) -> bool {
+        if receipt.generation != self.generation || self.ended.is_cancelled() {
+            return false;
         }
-        let (channel, tag) = (&subscription.channel, receipt.tag);
-        let sent = match how {
-            Settle::Ack => channel.basic_ack(tag, BasicAckOptions::default()).now_or_never(),
-            Settle::Requeue => channel.basic_nack(tag, nack(true)).now_or_never(),
-            Settle::DeadLetter => channel.basic_nack(tag, nack(false)).now_or_never(),
+        let mut open = self.lock();
+        let Some(unsettled) = open.get_mut(&receipt.consumer) else {
+            return false;
         };
-        match sent {
-            // Queued to be written, or written already.
-            None | Some(Ok(())) => Ok(true),
-            // The channel is gone, and the delivery with it.
-            Some(Err(error)) if !channel.status().connected() => {
-                tracing::debug!(%error, "a delivery ended with its channel before it was settled");
-                Ok(false)
+        let settled = unsettled.settle(receipt.tag, how);
+        if settled && how == Settle::Ack {
+            self.acked.notify_one();
+        }
+        settled
+    }
+
+    /// Sends acks as they come: while it sends some, others gather, and go as one frame.
+    pub(super) async fn send_acks(self: Arc<Self>) {
+        let work = async {
+            loop {
+                self.acked.notified().await;
+                self.flush();
             }
-            Some(Err(error)) => Err(judge(&error, "a delivery")),
+        };
+        self.ended.run_until_cancelled(work).await;
+    }
+
+    /// Sends the acks that wait.
+    pub(super) fn flush(&self) {
+        for unsettled in self.lock().values_mut() {
+            unsettled.flush();
         }
     }
 
     fn note(&self, id: u64, tag: u64) {
-        if let Some(subscription) = self.lock().get_mut(&id) {
-            subscription.unsettled.insert(tag);
+        if let Some(unsettled) = self.lock().get_mut(&id) {
+            unsettled.note(tag);
         }
     }
 
-    /// Closes the channel, once nobody else holds it.
+    /// Sends the acks that wait and lets go of the channel.
     fn forget(&self, id: u64) {
         let gone = self.lock().remove(&id);
-        drop(gone);
+        if let Some(mut unsettled) = gone {
+            unsettled.flush();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Subscription>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Unsettled>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn nack(requeue: bool) -> BasicNackOptions {
-    BasicNackOptions {
-        requeue,
-        multiple: false,
     }
 }
 

@@ -14,6 +14,7 @@ mod failure;
 mod publisher;
 mod session;
 mod supervisor;
+mod unsettled;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,7 +118,7 @@ impl Link for AmqpLink {
 
     async fn settle(&self, receipt: Receipt, how: Settle) -> Result<bool, LinkError> {
         match self.shared.session() {
-            Ok(session) => session.consumers.settle(receipt, how),
+            Ok(session) => Ok(session.consumers.settle(receipt, how)),
             // Whatever it names ended with its connection.
             Err(_) => Ok(false),
         }
@@ -137,7 +138,7 @@ impl Link for AmqpLink {
         if let Ok(session) = self.shared.session() {
             session.draining.cancel();
             tokio::select! {
-                () = session.outgoing.closed() => {}
+                () = session.drained.cancelled() => {}
                 () = deadline => tracing::warn!("the link is closed with unconfirmed publishes"),
             }
         }

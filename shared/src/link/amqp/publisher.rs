@@ -62,6 +62,8 @@ pub(super) struct Publisher {
     number: u64,
     call_timeout: Duration,
     stuck_after: Duration,
+    /// When the broker was last seen to block publishers.
+    blocked_at: Instant,
 }
 
 /// Opens a channel in confirm mode.
@@ -92,6 +94,7 @@ impl Publisher {
             number: 0,
             call_timeout,
             stuck_after: publish_timeout * 2,
+            blocked_at: Instant::now(),
         }
     }
 
@@ -205,34 +208,22 @@ impl Publisher {
 
     /// Answers the callers of all confirms that are there.
     fn settle_batch(&mut self, first: Resolved) {
+        self.note_returned(&first.1);
         let mut batch = vec![first];
         self.drain_into(&mut batch);
-        let judged = batch.len();
-        self.fence();
-        self.drain_into(&mut batch);
-        for (_, confirmed) in &batch {
-            self.note_returned(confirmed);
-        }
-        // What was drained after the fence may belong to a frame that is being resolved just now: those messages that
-        // came back are noted, but the outcomes wait for a fence of their own.
-        let late = batch.split_off(judged);
-        self.answer_all(batch);
-        if !late.is_empty() {
+        while !batch.is_empty() {
             self.fence();
-            let mut rest = Vec::new();
-            self.drain_into(&mut rest);
-            for (_, confirmed) in &rest {
-                self.note_returned(confirmed);
-            }
-            self.answer_all(late);
-            for resolved in rest {
-                self.in_flight.push(Box::pin(std::future::ready(resolved)));
-            }
+            // These may be of a frame that is being resolved just now: what came back is noted, they are judged next.
+            let mut late = Vec::new();
+            self.drain_into(&mut late);
+            self.answer_all(batch);
+            batch = late;
         }
     }
 
     fn drain_into(&mut self, batch: &mut Vec<Resolved>) {
         while let Some(Some(resolved)) = self.in_flight.next().now_or_never() {
+            self.note_returned(&resolved.1);
             batch.push(resolved);
         }
     }
@@ -274,12 +265,21 @@ impl Publisher {
     }
 
     /// A broker that does not confirm for so long, without saying that it is blocked, is not going to.
-    fn end_if_stuck(&self) {
+    fn end_if_stuck(&mut self) {
+        if self.session.publishing.status().blocked() {
+            self.blocked_at = Instant::now();
+        }
         let oldest = self.waiting.values().next();
-        let stuck = oldest.is_some_and(|waiting| waiting.since.elapsed() > self.stuck_after);
-        if stuck && !self.session.publishing.status().blocked() {
+        let stuck = oldest.is_some_and(|waiting| waiting.since.max(self.blocked_at).elapsed() > self.stuck_after);
+        if stuck {
             tracing::warn!("the broker has stopped confirming, connecting again");
             self.session.ended.cancel();
         }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.session.drained.cancel();
     }
 }

@@ -29,12 +29,14 @@ pub(super) struct Session {
     pub(super) outgoing: mpsc::UnboundedSender<Outgoing>,
     /// No more publishes; those under way are awaited.
     pub(super) draining: CancellationToken,
+    /// The publisher has ended: told to, or with the session.
+    pub(super) drained: CancellationToken,
     /// The first failure, or the end of the link.
     pub(super) ended: CancellationToken,
 }
 
 impl Session {
-    /// Connects; the publisher runs in `tracker`.
+    /// Connects; the tasks that publish and ack run in `tracker`.
     pub(super) async fn open(
         config: &AmqpConfig,
         generation: u64,
@@ -56,6 +58,7 @@ impl Session {
             consumers: Arc::new(Consumers::new(generation, config.call_timeout, ended.clone())),
             outgoing,
             draining: CancellationToken::new(),
+            drained: CancellationToken::new(),
             ended,
         });
         let publisher = Publisher::new(
@@ -66,22 +69,25 @@ impl Session {
             config.publish_timeout,
         );
         tracker.spawn(publisher.run());
+        tracker.spawn(session.consumers.clone().send_acks());
         Ok(session)
     }
 
-    /// Tells `state` of alarms until the session ends.
-    pub(super) async fn watch(&self, state: &watch::Sender<LinkState>) {
+    /// Tells `state` of alarms until the session ends; returns the last error that was heard of.
+    pub(super) async fn watch(&self, state: &watch::Sender<LinkState>) -> Option<lapin::Error> {
         // One listener a connection: several would compete for the events.
         let publish_events = self.publishing.events_listener();
         let consume_events = self.consuming.events_listener();
         tokio::pin!(publish_events, consume_events);
         let mut tick = tokio::time::interval(WATCH_EVERY);
+        let mut last = None;
         self.show(state);
         while self.lives() {
             tokio::select! {
                 () = self.ended.cancelled() => {}
-                () = next_event(&mut publish_events) => {}
-                () = next_event(&mut consume_events) => {}
+                () = self.drained.cancelled() => {}
+                error = next_error(&mut publish_events) => last = error.or(last),
+                error = next_error(&mut consume_events) => last = error.or(last),
                 _ = tick.tick() => {}
             }
             if self.lives() {
@@ -89,11 +95,12 @@ impl Session {
             }
         }
         self.ended.cancel();
+        last
     }
 
     fn lives(&self) -> bool {
         let connected = self.publishing.status().connected() && self.consuming.status().connected();
-        connected && !self.ended.is_cancelled()
+        connected && !self.ended.is_cancelled() && !self.drained.is_cancelled()
     }
 
     fn show(&self, state: &watch::Sender<LinkState>) {
@@ -107,6 +114,7 @@ impl Session {
     /// Closes both connections, if the broker answers; a blocked one may not.
     pub(super) async fn close(&self) {
         self.ended.cancel();
+        self.consumers.flush();
         let publishing = self.publishing.close(200, "bye".into());
         let consuming = self.consuming.close(200, "bye".into());
         let both = async { tokio::join!(publishing, consuming) };
@@ -116,10 +124,14 @@ impl Session {
     }
 }
 
-/// Any event is a reason to look at the state again; what it says is in the state too.
-async fn next_event(events: &mut (impl Stream<Item = Event> + Unpin)) {
+/// Any event is a reason to look at the state again. An error may be of one channel only: the state tells.
+async fn next_error(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<lapin::Error> {
     match events.next().await {
-        Some(event) => tracing::debug!(?event, "broker connection"),
+        Some(Event::Error(error)) => Some(error),
+        Some(event) => {
+            tracing::debug!(?event, "broker connection");
+            None
+        }
         None => std::future::pending().await,
     }
 }

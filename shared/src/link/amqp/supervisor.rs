@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Shared;
 use super::session::Session;
 use crate::link::LinkState;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A connection that lived for so long was a good one.
+const LASTING: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(shared: Arc<Shared>) {
     if let Err(reason) = shared.config.validate() {
@@ -17,10 +21,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut generation = 0;
     let mut failures = 0;
     while !shared.stop.is_cancelled() {
+        let began = Instant::now();
         match run_once(&shared, generation + 1).await {
             Ok(()) => {
                 generation += 1;
-                failures = 0;
+                // One that ends at once is no better than none.
+                failures = if began.elapsed() > LASTING { 0 } else { failures + 1 };
             }
             Err(reason) => {
                 failures += 1;
@@ -47,17 +53,20 @@ async fn run_once(shared: &Shared, generation: u64) -> Result<(), String> {
     };
     tracing::info!(broker = shared.config.place(), generation, "connected to the broker");
     shared.set_session(Some(opened.clone()));
-    opened.watch(&shared.state).await;
+    let error = opened.watch(&shared.state).await;
     shared.set_session(None);
     shared.state.send_replace(LinkState::Down);
     if !shared.stop.is_cancelled() {
+        let reason = error.map(|error| error.to_string());
         tracing::warn!(
             broker = shared.config.place(),
             generation,
+            reason,
             "lost the connection to the broker"
         );
     }
-    opened.close().await;
+    // On the side: a broker that does not answer shall not hold up the next attempt.
+    shared.tracker.spawn(async move { opened.close().await });
     Ok(())
 }
 

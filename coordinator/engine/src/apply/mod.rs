@@ -1,0 +1,130 @@
+//! Folds records into the state. Evaluates nothing: every value that came from an expression stands in the record.
+
+use std::sync::Arc;
+
+use rejoin_shared::definition::model::Definition;
+use rejoin_shared::run::RunStatus;
+
+use crate::record::{Fact, Record, ThreadKey};
+use crate::state::{Leaf, Phase, RunState, Todo};
+
+mod advance;
+mod branch;
+mod choose;
+mod fail;
+mod resume;
+mod retry;
+mod scope;
+mod step;
+
+pub(crate) use branch::graph_ready;
+pub(crate) use step::write_output;
+
+/// A record that does not fit the state: the journal is of another run or version, or the fold has a fault.
+pub type Misfit = String;
+
+impl RunState {
+    /// The state after a run's first record.
+    ///
+    /// # Errors
+    /// Text, if `first` does not begin a run.
+    pub fn begin(def: &Arc<Definition>, first: &Record) -> Result<RunState, Misfit> {
+        let Fact::RunStarted(started) = &first.fact else {
+            return Err("the first record does not start a run".to_owned());
+        };
+        let mut state = RunState::new(def, started, first.decided_at);
+        state.last_seq = first.seq;
+        state.root.ctx_bytes_max = state.root.ctx.text_len();
+        state.enter(ThreadKey::ROOT);
+        Ok(state)
+    }
+
+    /// Folds one more record in.
+    ///
+    /// # Errors
+    /// Text, if the record does not fit the state.
+    pub fn apply(&mut self, record: &Record) -> Result<(), Misfit> {
+        if record.seq != self.last_seq + 1 {
+            return Err(format!("record {} follows record {}", record.seq, self.last_seq));
+        }
+        self.agenda.just_ended = None;
+        self.fold(record)?;
+        self.last_seq = record.seq;
+        Ok(())
+    }
+
+    fn fold(&mut self, record: &Record) -> Result<(), Misfit> {
+        match &record.fact {
+            Fact::RunStarted(_) => Err("a run starts once".to_owned()),
+            Fact::StepOpened { thread } => self.open_step(*thread),
+            Fact::NodeSkipped { thread, .. } => self.skip_node(*thread),
+            Fact::StepCompleted(completed) => self.complete_step(completed),
+            Fact::StepFailed(failed) => self.fail_step(failed),
+            Fact::GroupOpened { thread } => self.open_group(*thread),
+            Fact::ScopeOpened(opened) => self.open_scope(opened, record.seq),
+            Fact::BranchStarted { scope, branch, active } => self.start_node(*scope, *branch, *active),
+            Fact::FlowFailed { thread, error } => self.fail_flow(*thread, error),
+            Fact::ScopeJoined(joined) => self.join_scope(joined),
+            Fact::Chosen { thread, choice, .. } => self.choose(*thread, choice),
+            Fact::ContextSet { thread, changes, .. } => self.set_context(*thread, changes),
+            Fact::NodeFailed { thread, error } => self.fail_node(*thread, error),
+            Fact::NodeRetryScheduled { .. } => self.schedule_retry(&record.fact),
+            Fact::NodeRetried { thread } => self.retry_node(*thread),
+            Fact::Late { step, attempt, .. } => {
+                self.agenda.revoked.remove(&(*step, *attempt));
+                Ok(())
+            }
+            Fact::RunPaused => {
+                self.phase = Phase::Paused;
+                Ok(())
+            }
+            Fact::RunResumed => self.resume(),
+            Fact::RunFinished(finished) => {
+                self.finish(finished);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self, finished: &crate::record::RunFinished) {
+        if finished.status != RunStatus::Completed {
+            self.revoke_below(ThreadKey::ROOT);
+        }
+        self.phase = Phase::Ended {
+            status: finished.status,
+            output: finished.output.clone(),
+            error: finished.error.clone(),
+        };
+        self.tally.outstanding = 0;
+        self.tally.backing_off = 0;
+        self.agenda.todo.clear();
+    }
+
+    /// The thread of a record that must be live.
+    fn live(&mut self, key: ThreadKey) -> Result<&mut crate::state::Thread, Misfit> {
+        self.materialize_thread(key);
+        if !self.is_live(key) {
+            return Err(format!("branch {} of scope {} is not live", key.branch, key.scope));
+        }
+        Ok(self.thread_mut(key).expect("a live thread is there"))
+    }
+
+    /// Checks that a live thread stands at a node that waits to be evaluated.
+    fn ready(&mut self, key: ThreadKey) -> Result<&mut crate::state::Thread, Misfit> {
+        let thread = self.live(key)?;
+        match thread.leaf {
+            Leaf::Ready(_) => Ok(thread),
+            Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Done => Err(format!(
+                "branch {} of scope {} does not stand at a node",
+                key.branch, key.scope
+            )),
+        }
+    }
+
+    pub(crate) fn push_todo(&mut self, todo: Todo) {
+        let is_last = self.agenda.todo.back() == Some(&todo);
+        if !is_last {
+            self.agenda.todo.push_back(todo);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Resume (SPEC 4.3): what failed and what is missing goes on, what succeeded stays.
+
+use rejoin_shared::run::RunStatus;
+
+use super::Misfit;
+use crate::record::ThreadKey;
+use crate::state::scope::ScopeKind;
+use crate::state::thread::FrameKind;
+use crate::state::{Leaf, Phase, RunState, Todo};
+
+impl RunState {
+    pub(super) fn resume(&mut self) -> Result<(), Misfit> {
+        match &self.phase {
+            Phase::Paused => self.phase = Phase::Active,
+            Phase::Ended {
+                status: RunStatus::Failed,
+                ..
+            } => {
+                self.phase = Phase::Active;
+                self.agenda.revoked.clear();
+                self.revive(ThreadKey::ROOT);
+            }
+            Phase::Active | Phase::Ended { .. } => return Err("a run that goes on is not resumed".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Lets a thread go on from where it stopped, with fresh retry budgets, and everything below it.
+    fn revive(&mut self, key: ThreadKey) {
+        let Some(thread) = self.thread_mut(key) else { return };
+        thread.end = None;
+        for frame in &mut thread.frames {
+            if let FrameKind::Group(entry) = &mut frame.kind {
+                entry.allowed.clear();
+            }
+        }
+        match &mut thread.leaf {
+            Leaf::Step(step) => {
+                if step.has_failed {
+                    step.has_failed = false;
+                    step.attempt += 1;
+                    self.tally.failed -= 1;
+                }
+                let Some(Leaf::Step(step)) = self.thread_mut(key).map(|thread| &mut thread.leaf) else {
+                    return;
+                };
+                step.allowed.clear();
+                step.not_before = None;
+                self.tally.outstanding += 1;
+                self.push_ready(key);
+            }
+            Leaf::Ready(_) => self.push_todo(Todo::Walk(key)),
+            Leaf::Scope(id) => {
+                let id = *id;
+                self.revive_scope(id);
+            }
+            Leaf::Backoff(backoff) => {
+                let until = backoff.until;
+                self.agenda.timers.insert((until, key));
+            }
+            Leaf::Done => {
+                if key == ThreadKey::ROOT {
+                    self.push_todo(Todo::Finish);
+                }
+            }
+        }
+    }
+
+    fn revive_scope(&mut self, id: u64) {
+        let Some(scope) = self.scopes.get_mut(&id) else { return };
+        scope.failed_with = None;
+        (scope.failed, scope.cancelled) = (0, 0);
+        scope.carried.allowed.clear();
+        scope.never_started.clear();
+        scope.running = u32::try_from(scope.active.len()).expect("no more threads than branches");
+        scope.begun = 0;
+        let unbegun = scope.advance_mark() < scope.total;
+        let is_graph = scope.kind == ScopeKind::Graph;
+        let branches: Vec<u32> = scope.active.keys().copied().collect();
+        if is_graph {
+            self.push_todo(Todo::StartNodes(id));
+        } else if unbegun {
+            self.agenda.open.insert(id);
+        }
+        branches
+            .into_iter()
+            .for_each(|branch| self.revive(ThreadKey { scope: id, branch }));
+        self.push_todo(Todo::Settle(id));
+    }
+}

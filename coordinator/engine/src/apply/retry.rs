@@ -1,0 +1,96 @@
+//! Another try of a group or a whole scope (SPEC 5.1).
+
+use super::Misfit;
+use super::step::count;
+use crate::record::{Fact, ThreadKey};
+use crate::state::scope::Carried;
+use crate::state::thread::{Backoff, Entered, FrameKind};
+use crate::state::{Leaf, RunState, Todo};
+
+impl RunState {
+    pub(super) fn schedule_retry(&mut self, fact: &Fact) -> Result<(), Misfit> {
+        let Fact::NodeRetryScheduled {
+            thread: key,
+            depth,
+            error,
+            policy,
+            until,
+            path,
+        } = fact
+        else {
+            return Err("not a retry".to_owned());
+        };
+        let carried = match depth {
+            Some(depth) => {
+                self.reset_group(*key, *depth, *policy)?;
+                None
+            }
+            None => Some(Box::new(self.reset_scope(*key, *policy)?)),
+        };
+        let thread = self.thread_mut(*key).ok_or("no such branch")?;
+        thread.end = None;
+        thread.leaf = Leaf::Backoff(Box::new(Backoff {
+            path: path.clone(),
+            until: *until,
+            error: error.clone(),
+            carried,
+        }));
+        self.agenda.timers.insert((*until, *key));
+        Ok(())
+    }
+
+    fn reset_group(&mut self, key: ThreadKey, depth: usize, policy: usize) -> Result<(), Misfit> {
+        let frame = self.cut_frames(key, depth + 1).ok_or("no such frame")?;
+        frame.at = 0;
+        frame.forget_counts();
+        let FrameKind::Group(entry) = &mut frame.kind else {
+            return Err("not a group".to_owned());
+        };
+        count(&mut entry.allowed, policy);
+        let (ctx, results, output) = (entry.ctx.clone(), entry.results.clone(), entry.output.clone());
+        let thread = self.thread_mut(key).ok_or("no such branch")?;
+        thread.ctx_bytes_max = ctx.text_len();
+        (thread.ctx, thread.results, thread.output) = (ctx, results, output);
+        Ok(())
+    }
+
+    /// Drops the scope the thread waits at, and returns what its next try must know.
+    fn reset_scope(&mut self, key: ThreadKey, policy: usize) -> Result<Carried, Misfit> {
+        let Some(Leaf::Scope(id)) = self.thread(key).map(|thread| &thread.leaf) else {
+            return Err("not at a scope".to_owned());
+        };
+        let id = *id;
+        self.cancel_branches(id);
+        let scope = self.scopes.get_mut(&id).ok_or("no such scope")?;
+        let mut carried = std::mem::take(&mut scope.carried);
+        for (branch, thread) in &scope.active {
+            if let Some(body) = thread.frames.first() {
+                carried.visits.insert(*branch, body.visits.clone());
+            }
+        }
+        count(&mut carried.allowed, policy);
+        self.drop_scope(id);
+        Ok(carried)
+    }
+
+    pub(super) fn retry_node(&mut self, key: ThreadKey) -> Result<(), Misfit> {
+        let thread = self.live(key)?;
+        let Leaf::Backoff(backoff) = std::mem::replace(&mut thread.leaf, Leaf::Done) else {
+            return Err("not between two tries".to_owned());
+        };
+        let backoff = *backoff;
+        match backoff.carried {
+            Some(carried) => {
+                thread.leaf = Leaf::Ready(Entered {
+                    path: backoff.path,
+                    problem: None,
+                    carried: Some(carried),
+                });
+                self.push_todo(Todo::Walk(key));
+            }
+            None => self.enter(key),
+        }
+        self.agenda.timers.remove(&(backoff.until, key));
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! An attempt ended.
+
+use rejoin_shared::definition::model::{Decision as DecisionNode, HandlerCall, Into, NodeKind};
+use rejoin_shared::ids::StepKey;
+use rejoin_shared::json::Json;
+use rejoin_shared::keypath::KeyPath;
+use rejoin_shared::run::{ErrorValue, Outcome};
+
+use crate::apply::write_output;
+use crate::decision::Ignored;
+use crate::event::{Completed, End, Failure};
+use crate::machine::Machine;
+use crate::record::{Choice, Fact, StepCompleted, StepFailed, ThreadKey};
+use crate::retry::next_try;
+use crate::state::Phase;
+use crate::walk::check_context_size;
+
+impl Machine<'_> {
+    pub(super) fn completed(&mut self, done: Completed) -> Result<(), Ignored> {
+        self.check_wanted(&done)?;
+        match self.accept(&done) {
+            Ok(fact) => self.emit(fact),
+            Err(failure) => self.fail_attempt(done, failure),
+        }
+        Ok(())
+    }
+
+    /// The request of an attempt could not be built.
+    pub(super) fn unbuildable(&mut self, step: StepKey, attempt: u32, failure: Failure) -> Result<(), Ignored> {
+        if !self.state.is_outstanding(step, attempt) {
+            return Err(Ignored::Duplicate);
+        }
+        let now = self.around.now;
+        let random = self.draw();
+        let done = Completed {
+            step,
+            attempt,
+            end: End::Error(failure.clone()),
+            worker: None,
+            started_at: now,
+            finished_at: now,
+            logs: Vec::new(),
+            random,
+        };
+        self.fail_attempt(done, failure);
+        Ok(())
+    }
+
+    /// Whether the completion is of an attempt that is outstanding. A late one is recorded as such.
+    fn check_wanted(&mut self, done: &Completed) -> Result<(), Ignored> {
+        if matches!(self.state.phase, Phase::Ended { .. }) {
+            return Err(Ignored::Late);
+        }
+        self.state.materialize(done.step);
+        if self.state.is_outstanding(done.step, done.attempt) {
+            return Ok(());
+        }
+        if !self.state.agenda.revoked.contains(&(done.step, done.attempt)) {
+            return Err(Ignored::Duplicate);
+        }
+        let outcome = match &done.end {
+            End::Ok { .. } => Outcome::Ok,
+            End::Error(failure) => failure.outcome,
+        };
+        let (step, attempt, worker) = (done.step, done.attempt, done.worker.clone());
+        self.emit(Fact::Late {
+            step,
+            attempt,
+            worker,
+            outcome: Some(outcome),
+        });
+        Err(Ignored::Late)
+    }
+
+    /// The record of a success, or why what the handler returned is a failure.
+    fn accept(&self, done: &Completed) -> Result<Fact, Failure> {
+        let (output, set, unset) = match &done.end {
+            End::Error(failure) => return Err(failure.clone()),
+            End::Ok { output, set, unset } => (output, set, unset),
+        };
+        let key = ThreadKey::of(done.step);
+        let thread = self.state.thread(key).expect("an outstanding step has a thread");
+        let path = thread.step().map(|step| step.path.clone()).unwrap_or_default();
+        let node = self
+            .state
+            .node_at(thread)
+            .expect("an outstanding step stands at a node");
+        let node = self.state.def.node(node);
+        check_paths(set, unset, &path)?;
+        let choice = match &node.kind {
+            NodeKind::Decision(_) => Some(self.choice(node.flow, output, &path)?),
+            NodeKind::Step(step) => {
+                self.check_size(key, set, unset, output, &step.into, &node.name, &path)?;
+                None
+            }
+            _ => None,
+        };
+        Ok(Fact::StepCompleted(StepCompleted {
+            step: done.step,
+            attempt: done.attempt,
+            path,
+            output: output.clone(),
+            set: set.clone(),
+            unset: unset.clone(),
+            choice,
+            started_at: done.started_at,
+            finished_at: done.finished_at,
+            worker: done.worker.clone(),
+            logs: done.logs.clone(),
+            snapshot: None,
+        }))
+    }
+
+    /// Where a decision by handler goes.
+    fn choice(
+        &self,
+        flow: rejoin_shared::definition::model::FlowId,
+        output: &Json,
+        path: &str,
+    ) -> Result<Choice, Failure> {
+        let object = output.as_object().filter(|map| map.len() == 1);
+        match object.and_then(|map| map.get("goto")) {
+            Some(Json::Null) => Ok(Choice::Continue),
+            Some(Json::Str(name)) if self.state.def.goto_target(flow, name).is_some() => {
+                Ok(Choice::Goto(name.to_string()))
+            }
+            Some(Json::Str(name)) => Err(invalid(format!("the decision's target `{name}` is not in reach"), path)),
+            _ => Err(invalid(
+                "a decision must return {\"goto\": name} or {\"goto\": null}".to_owned(),
+                path,
+            )),
+        }
+    }
+
+    /// Whether the context, and what the scope keeps, stay within the limit with this output.
+    #[allow(clippy::too_many_arguments)] // the parts of one write
+    fn check_size(
+        &self,
+        key: ThreadKey,
+        set: &[(KeyPath, Json)],
+        unset: &[KeyPath],
+        output: &Json,
+        into: &Into,
+        name: &str,
+        path: &str,
+    ) -> Result<(), Failure> {
+        let thread = self.state.thread(key).expect("an outstanding step has a thread");
+        let most = self.around.limits.context_bytes_max;
+        let output_bytes = output.text_len();
+        let written: usize = set.iter().map(|(p, v)| v.text_len() + p.to_string().len() + 16).sum();
+        if thread.ctx_bytes_max.saturating_add(output_bytes + written + 80) > most {
+            let mut ctx = thread.ctx.clone();
+            write_output(&mut ctx, set, unset, output, into, name);
+            check_context_size(&ctx, most, path).map_err(final_failure)?;
+        }
+        let Some(scope) = self.state.scopes.get(&key.scope) else {
+            return Ok(());
+        };
+        let kept = scope.kept_bytes + output_bytes;
+        if scope.join(&self.state.def).keep_outputs && kept > most {
+            let message = format!("the collected outputs would have {kept} bytes, more than the limit of {most}");
+            return Err(final_failure(ErrorValue::new("rejoin.context_limit", message, path)));
+        }
+        Ok(())
+    }
+
+    /// Records a failed attempt: another follows, or the step has failed.
+    fn fail_attempt(&mut self, done: Completed, failure: Failure) {
+        let key = ThreadKey::of(done.step);
+        let thread = self.state.thread(key).expect("an outstanding step has a thread");
+        let step = thread.step().expect("an outstanding step is one");
+        let error = ErrorValue {
+            path: Some(step.path.clone()),
+            attempt: Some(done.attempt),
+            ..failure.error
+        };
+        let path = step.path.clone();
+        let node = self
+            .state
+            .node_at(thread)
+            .expect("an outstanding step stands at a node");
+        let def = self.state.def.clone();
+        let policies = call_of(&def.node(node).kind)
+            .map(|call| call.retry.as_slice())
+            .unwrap_or_default();
+        let now = self.around.now;
+        let retry = match failure.retryable {
+            true => next_try(policies, &step.allowed, &error, failure.retry_after, done.random, now),
+            false => None,
+        };
+        let by_worker = done.worker.is_some();
+        self.emit(Fact::StepFailed(StepFailed {
+            step: done.step,
+            attempt: done.attempt,
+            path,
+            error,
+            outcome: Some(failure.outcome),
+            retry,
+            started_at: by_worker.then_some(done.started_at),
+            finished_at: by_worker.then_some(done.finished_at),
+            worker: done.worker,
+            logs: done.logs,
+        }));
+    }
+}
+
+/// What a node calls, if it calls a handler.
+pub(crate) fn call_of(kind: &NodeKind) -> Option<&HandlerCall> {
+    match kind {
+        NodeKind::Step(step) => Some(&step.call),
+        NodeKind::Decision(DecisionNode::Handler(call)) => Some(call),
+        _ => None,
+    }
+}
+
+fn invalid(message: String, path: &str) -> Failure {
+    final_failure(ErrorValue::new("rejoin.invalid_output", message, path))
+}
+
+fn final_failure(error: ErrorValue) -> Failure {
+    Failure {
+        error,
+        outcome: Outcome::Error,
+        retryable: true,
+        retry_after: None,
+    }
+}
+
+/// Two paths of one completion where one begins with the other are an error.
+fn check_paths(set: &[(KeyPath, Json)], unset: &[KeyPath], path: &str) -> Result<(), Failure> {
+    let mut all: Vec<&KeyPath> = set.iter().map(|(key, _)| key).chain(unset).collect();
+    all.sort();
+    match all.windows(2).find(|pair| pair[0].overlaps(pair[1])) {
+        None => Ok(()),
+        Some(pair) => Err(invalid(
+            format!("`{}` and `{}` overlap in what the handler writes", pair[0], pair[1]),
+            path,
+        )),
+    }
+}

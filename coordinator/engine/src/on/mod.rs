@@ -1,0 +1,78 @@
+//! What each event means, one file a kind.
+
+mod completed;
+mod control;
+
+pub(crate) use completed::call_of;
+
+use crate::decision::{Decision, Ignored, Surroundings};
+use crate::event::{Event, Failure, Start};
+use crate::machine::Machine;
+use crate::record::{Fact, Record, RunStarted};
+use crate::state::{Phase, RunState};
+use rejoin_shared::definition::model::Definition;
+use rejoin_shared::run::Outcome;
+use std::sync::Arc;
+
+/// Starts a run: its state and the first records.
+#[must_use]
+pub fn start(def: &Arc<Definition>, start: Start, around: Surroundings<'_>) -> (RunState, crate::decision::Apply) {
+    let started = RunStarted {
+        run: start.run,
+        namespace: start.namespace,
+        workflow: def.workflow.to_string(),
+        version: start.version,
+        input: start.input,
+        tags: start.tags,
+        priority: start.priority,
+        parent: start.parent,
+    };
+    let first = Record {
+        seq: 1,
+        decided_at: around.now,
+        fact: Fact::RunStarted(started),
+    };
+    let mut state = RunState::begin(def, &first).expect("a run that starts begins with its start");
+    let mut machine = Machine::new(&mut state, around, 0);
+    machine.walk();
+    let mut apply = machine.into_apply();
+    apply.records.insert(0, first);
+    (state, apply)
+}
+
+/// Decides what `event` means. Advances `state` by exactly the records it returns (or not at all).
+pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> Decision {
+    let random = match &event {
+        Event::Completed(completed) => completed.random,
+        _ => u64::try_from(around.now.0).unwrap_or_default() ^ state.last_seq,
+    };
+    let mut machine = Machine::new(state, around, random);
+    let ignored = match event {
+        Event::Completed(completed) => machine.completed(completed).err(),
+        Event::Unbuildable { step, attempt, error } => {
+            let failure = Failure {
+                error,
+                outcome: Outcome::Error,
+                retryable: true,
+                retry_after: None,
+            };
+            machine.unbuildable(step, attempt, failure).err()
+        }
+        Event::TimerDue => {
+            machine.timers_due();
+            Some(Ignored::NothingDue)
+        }
+        Event::Begin { .. } | Event::Loaded => Some(Ignored::NothingDue),
+        Event::Cancel { reason } => machine.cancel(reason).err(),
+        Event::Pause => machine.pause().err(),
+        Event::Resume => machine.resume().err(),
+        Event::Quarantine { message } => machine.quarantine(message).err(),
+    };
+    if !matches!(machine.state.phase, Phase::Ended { .. }) {
+        machine.walk();
+    }
+    match ignored {
+        Some(why) if machine.is_empty() => Decision::Ignored(why),
+        _ => Decision::Apply(machine.into_apply()),
+    }
+}

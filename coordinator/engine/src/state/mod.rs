@@ -1,0 +1,293 @@
+//! The state of a run: a fold of its journal.
+//!
+//! A run is a tree. Its outermost flow, and every branch of an open scope, is a [`Thread`]: one point of control with the
+//! frames it stands in. A thread that stands at a parallel, foreach or graph waits for a [`Scope`], whose branches are
+//! threads again. Threads that failed or were cancelled stay where they stopped until their failure has been handled, so
+//! that a resume can go on from there.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rejoin_shared::definition::model::{Definition, NodeId};
+use rejoin_shared::ids::{Namespace, RunId, StepKey};
+use rejoin_shared::json::Json;
+use rejoin_shared::run::{ErrorValue, Priority, Progress, RunStatus};
+use rejoin_shared::time::Timestamp;
+
+use crate::record::{RunStarted, ThreadKey};
+
+pub mod bitmap;
+pub mod scope;
+pub mod thread;
+pub mod view;
+
+pub use scope::Scope;
+pub use thread::{Leaf, Thread, ThreadEnd};
+
+/// The state of a run.
+#[derive(Clone, Debug)]
+pub struct RunState {
+    pub(crate) def: Arc<Definition>,
+    pub(crate) id: RunId,
+    pub(crate) namespace: Namespace,
+    pub(crate) version: u32,
+    pub(crate) priority: Priority,
+    pub(crate) input: Json,
+    pub(crate) started_at: Timestamp,
+    pub(crate) last_seq: u64,
+    pub(crate) phase: Phase,
+    pub(crate) root: Thread,
+    /// The context the outermost flow began with: the base of its requests.
+    pub(crate) root_base: Json,
+    pub(crate) scopes: BTreeMap<u64, Scope>,
+    pub(crate) tally: Tally,
+    pub(crate) agenda: Agenda,
+}
+
+/// Where the run as a whole stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Phase {
+    /// It goes on.
+    Active,
+    /// Nothing new is dispatched.
+    Paused,
+    /// It has ended.
+    Ended {
+        status: RunStatus,
+        output: Option<Json>,
+        error: Option<ErrorValue>,
+    },
+}
+
+/// Counts of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub opened: u64,
+    pub done: u64,
+    pub failed: u64,
+    /// Live attempts that may run now.
+    pub outstanding: u64,
+    /// Live attempts that wait for their time.
+    pub backing_off: u64,
+}
+
+/// What is to be done next: derived from the fold, rebuilt by it, never stored.
+///
+/// Entries may be stale (their thread moved on, or was cancelled); whoever takes one checks it against the state.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Agenda {
+    /// Decisions that wait for nobody.
+    pub todo: VecDeque<Todo>,
+    /// Attempts to be dispatched that were not taken yet.
+    pub ready: VecDeque<(StepKey, u32)>,
+    /// Attempts that become ready at their time.
+    pub due: BTreeSet<(Timestamp, StepKey, u32)>,
+    /// Threads whose node is tried again at its time.
+    pub timers: BTreeSet<(Timestamp, ThreadKey)>,
+    /// Open scopes with branches that were not begun.
+    pub open: BTreeSet<u64>,
+    /// Attempts that were outstanding when their branch was cancelled: their completions are late.
+    pub revoked: BTreeSet<(StepKey, u32)>,
+    /// Those of them that the shell has not been told of yet.
+    pub newly_revoked: Vec<(StepKey, u32)>,
+    /// The branch that the last record ended.
+    pub just_ended: Option<EndedBranch>,
+}
+
+/// A decision that waits for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Todo {
+    /// The thread's node is to be evaluated.
+    Walk(ThreadKey),
+    /// The thread failed inside something that may handle it.
+    Unwind(ThreadKey),
+    /// The scope may be settled.
+    Settle(u64),
+    /// Nodes of the graph may start.
+    StartNodes(u64),
+    /// The outermost flow has ended.
+    Finish,
+}
+
+/// A branch that ended well, as its snapshot shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedBranch {
+    pub output: Json,
+    pub context: Json,
+    pub changes: rejoin_shared::delta::Delta,
+}
+
+impl RunState {
+    pub(crate) fn new(def: &Arc<Definition>, first: &RunStarted, at: Timestamp) -> RunState {
+        let context = match &first.input {
+            object @ Json::Object(_) => object.clone(),
+            _ => Json::object(),
+        };
+        RunState {
+            def: def.clone(),
+            id: first.run,
+            namespace: first.namespace.clone(),
+            version: first.version,
+            priority: first.priority,
+            input: first.input.clone(),
+            started_at: at,
+            last_seq: 0,
+            phase: Phase::Active,
+            root: Thread::new(Definition::ROOT, Arc::from(""), context.clone(), Json::object()),
+            root_base: context,
+            scopes: BTreeMap::new(),
+            tally: Tally::default(),
+            agenda: Agenda::default(),
+        }
+    }
+
+    pub(crate) fn thread(&self, key: ThreadKey) -> Option<&Thread> {
+        match key {
+            ThreadKey::ROOT => Some(&self.root),
+            ThreadKey { scope, branch } => self.scopes.get(&scope)?.active.get(&branch),
+        }
+    }
+
+    pub(crate) fn thread_mut(&mut self, key: ThreadKey) -> Option<&mut Thread> {
+        match key {
+            ThreadKey::ROOT => Some(&mut self.root),
+            ThreadKey { scope, branch } => self.scopes.get_mut(&scope)?.active.get_mut(&branch),
+        }
+    }
+
+    /// Whether the thread may still advance: neither it nor anything around it has ended.
+    pub(crate) fn is_live(&self, key: ThreadKey) -> bool {
+        let mut at = key;
+        loop {
+            match self.thread(at) {
+                Some(thread) if thread.end.is_none() => {}
+                _ => return false,
+            }
+            if at == ThreadKey::ROOT {
+                return !matches!(self.phase, Phase::Ended { .. });
+            }
+            match self.scopes.get(&at.scope) {
+                Some(scope) if scope.failed_with.is_none() => at = scope.parent,
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether the scope is open and what holds it is live.
+    pub(crate) fn is_scope_live(&self, id: u64) -> bool {
+        self.scopes
+            .get(&id)
+            .is_some_and(|scope| scope.failed_with.is_none() && self.is_live(scope.parent))
+    }
+
+    /// The node a thread stands at; `None` at the end of its flow.
+    pub(crate) fn node_at(&self, thread: &Thread) -> Option<NodeId> {
+        let frame = thread.frames.last()?;
+        self.def.flow(frame.flow).nodes.get(frame.at).copied()
+    }
+
+    /// Sequence number of the last record.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// The definition it runs.
+    #[must_use]
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.def
+    }
+
+    /// The run's id.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// The run's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Version of its workflow.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Its place among runs.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// The run's state.
+    #[must_use]
+    pub fn status(&self) -> RunStatus {
+        match &self.phase {
+            Phase::Ended { status, .. } => *status,
+            Phase::Paused => RunStatus::Paused,
+            Phase::Active if self.only_waits() => RunStatus::Waiting,
+            Phase::Active => RunStatus::Running,
+        }
+    }
+
+    fn only_waits(&self) -> bool {
+        self.tally.outstanding == 0
+            && self.agenda.todo.is_empty()
+            && self.next_due().is_some()
+            && !self.agenda.open.iter().any(|id| self.has_room(*id))
+    }
+
+    /// Counts of steps.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            total: self.tally.opened,
+            done: self.tally.done,
+            failed: self.tally.failed,
+            running: self.tally.outstanding,
+            waiting: self.tally.backing_off,
+        }
+    }
+
+    /// The outermost flow's context.
+    #[must_use]
+    pub fn context(&self) -> Json {
+        self.root.ctx.clone()
+    }
+
+    /// The final output and error, once it has ended.
+    #[must_use]
+    pub fn result(&self) -> (Option<Json>, Option<ErrorValue>) {
+        match &self.phase {
+            Phase::Ended { output, error, .. } => (output.clone(), error.clone()),
+            Phase::Active | Phase::Paused => (None, None),
+        }
+    }
+
+    /// Earliest time at which something of the run is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if self.phase != Phase::Active {
+            return None;
+        }
+        let attempt = self
+            .agenda
+            .due
+            .iter()
+            .find(|(_, step, n)| self.is_outstanding(*step, *n))
+            .map(|(at, ..)| *at);
+        let timer = self
+            .agenda
+            .timers
+            .iter()
+            .find(|(_, key)| self.is_live(*key))
+            .map(|(at, _)| *at);
+        match (attempt, timer) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}

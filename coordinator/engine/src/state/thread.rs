@@ -1,0 +1,235 @@
+//! One point of control: the outermost flow, or a branch of an open scope.
+
+use std::sync::Arc;
+
+use rejoin_shared::definition::model::{FlowId, NodeId};
+use rejoin_shared::json::Json;
+use rejoin_shared::run::ErrorValue;
+use rejoin_shared::time::Timestamp;
+
+use super::scope::Carried;
+
+/// One point of control.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    /// The flows it stands in, outermost first; empty once its flow has ended.
+    pub(crate) frames: Vec<Frame>,
+    /// The context it began with: its changes are counted against this.
+    pub(crate) base: Json,
+    pub(crate) ctx: Json,
+    pub(crate) results: Json,
+    /// Of the last node that ran and has one.
+    pub(crate) output: Json,
+    /// At most so many bytes is the context's JSON text.
+    pub(crate) ctx_bytes_max: usize,
+    /// Steps it began.
+    pub(crate) pos: u32,
+    pub(crate) leaf: Leaf,
+    /// Set when it stopped for good; frames and leaf then say where, for a resume.
+    pub(crate) end: Option<ThreadEnd>,
+}
+
+/// A flow that a thread stands in.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub flow: FlowId,
+    /// Index of the node it stands at, within the flow.
+    pub at: usize,
+    /// What the paths of its nodes begin with.
+    pub path: Arc<str>,
+    pub visits: Vec<Visits>,
+    pub kind: FrameKind,
+}
+
+/// How often a node was met under this path, and since the last round or retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Visits {
+    pub node: NodeId,
+    /// Numbers the path.
+    pub of_path: u32,
+    /// Counts towards `max_visits`.
+    pub counted: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum FrameKind {
+    /// The outermost flow of a run or branch.
+    Body,
+    /// A case of a branch.
+    Case,
+    /// A group, with what it began with.
+    Group(Box<GroupEntry>),
+}
+
+/// What a group began with, for another try.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupEntry {
+    pub ctx: Json,
+    pub results: Json,
+    pub output: Json,
+    /// Failures that each retry policy allowed.
+    pub allowed: Vec<u32>,
+}
+
+/// What a thread does or waits for.
+#[derive(Clone, Debug)]
+pub enum Leaf {
+    /// Its node is to be evaluated.
+    Ready(Entered),
+    /// A step, or a decision by handler.
+    Step(Box<StepState>),
+    /// The scope of this id.
+    Scope(u64),
+    /// The failed node (a group, or the scope node it stands at) is tried again then.
+    Backoff(Box<Backoff>),
+    /// Its flow has ended.
+    Done,
+}
+
+/// A node that control has reached.
+#[derive(Clone, Debug)]
+pub struct Entered {
+    /// Its path.
+    pub(crate) path: String,
+    /// Why it cannot run at all.
+    pub(crate) problem: Option<EntryProblem>,
+    /// What an earlier try of this scope node left.
+    pub(crate) carried: Option<Box<Carried>>,
+}
+
+/// Why a node that control has reached cannot run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryProblem {
+    VisitLimit,
+    PathTooLong,
+}
+
+/// A step that is not done yet.
+#[derive(Clone, Debug)]
+pub struct StepState {
+    pub(crate) path: String,
+    /// How many steps the thread began before it.
+    pub(crate) pos: u32,
+    pub(crate) attempt: u32,
+    /// The attempt goes out no earlier.
+    pub(crate) not_before: Option<Timestamp>,
+    /// Failures that each retry policy allowed.
+    pub(crate) allowed: Vec<u32>,
+    pub(crate) last_error: Option<ErrorValue>,
+    /// It failed for good.
+    pub(crate) has_failed: bool,
+}
+
+/// A group or scope between two tries.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    pub(crate) path: String,
+    pub(crate) until: Timestamp,
+    pub(crate) error: ErrorValue,
+    /// What the last try of the scope leaves for the next; `None` for a group.
+    pub(crate) carried: Option<Box<Carried>>,
+}
+
+/// How a thread stopped for good.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ThreadEnd {
+    /// An error that nothing in it handled, or that is being handled.
+    Failed(ErrorValue),
+    /// Its scope, or the run, no longer needs it.
+    Cancelled,
+}
+
+impl Thread {
+    pub(crate) fn new(flow: FlowId, path: Arc<str>, ctx: Json, results: Json) -> Thread {
+        Thread {
+            frames: vec![Frame {
+                flow,
+                at: 0,
+                path,
+                visits: Vec::new(),
+                kind: FrameKind::Body,
+            }],
+            base: ctx.clone(),
+            ctx_bytes_max: usize::MAX,
+            ctx,
+            results,
+            output: Json::Null,
+            pos: 0,
+            leaf: Leaf::Done,
+            end: None,
+        }
+    }
+
+    pub(crate) fn frame(&self) -> &Frame {
+        self.frames.last().expect("a thread that is not done stands in a frame")
+    }
+
+    pub(crate) fn frame_mut(&mut self) -> &mut Frame {
+        self.frames
+            .last_mut()
+            .expect("a thread that is not done stands in a frame")
+    }
+
+    pub(crate) fn step(&self) -> Option<&StepState> {
+        if let Leaf::Step(step) = &self.leaf {
+            Some(step)
+        } else {
+            None
+        }
+    }
+
+    /// Path of the node it stands at or waits for, as far as the thread itself knows it.
+    pub(crate) fn entered(&self) -> Option<&Entered> {
+        if let Leaf::Ready(entered) = &self.leaf {
+            Some(entered)
+        } else {
+            None
+        }
+    }
+
+    /// Whether something around the failing node, within this thread, may handle an error.
+    pub(crate) fn may_handle(&self, def: &rejoin_shared::definition::model::Definition) -> bool {
+        self.frames.iter().any(|frame| match &frame.kind {
+            FrameKind::Group(_) => group_retries(def, frame.flow),
+            FrameKind::Body | FrameKind::Case => false,
+        })
+    }
+}
+
+/// Whether the group that holds `flow` has a `retry`.
+pub(crate) fn group_retries(def: &rejoin_shared::definition::model::Definition, flow: FlowId) -> bool {
+    use rejoin_shared::definition::model::{FlowRole, NodeKind};
+    let FlowRole::Group(node) = def.flow(flow).role else {
+        return false;
+    };
+    matches!(&def.node(node).kind, NodeKind::Group(group) if !group.retry.is_empty())
+}
+
+impl Frame {
+    /// Counts one more visit of `node`.
+    pub fn visit(&mut self, node: NodeId) -> Visits {
+        match self.visits.iter_mut().find(|visits| visits.node == node) {
+            Some(visits) => {
+                visits.of_path += 1;
+                visits.counted += 1;
+                *visits
+            }
+            None => {
+                let first = Visits {
+                    node,
+                    of_path: 1,
+                    counted: 1,
+                };
+                self.visits.push(first);
+                first
+            }
+        }
+    }
+
+    /// Begins to count towards `max_visits` anew.
+    pub fn forget_counts(&mut self) {
+        for visits in &mut self.visits {
+            visits.counted = 0;
+        }
+    }
+}

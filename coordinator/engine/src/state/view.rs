@@ -1,0 +1,376 @@
+//! What the shell asks of a run: what may be dispatched, what a request holds, what is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::delta::Delta;
+use rejoin_shared::ids::StepKey;
+use rejoin_shared::json::Json;
+use rejoin_shared::run::ErrorValue;
+use rejoin_shared::time::Timestamp;
+
+use super::{Leaf, Phase, RunState};
+use crate::decision::Surroundings;
+use crate::env::eval_template;
+use crate::on::call_of;
+use crate::record::ThreadKey;
+
+/// An attempt that may go to a worker now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The step visit.
+    pub step: StepKey,
+    /// The attempt.
+    pub attempt: u32,
+    /// Its task queue.
+    pub queue: Arc<str>,
+    /// Its handler.
+    pub handler: Arc<str>,
+}
+
+/// Everything a request is made of.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // as in wire::Order
+pub struct Request {
+    pub path: String,
+    pub handler: Arc<str>,
+    pub queue: Arc<str>,
+    pub idempotency_key: String,
+    pub timeout: Option<Duration>,
+    pub heartbeat: Option<Duration>,
+    /// The record whose base context this is (a scope's opening record; 0: the run's beginning); the same for all branches.
+    pub base_seq: u64,
+    /// That base context.
+    pub base: Json,
+    /// What turns it into the step's context.
+    pub changes: Delta,
+    pub input: Option<Json>,
+    pub item: Option<Json>,
+    pub index: Option<Json>,
+}
+
+/// A step that is not done: outstanding, between two attempts, or failed for good.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct OpenStep {
+    pub path: String,
+    pub handler: Arc<str>,
+    pub queue: Arc<str>,
+    pub step: StepKey,
+    /// The attempt that is outstanding, or that comes next, or that failed.
+    pub attempt: u32,
+    pub status: OpenStatus,
+    pub last_error: Option<ErrorValue>,
+}
+
+/// Where an open step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenStatus {
+    /// It may run, or runs.
+    Outstanding,
+    /// The next attempt comes then.
+    Retrying(Timestamp),
+    /// It failed for good.
+    Failed,
+    /// What held it was cancelled.
+    Cancelled,
+}
+
+/// A scope that has not been joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct OpenScope {
+    pub id: u64,
+    pub path: String,
+    pub total: u32,
+    pub activated: u32,
+    pub ok: u32,
+    pub failed: u32,
+    pub cancelled: u32,
+    pub running: u32,
+    /// Branches that have not ended well and were not skipped, as ranges `first..=last` of indices, in order.
+    pub missing: Vec<(u32, u32)>,
+    pub is_live: bool,
+}
+
+/// What a resume would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumePlan {
+    /// Paths of steps that would be dispatched at once, up to the given number.
+    pub dispatch: Vec<String>,
+    /// How many attempts would be dispatched in all, unopened branches counted with their first step.
+    pub attempts: u64,
+    /// Steps whose completion is kept.
+    pub kept: u64,
+}
+
+impl RunState {
+    /// Takes up to `max` attempts that are outstanding, due at `now`, and were not taken since the run was loaded (or were put
+    /// back). Branches that were begun come first; unopened branches are opened as they are taken.
+    pub fn take_ready(&mut self, now: Timestamp, max: usize) -> Vec<Ready> {
+        let mut taken = Vec::new();
+        if self.phase != Phase::Active {
+            return taken;
+        }
+        self.wake_due(now);
+        while taken.len() < max {
+            let next = match self.agenda.ready.pop_front() {
+                Some(next) => next,
+                None if self.open_next() => continue,
+                None => break,
+            };
+            taken.extend(self.ready_entry(next.0, next.1));
+        }
+        taken
+    }
+
+    /// Moves attempts whose time has come to the ready ones.
+    fn wake_due(&mut self, now: Timestamp) {
+        while let Some((at, step, attempt)) = self.agenda.due.first().copied().filter(|(at, ..)| *at <= now) {
+            self.agenda.due.remove(&(at, step, attempt));
+            if self.is_outstanding(step, attempt) {
+                let Some(Leaf::Step(state)) = self.thread_mut(ThreadKey::of(step)).map(|t| &mut t.leaf) else {
+                    continue;
+                };
+                if state.not_before.take().is_some() {
+                    self.tally.backing_off -= 1;
+                    self.tally.outstanding += 1;
+                }
+                self.agenda.ready.push_back((step, attempt));
+            }
+        }
+    }
+
+    /// Begins the next branch that begins with a plain step. Whether there was one.
+    fn open_next(&mut self) -> bool {
+        let next = self.agenda.open.iter().find_map(|id| {
+            let key = ThreadKey {
+                scope: *id,
+                branch: self.scopes.get(id)?.begun,
+            };
+            (self.has_room(*id) && self.may_begin(key) && self.starts_plain(key)).then_some(key)
+        });
+        next.inspect(|key| self.begin_branch(*key)).is_some()
+    }
+
+    fn ready_entry(&self, step: StepKey, attempt: u32) -> Option<Ready> {
+        if !self.is_outstanding(step, attempt) {
+            return None;
+        }
+        let node = self.node_at(self.thread(ThreadKey::of(step))?)?;
+        let call = call_of(&self.def.node(node).kind)?;
+        Some(Ready {
+            step,
+            attempt,
+            queue: call.queue.clone(),
+            handler: call.uses.clone(),
+        })
+    }
+
+    /// Whether something of the run waits for a decision: branches whose first node must be evaluated, or what an
+    /// over-long decision left. Feed [`crate::event::Event::Begin`] then.
+    #[must_use]
+    pub fn wants_begin(&self) -> bool {
+        self.phase == Phase::Active && (!self.agenda.todo.is_empty() || self.next_evaluated().is_some())
+    }
+
+    /// An attempt that was taken is to go out again (lost, handed back, returned): it becomes ready again if it is still wanted.
+    pub fn put_back(&mut self, step: StepKey, attempt: u32) {
+        if self.is_outstanding(step, attempt) {
+            self.agenda.ready.push_back((step, attempt));
+        }
+    }
+
+    /// Whether this attempt is outstanding: its completion would be recorded.
+    #[must_use]
+    pub fn is_outstanding(&self, step: StepKey, attempt: u32) -> bool {
+        let key = ThreadKey::of(step);
+        let stands = self
+            .thread(key)
+            .and_then(|thread| thread.step())
+            .is_some_and(|state| state.pos == step.pos && state.attempt == attempt && !state.has_failed);
+        stands && self.is_live(key)
+    }
+
+    /// Builds the request of an outstanding attempt.
+    ///
+    /// # Errors
+    /// The error that the attempt fails with (feed [`crate::event::Event::Unbuildable`]).
+    pub fn request(&self, step: StepKey, attempt: u32, around: Surroundings<'_>) -> Result<Request, ErrorValue> {
+        let key = ThreadKey::of(step);
+        let gone = || ErrorValue::new("rejoin.internal", "the attempt is not outstanding", "");
+        let thread = self.thread(key).ok_or_else(gone)?;
+        let state = thread.step().ok_or_else(gone)?;
+        let node = self.node_at(thread).ok_or_else(gone)?;
+        let call = call_of(&self.def.node(node).kind).ok_or_else(gone)?;
+        let input = match &call.with {
+            None => None,
+            Some(template) => {
+                let env = self.env(key).with("attempt", Json::Int(i64::from(attempt)));
+                Some(eval_template(template, &env, around.limits, &state.path)?)
+            }
+        };
+        let base = self.scopes.get(&key.scope).map_or(&self.root_base, |scope| &scope.base);
+        let (item, index) = self.nearest_item(key).unzip();
+        Ok(Request {
+            path: state.path.clone(),
+            handler: call.uses.clone(),
+            queue: call.queue.clone(),
+            idempotency_key: format!("{}:{step}", self.id),
+            timeout: call.timeout,
+            heartbeat: call.heartbeat,
+            base_seq: key.scope,
+            base: base.clone(),
+            changes: Delta::between(base, &thread.ctx),
+            input,
+            item,
+            index,
+        })
+    }
+
+    /// The base context of this record (see [`Request::base_seq`]), if its scope is still open.
+    #[must_use]
+    pub fn base_context(&self, seq: u64) -> Option<Json> {
+        match seq {
+            0 => Some(self.root_base.clone()),
+            seq => self.scopes.get(&seq).map(|scope| scope.base.clone()),
+        }
+    }
+
+    /// All steps that are begun and not done, in the order of their scopes and branches.
+    pub fn open_steps(&self) -> impl Iterator<Item = OpenStep> + '_ {
+        let branches = self.scopes.iter().flat_map(|(id, scope)| {
+            scope.active.keys().map(move |branch| ThreadKey {
+                scope: *id,
+                branch: *branch,
+            })
+        });
+        std::iter::once(ThreadKey::ROOT)
+            .chain(branches)
+            .filter_map(|key| self.open_step_at(key))
+    }
+
+    fn open_step_at(&self, key: ThreadKey) -> Option<OpenStep> {
+        let thread = self.thread(key)?;
+        let state = thread.step()?;
+        let call = call_of(&self.def.node(self.node_at(thread)?).kind)?;
+        let status = match (state.has_failed, self.is_live(key), state.not_before) {
+            (true, ..) => OpenStatus::Failed,
+            (false, false, _) => OpenStatus::Cancelled,
+            (false, true, Some(at)) => OpenStatus::Retrying(at),
+            (false, true, None) => OpenStatus::Outstanding,
+        };
+        Some(OpenStep {
+            path: state.path.clone(),
+            handler: call.uses.clone(),
+            queue: call.queue.clone(),
+            step: StepKey {
+                scope: key.scope,
+                branch: key.branch,
+                pos: state.pos,
+            },
+            attempt: state.attempt,
+            status,
+            last_error: state.last_error.clone(),
+        })
+    }
+
+    /// All scopes that have not been joined, outermost first.
+    pub fn open_scopes(&self) -> impl Iterator<Item = OpenScope> + '_ {
+        self.scopes.iter().map(|(id, scope)| OpenScope {
+            id: *id,
+            path: scope.path.to_string(),
+            total: scope.total,
+            activated: scope.activated(),
+            ok: scope.ok,
+            failed: scope.failed,
+            cancelled: scope.cancelled,
+            running: scope.running,
+            missing: missing_ranges(scope),
+            is_live: self.is_scope_live(*id),
+        })
+    }
+
+    /// Groups and scopes that are tried again later: path, when, and why they failed.
+    pub fn open_backoffs(&self) -> impl Iterator<Item = (String, Timestamp, ErrorValue)> + '_ {
+        self.agenda
+            .timers
+            .iter()
+            .filter_map(|(_, key)| match &self.thread(*key)?.leaf {
+                Leaf::Backoff(backoff) if self.is_live(*key) => {
+                    Some((backoff.path.clone(), backoff.until, backoff.error.clone()))
+                }
+                _ => None,
+            })
+    }
+
+    /// What a resume would dispatch, without doing it. `None` if the run is not one that can be resumed.
+    #[must_use]
+    pub fn resume_plan(&self, paths_max: usize, around: Surroundings<'_>) -> Option<ResumePlan> {
+        let mut trial = self.clone();
+        let resumed = crate::on::decide(&mut trial, crate::event::Event::Resume, around);
+        if matches!(resumed, crate::decision::Decision::Ignored(_)) {
+            return None;
+        }
+        let open: Vec<OpenStep> = trial
+            .open_steps()
+            .filter(|step| step.status == OpenStatus::Outstanding)
+            .collect();
+        let unopened: u64 = trial
+            .scopes
+            .iter()
+            .filter(|(id, _)| trial.is_scope_live(**id))
+            .map(|(_, scope)| {
+                (scope.begun..scope.total)
+                    .filter(|branch| !scope.is_begun(*branch))
+                    .count() as u64
+            })
+            .sum();
+        let mut dispatch: Vec<String> = open.iter().take(paths_max).map(|step| step.path.clone()).collect();
+        while dispatch.len() < paths_max && trial.open_next() {
+            dispatch.extend(
+                trial
+                    .agenda
+                    .ready
+                    .pop_back()
+                    .and_then(|(step, _)| Some(trial.thread(ThreadKey::of(step))?.step()?.path.clone())),
+            );
+        }
+        Some(ResumePlan {
+            dispatch,
+            attempts: open.len() as u64 + unopened,
+            kept: trial.tally.done,
+        })
+    }
+
+    /// Bytes of memory it takes, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const THREAD_BYTES: usize = 400;
+        let scopes: usize = self
+            .scopes
+            .values()
+            .map(|scope| {
+                500 + scope.active.len() * THREAD_BYTES
+                    + scope.contributions.len() * 200
+                    + scope.outputs.len() * 64
+                    + scope.kept_bytes
+                    + scope.succeeded.weight()
+                    + scope.skipped.weight()
+            })
+            .sum();
+        let lists = self.agenda.ready.len() + self.agenda.due.len() + self.agenda.revoked.len();
+        2000 + self.root.ctx_bytes_max.min(1 << 24) + scopes + lists * 32
+    }
+}
+
+fn missing_ranges(scope: &super::Scope) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for branch in (0..scope.total).filter(|b| !scope.succeeded.has(*b) && !scope.skipped.has(*b)) {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == branch => *last = branch,
+            _ => ranges.push((branch, branch)),
+        }
+    }
+    ranges
+}

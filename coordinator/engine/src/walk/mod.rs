@@ -1,0 +1,138 @@
+//! Goes on with whatever waits for nobody: evaluates nodes, settles scopes, ends the run.
+
+use rejoin_shared::definition::model::{Decision, NodeKind};
+use rejoin_shared::limits::PATH_BYTES_MAX;
+use rejoin_shared::run::{ErrorValue, RunStatus};
+
+use crate::env::eval_bool;
+use crate::machine::Machine;
+use crate::record::{Fact, RunFinished, ThreadKey};
+use crate::state::thread::EntryProblem;
+use crate::state::{Leaf, Phase, ThreadEnd, Todo};
+
+mod choose;
+mod fork;
+mod graph;
+mod quota;
+mod set;
+mod settle;
+mod unwind;
+
+pub(crate) use set::check_context_size;
+
+impl Machine<'_> {
+    /// Works the agenda off, up to the bound of one decision.
+    pub fn walk(&mut self) {
+        while !self.is_full() && !matches!(self.state.phase, Phase::Ended { .. }) {
+            if let Some(todo) = self.state.agenda.todo.pop_front() {
+                self.work(todo);
+            } else if !self.begin_evaluated() {
+                return;
+            }
+        }
+    }
+
+    fn work(&mut self, todo: Todo) {
+        match todo {
+            Todo::Walk(key) => {
+                let stands = self.state.is_live(key)
+                    && self
+                        .state
+                        .thread(key)
+                        .is_some_and(|thread| matches!(thread.leaf, Leaf::Ready(_)));
+                if stands {
+                    self.walk_node(key);
+                }
+            }
+            Todo::Unwind(key) => self.unwind(key),
+            Todo::Settle(scope) => {
+                if self.state.is_scope_live(scope) {
+                    self.settle(scope);
+                }
+            }
+            Todo::StartNodes(scope) => {
+                if self.state.is_scope_live(scope) {
+                    self.start_nodes(scope);
+                }
+            }
+            Todo::Finish => self.finish(),
+        }
+    }
+
+    fn finish(&mut self) {
+        let finished = match (&self.state.root.end, &self.state.root.leaf) {
+            (Some(ThreadEnd::Failed(error)), _) => RunFinished {
+                status: RunStatus::Failed,
+                output: None,
+                error: Some(error.clone()),
+                reason: None,
+            },
+            (None, Leaf::Done) => RunFinished {
+                status: RunStatus::Completed,
+                output: Some(self.state.root.ctx.clone()),
+                error: None,
+                reason: None,
+            },
+            _ => return,
+        };
+        self.emit(Fact::RunFinished(finished));
+    }
+
+    /// Evaluates the node a thread stands at.
+    fn walk_node(&mut self, key: ThreadKey) {
+        let thread = self.state.thread(key).expect("checked by the caller");
+        let Leaf::Ready(entered) = &thread.leaf else { return };
+        let (path, problem, again) = (entered.path.clone(), entered.problem, entered.carried.is_some());
+        if let Some(problem) = problem {
+            return self.fail_node(key, entry_error(problem, &path));
+        }
+        let Some(node) = self.state.node_at(thread) else { return };
+        let def = self.state.def.clone();
+        let when = def.node(node).when.as_ref().filter(|_| !again);
+        if let Some(when) = when {
+            match eval_bool(when, &self.state.env(key), self.around.limits, &path) {
+                Err(error) => return self.fail_node(key, error),
+                Ok(false) => return self.emit(Fact::NodeSkipped { thread: key, path }),
+                Ok(true) => {}
+            }
+        }
+        match &def.node(node).kind {
+            NodeKind::Step(_) | NodeKind::Decision(Decision::Handler(_)) => self.emit(Fact::StepOpened { thread: key }),
+            NodeKind::Group(_) => self.emit(Fact::GroupOpened { thread: key }),
+            NodeKind::Branch(branch) => self.choose_case(key, path, branch),
+            NodeKind::Decision(Decision::Rules { rules, otherwise }) => {
+                self.choose_target(key, path, rules, *otherwise);
+            }
+            NodeKind::Set(set) => self.set(key, path, set),
+            NodeKind::Fail(fail) => self.raise(key, &path, fail),
+            NodeKind::Finish(finish) => self.finish_early(key, &path, finish),
+            NodeKind::Parallel(parallel) => self.open_parallel(key, path, parallel),
+            NodeKind::Foreach(foreach) => self.open_foreach(key, path, foreach),
+            NodeKind::Graph(graph) => self.open_graph(key, path, graph),
+            NodeKind::Try(_)
+            | NodeKind::Repeat(_)
+            | NodeKind::Sleep(_)
+            | NodeKind::Wait(_)
+            | NodeKind::Call(_)
+            | NodeKind::Emit(_) => {
+                // Refused at registration; a journal of a later version may still hold one.
+                let error = ErrorValue::new("rejoin.internal", "this version does not run this kind of node", &path);
+                self.fail_node(key, error);
+            }
+        }
+    }
+}
+
+fn entry_error(problem: EntryProblem, path: &str) -> ErrorValue {
+    match problem {
+        EntryProblem::VisitLimit => ErrorValue::new(
+            "rejoin.visit_limit",
+            "the node was visited more often than `max_visits` allows",
+            path,
+        ),
+        EntryProblem::PathTooLong => {
+            let message = format!("the path of a node below this one would be longer than {PATH_BYTES_MAX} bytes");
+            ErrorValue::new("rejoin.internal", message, path)
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Reads `need`, `tolerate` and `concurrency` at the fork.
+
+use rejoin_shared::definition::model::{Concurrency, Join, OnError};
+use rejoin_shared::expr::{Env, Template};
+use rejoin_shared::json::Json;
+use rejoin_shared::limits::Limits;
+use rejoin_shared::run::ErrorValue;
+
+use crate::env::{EXPRESSION, eval_template};
+use crate::record::{Quota, Share};
+
+/// What the join asks for.
+pub(super) fn quota(join: &Join, env: &Env, limits: &Limits, path: &str) -> Result<Quota, ErrorValue> {
+    if let Some(template) = &join.need {
+        let value = eval_template(template, env, limits, path)?;
+        return need(&value)
+            .ok_or_else(|| unfit("need", "`all`, `any`, a number from 1 or a percentage", &value, path));
+    }
+    if let Some(template) = &join.tolerate {
+        let value = eval_template(template, env, limits, path)?;
+        let share = share(&value, 0);
+        return share
+            .map(Quota::Tolerate)
+            .ok_or_else(|| unfit("tolerate", "a number or a percentage", &value, path));
+    }
+    Ok(match join.on_error {
+        OnError::FailFast => Quota::All,
+        OnError::CompleteAll => Quota::Whatever,
+    })
+}
+
+fn need(value: &Json) -> Option<Quota> {
+    match value.as_str() {
+        Some("all") => Some(Quota::All),
+        Some("any") => Some(Quota::Need(Share::Count(1))),
+        _ => share(value, 1).map(Quota::Need),
+    }
+}
+
+fn share(value: &Json, least: u32) -> Option<Share> {
+    match value {
+        Json::Int(n) => u32::try_from(*n).ok().filter(|n| *n >= least).map(Share::Count),
+        Json::Str(text) => {
+            let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
+            (0.0..=100.0).contains(&percent).then_some(Share::Percent(percent))
+        }
+        _ => None,
+    }
+}
+
+/// Branches at once; `None` is unbounded.
+pub(super) fn concurrency(
+    given: Option<&Concurrency>,
+    env: &Env,
+    limits: &Limits,
+    path: &str,
+) -> Result<Option<u32>, ErrorValue> {
+    let template: &Template = match given {
+        None | Some(Concurrency::Unbounded) => return Ok(None),
+        Some(Concurrency::At(template)) => template,
+    };
+    let value = eval_template(template, env, limits, path)?;
+    match &value {
+        Json::Str(text) if &**text == "unbounded" => Ok(None),
+        Json::Int(n) if *n >= 1 => Ok(Some(u32::try_from(*n).unwrap_or(u32::MAX))),
+        _ => Err(unfit("concurrency", "a number from 1 or `unbounded`", &value, path)),
+    }
+}
+
+fn unfit(key: &str, wanted: &str, got: &Json, path: &str) -> ErrorValue {
+    ErrorValue::new(EXPRESSION, format!("`{key}` must give {wanted}, but gave {got}"), path)
+}

@@ -1,0 +1,96 @@
+//! The one connection that appends: in order, one statement a batch, made anew whenever its state is in doubt.
+
+use std::time::Duration;
+
+use rejoin_shared::time::Timestamp;
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, NoTls, Statement};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::StoreError;
+use super::columns::Columns;
+use super::config::{StoreConfig, Use};
+use super::error::{Phase, connect_error, is_lost, store_error};
+use super::{rows, sql};
+
+/// Appends over a connection of its own.
+pub(super) struct Appender {
+    config: tokio_postgres::Config,
+    connect_timeout: Duration,
+    answer_timeout: Duration,
+    line: Mutex<Option<Line>>,
+}
+
+/// A connection with the statement prepared on it. Dropping it ends the connection.
+struct Line {
+    client: Client,
+    append: Statement,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl Appender {
+    pub(super) fn new(config: &StoreConfig) -> Result<Appender, StoreError> {
+        Ok(Appender {
+            config: config.connection(Use::Append)?,
+            connect_timeout: Duration::from_millis(config.connect_timeout_ms),
+            answer_timeout: config.answer_timeout(),
+            line: Mutex::new(None),
+        })
+    }
+
+    /// Sends one batch and waits for the answer. The lock keeps appends in the order of their calls. A caller that gives up
+    /// leaves the statement under way; the next one is answered after it, on the same connection.
+    pub(super) async fn append(&self, columns: &Columns<'_>) -> Result<Timestamp, StoreError> {
+        let mut slot = self.line.lock().await;
+        let line = match slot.take().filter(|line| !line.client.is_closed()) {
+            Some(line) => slot.insert(line),
+            None => slot.insert(self.connect().await?),
+        };
+        let params = columns.params();
+        let answer = tokio::time::timeout(self.answer_timeout, line.client.query_one(&line.append, &params)).await;
+        match answer {
+            Ok(Ok(row)) => rows::time(&row).map(|at| at.0),
+            Ok(Err(error)) => {
+                if is_lost(&error) {
+                    *slot = None;
+                }
+                Err(store_error(&error, Phase::Sent))
+            }
+            Err(_) => {
+                *slot = None;
+                Err(StoreError::Unknown(format!(
+                    "no answer within {:?}",
+                    self.answer_timeout
+                )))
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Line, StoreError> {
+        let connecting = tokio::time::timeout(self.connect_timeout, self.connect_and_prepare());
+        connecting.await.unwrap_or_else(|_| {
+            Err(StoreError::Away(format!(
+                "no connection within {:?}",
+                self.connect_timeout
+            )))
+        })
+    }
+
+    async fn connect_and_prepare(&self) -> Result<Line, StoreError> {
+        let (client, connection) = self.config.connect(NoTls).await.map_err(|e| connect_error(&e))?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::warn!(%error, "the appending connection ended");
+            }
+        }));
+        let append = client
+            .prepare(sql::BATCH_APPEND_IF_OWNER)
+            .await
+            .map_err(|e| store_error(&e, Phase::NothingToLose))?;
+        Ok(Line {
+            client,
+            append,
+            _driver: driver,
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! What an error of the driver or the server means for the caller (DESIGN 3, "unknown commit").
+
+use std::error::Error;
+
+use rejoin_shared::ids::Partition;
+use tokio_postgres::error::DbError;
+
+use super::super::StoreError;
+
+/// Whether what failed might have been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing had been sent, or it only read.
+    NothingToLose,
+    /// It was sent and writes.
+    Sent,
+}
+
+/// Raised by `rejoin_append`: a claim does not match.
+const NOT_OWNER: &str = "RJ001";
+
+/// Translates an error of a statement.
+pub(super) fn store_error(error: &tokio_postgres::Error, phase: Phase) -> StoreError {
+    match error.as_db_error() {
+        Some(answer) => of_answer(answer, phase),
+        None if is_lost(error) => undecided(text(error), phase),
+        // Left are values that could not be written or read as SQL types: this very call fails again.
+        None => StoreError::Refused(text(error)),
+    }
+}
+
+/// Whether the connection is of no use any more. A terminated backend answers with a code while `is_closed` is still
+/// false; a killed server answers nothing.
+pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
+    let has_io_cause = error
+        .source()
+        .is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some());
+    match error.as_db_error() {
+        Some(answer) => is_lost_code(answer.code().code()),
+        None => error.is_closed() || has_io_cause || is_unreadable(error),
+    }
+}
+
+/// An answer that the driver cannot read says nothing about the write, and the connection is out of step.
+fn is_unreadable(error: &tokio_postgres::Error) -> bool {
+    let text = error.to_string();
+    text.starts_with("unexpected message") || text.starts_with("error parsing response")
+}
+
+fn is_lost_code(code: &str) -> bool {
+    // 25006: the server became a read-only standby; another connection may reach the primary.
+    code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "40003")
+}
+
+fn of_answer(answer: &DbError, phase: Phase) -> StoreError {
+    let code = answer.code().code();
+    let text = format!("{} ({code})", answer.message());
+    if code == NOT_OWNER {
+        let partition = answer.detail().and_then(|number| number.parse().ok());
+        return StoreError::NotOwner(partition.map(Partition));
+    }
+    if code == "25006" {
+        return StoreError::Away(text);
+    }
+    if is_lost_code(code) {
+        return undecided(text, phase);
+    }
+    match code.get(..2) {
+        // Rolled back by the server, and said so: conflicts, no resources, locks, cancelled by the time limit, its own I/O.
+        Some("40" | "53" | "55" | "57" | "58") => StoreError::Away(text),
+        // Wrong password, no such database, no rights: for an operator to mend, and it may work then.
+        Some("28" | "3D") => StoreError::Away(text),
+        // Unknown table, column or function.
+        Some("42" | "3F") => StoreError::Schema(text),
+        _ => StoreError::Refused(text),
+    }
+}
+
+fn undecided(text: String, phase: Phase) -> StoreError {
+    match phase {
+        Phase::NothingToLose => StoreError::Away(text),
+        Phase::Sent => StoreError::Unknown(text),
+    }
+}
+
+fn text(error: &tokio_postgres::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// An error of making a connection: nothing was sent. What the server says is kept.
+pub(super) fn connect_error(error: &tokio_postgres::Error) -> StoreError {
+    match error.as_db_error() {
+        Some(answer) => StoreError::Away(format!("{} ({})", answer.message(), answer.code().code())),
+        None => StoreError::Away(text(error)),
+    }
+}
+
+/// An error of the pool: nothing was sent.
+pub(super) fn pool_error(error: &deadpool_postgres::PoolError) -> StoreError {
+    StoreError::Away(match error {
+        deadpool_postgres::PoolError::Backend(cause) => text(cause),
+        deadpool_postgres::PoolError::Timeout(_)
+        | deadpool_postgres::PoolError::Closed
+        | deadpool_postgres::PoolError::NoRuntimeSpecified
+        | deadpool_postgres::PoolError::PostCreateHook(_) => error.to_string(),
+    })
+}

@@ -1,0 +1,462 @@
+//! The store of production: PostgreSQL.
+//!
+//! ```text
+//!   append ──▶ appender: one connection, in order ──▶ rejoin_append(…), one round trip, all or nothing
+//!   the rest ─▶ pool ──▶ one statement each (sql.rs)
+//! ```
+//! Nothing in here holds a transaction open across round trips, and nothing notifies: both would tie the hot path to the slowest
+//! client.
+
+mod appender;
+mod columns;
+mod config;
+mod error;
+mod kinds;
+mod migrate;
+mod pool;
+mod rows;
+pub mod sql;
+mod values;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rejoin_shared::ids::{Namespace, Partition, RunId};
+use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
+
+pub use config::StoreConfig;
+pub use migrate::{MigrationState, migrate, migrate_check};
+
+use super::{
+    Batch, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX,
+    PartitionRow, Reserved, RunFilter, RunRow, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WorkflowRow,
+};
+use appender::Appender;
+use columns::{Columns, fold_changes};
+use kinds::Kinds;
+use pool::Reader;
+use values::{At, bigint, integer, row_limit};
+
+type Result<T> = std::result::Result<T, StoreError>;
+type Param<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
+
+/// Journal rows that one statement removes.
+const JOURNAL_PORTION: i64 = 10_000;
+/// Rows that one statement of a sweep removes.
+const SWEEP_PORTION: i64 = 1_000;
+/// Deleted runs whose remains one sweep removes.
+const DELETED_RUNS_PORTION: i64 = 10;
+/// How often a write that lost a race against another one looks again.
+const RACES_MAX: usize = 20;
+
+/// A [`Store`] on PostgreSQL 13 or newer.
+pub struct PostgresStore {
+    reader: Reader,
+    appender: Appender,
+    kinds: Kinds,
+}
+
+impl PostgresStore {
+    /// Connects to a migrated database.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] if it is not migrated as far as this version needs, or not in UTF-8; [`StoreError::Away`] if it
+    /// cannot be reached.
+    pub async fn connect(config: StoreConfig) -> Result<PostgresStore> {
+        let store = PostgresStore {
+            reader: Reader::new(&config)?,
+            appender: Appender::new(&config)?,
+            kinds: Kinds::default(),
+        };
+        store.ping().await?;
+        store.kinds.load(&store.reader).await?;
+        Ok(store)
+    }
+
+    async fn first<T>(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        read: impl Fn(&tokio_postgres::Row) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.reader.read(sql, params).await?.first().map(read).transpose()
+    }
+
+    async fn remove_journal(&self, run: RunId) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            let portion = self
+                .reader
+                .write(sql::DELETED_JOURNAL_REMOVE, &[&run.0, &JOURNAL_PORTION])
+                .await?;
+            removed += portion;
+            if portion == 0 {
+                break;
+            }
+        }
+        self.reader.write(sql::DELETED_RUN_REMOVE, &[&run.0]).await?;
+        Ok(removed)
+    }
+}
+
+fn numbers(partitions: &[Partition]) -> Vec<i16> {
+    partitions.iter().map(|partition| i16::from(partition.0)).collect()
+}
+
+/// Empty means any, for SQL null.
+fn any_of<T>(values: Vec<T>) -> Option<Vec<T>> {
+    (!values.is_empty()).then_some(values)
+}
+
+/// The smallest and the largest id whose text begins with `text`; none if no id does.
+fn ids_with_prefix(text: &str) -> Option<(uuid::Uuid, uuid::Uuid)> {
+    const LOWEST: &str = "00000000-0000-0000-0000-000000000000";
+    const HIGHEST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+    let fill = |rest: &str| uuid::Uuid::try_parse(&format!("{text}{}", rest.get(text.len()..)?)).ok();
+    Some((fill(LOWEST)?, fill(HIGHEST)?))
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn append(&self, batch: &Batch) -> Result<Timestamp> {
+        let kinds = self.kinds.numbers(&self.reader, &batch.rows).await?;
+        let changes = fold_changes(&batch.changed);
+        let columns = Columns::of(batch, kinds, &changes)?;
+        Box::pin(self.appender.append(&columns)).await
+    }
+
+    async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let page_bytes = row_limit(PAGE_BYTES_MAX);
+        let found = self
+            .reader
+            .read(sql::JOURNAL_PAGE, &[&run.0, &after, &row_limit(limit), &page_bytes])
+            .await?;
+        found.iter().map(|row| rows::stored_row(run, row)).collect()
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>> {
+        self.first(sql::RUN_READ, &[&run.0], rows::run_row).await
+    }
+
+    async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>> {
+        let (lowest, highest) = ids_with_prefix(text).unzip();
+        let reversed: String = text.chars().rev().collect();
+        let params: [Param<'_>; 5] = [&&*namespace.0, &lowest, &highest, &reversed, &row_limit(limit)];
+        self.reader
+            .read(sql::RUN_IDS_LIKE, &params)
+            .await?
+            .iter()
+            .map(rows::id)
+            .collect()
+    }
+
+    async fn runs(
+        &self,
+        namespace: &Namespace,
+        filter: &RunFilter,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunRow>> {
+        let workflows = any_of(filter.workflows.iter().map(String::as_str).collect());
+        let statuses = any_of(filter.statuses.iter().map(|status| status.as_str()).collect());
+        let (keys, values): (Vec<&str>, Vec<&str>) = filter
+            .tags
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .unzip();
+        let sql = if keys.is_empty() {
+            sql::RUNS_PAGE
+        } else {
+            sql::RUNS_PAGE_BY_TAG
+        };
+        let params: [Param<'_>; 11] = [
+            &&*namespace.0,
+            &workflows,
+            &statuses,
+            &filter.since.map(At),
+            &filter.until.map(At),
+            &filter.parent.map(|parent| parent.0),
+            &filter.text,
+            &before.map(|run| run.0),
+            &keys,
+            &values,
+            &row_limit(limit),
+        ];
+        self.reader
+            .read(sql, &params)
+            .await?
+            .iter()
+            .map(rows::run_row)
+            .collect()
+    }
+
+    async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>> {
+        let found = self.reader.read(sql::OPEN_RUNS, &[&numbers(partitions)]).await?;
+        found.iter().map(rows::id).collect()
+    }
+
+    async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>> {
+        let found = self.reader.read(sql::RUN_COUNTS, &[]).await?;
+        found.iter().map(rows::status_count).collect()
+    }
+
+    async fn delete_run(&self, run: RunId) -> Result<bool> {
+        let was_there = self
+            .reader
+            .write(sql::RUN_DELETE_IF_ENDED, &[&run.0, &KEY_LIFE_MS])
+            .await?
+            > 0;
+        if was_there {
+            // The run is gone already; what is left of its journal after an error goes with the next sweep.
+            if let Err(error) = self.remove_journal(run).await {
+                tracing::warn!(%run, %error, "the journal of a deleted run is left to the next sweep");
+            }
+        }
+        Ok(was_there)
+    }
+
+    async fn put_workflow(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        digest: &str,
+        document: &[u8],
+    ) -> Result<(WorkflowRow, bool)> {
+        let namespace = &*namespace.0;
+        for _ in 0..RACES_MAX {
+            let same: [Param<'_>; 3] = [&namespace, &name, &digest];
+            if let Some(known) = self
+                .first(sql::WORKFLOW_READ_BY_DIGEST, &same, rows::workflow_row)
+                .await?
+            {
+                return Ok((known, false));
+            }
+            let params: [Param<'_>; 4] = [&namespace, &name, &digest, &document];
+            if let Some(row) = self
+                .reader
+                .write_returning(sql::WORKFLOW_ADD_IF_FREE, &params)
+                .await?
+                .first()
+            {
+                return Ok((rows::workflow_row(row)?, true));
+            }
+        }
+        Err(StoreError::Away(
+            "too many registrations of one workflow at once".to_owned(),
+        ))
+    }
+
+    async fn workflow(&self, namespace: &Namespace, name: &str, version: Option<u32>) -> Result<Option<WorkflowRow>> {
+        let namespace = &*namespace.0;
+        match version.map(integer) {
+            Some(Ok(version)) => {
+                self.first(sql::WORKFLOW_READ, &[&namespace, &name, &version], rows::workflow_row)
+                    .await
+            }
+            // No version is that high.
+            Some(Err(_)) => Ok(None),
+            None => {
+                self.first(sql::WORKFLOW_READ_NEWEST, &[&namespace, &name], rows::workflow_row)
+                    .await
+            }
+        }
+    }
+
+    async fn workflows(&self, namespace: &Namespace, after: Option<&str>, limit: usize) -> Result<Vec<WorkflowRow>> {
+        let found = self
+            .reader
+            .read(sql::WORKFLOWS_PAGE, &[&&*namespace.0, &after, &row_limit(limit)])
+            .await?;
+        found.iter().map(rows::workflow_row).collect()
+    }
+
+    async fn reserve_key(&self, namespace: &Namespace, key: &str, request_hash: &str, run: RunId) -> Result<Reserved> {
+        let namespace = &*namespace.0;
+        for _ in 0..RACES_MAX {
+            let reserved = self
+                .reader
+                .write(sql::KEY_RESERVE_IF_FREE, &[&namespace, &key, &run.0, &request_hash])
+                .await?;
+            if reserved == 1 {
+                return Ok(Reserved::Won);
+            }
+            if let Some((run, request_hash)) = self.first(sql::KEY_READ, &[&namespace, &key], rows::bound_key).await? {
+                return Ok(Reserved::Bound { run, request_hash });
+            }
+        }
+        Err(StoreError::Away(
+            "the idempotency key changes hands all the time".to_owned(),
+        ))
+    }
+
+    async fn inbox_put(&self, message: &InboxMessage) -> Result<u64> {
+        let partition = i16::from(message.partition.0);
+        let params: [Param<'_>; 6] = [
+            &partition,
+            &message.run.0,
+            &message.kind,
+            &&*message.body,
+            &message.dedupe_key,
+            &message.wants_verdict,
+        ];
+        for _ in 0..RACES_MAX {
+            if let Some(row) = self
+                .reader
+                .write_returning(sql::INBOX_PUT_IF_NEW, &params)
+                .await?
+                .first()
+            {
+                return rows::inbox_id(row);
+            }
+            let same: [Param<'_>; 2] = [&message.run.0, &message.dedupe_key];
+            if let Some(id) = self.first(sql::INBOX_READ_BY_KEY, &same, rows::inbox_id).await? {
+                return Ok(id);
+            }
+        }
+        Err(StoreError::Away("the inbox key changes hands all the time".to_owned()))
+    }
+
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let found = self
+            .reader
+            .read(sql::INBOX_PAGE, &[&numbers(partitions), &after, &row_limit(limit)])
+            .await?;
+        found.iter().map(rows::inbox_row).collect()
+    }
+
+    async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>> {
+        let found = self.reader.write_returning(sql::VERDICT_TAKE, &[&bigint(id)?]).await?;
+        found.first().map(rows::verdict).transpose()
+    }
+
+    async fn renew(&self, member: &Member, lease_ms: u64) -> Result<()> {
+        let params: [Param<'_>; 4] = [&member.name, &member.incarnation, &member.address, &bigint(lease_ms)?];
+        self.reader.write(sql::MEMBER_RENEW, &params).await.map(|_| ())
+    }
+
+    async fn leave(&self, member: &Member) -> Result<()> {
+        let params: [Param<'_>; 2] = [&member.name, &member.incarnation];
+        self.reader.write(sql::PARTITIONS_RELEASE_OF_MEMBER, &params).await?;
+        self.reader.write(sql::MEMBER_END, &params).await.map(|_| ())
+    }
+
+    async fn members(&self) -> Result<Vec<MemberRow>> {
+        let found = self.reader.read(sql::MEMBERS_READ, &[&MEMBER_LISTED_MS]).await?;
+        found.iter().map(rows::member_row).collect()
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionRow>> {
+        let found = self.reader.read(sql::PARTITIONS_READ, &[]).await?;
+        found.iter().map(rows::partition_row).collect()
+    }
+
+    async fn claim(
+        &self,
+        member: &Member,
+        partitions: &[Partition],
+        restart: Option<uuid::Uuid>,
+    ) -> Result<Vec<Claim>> {
+        let tokens: Vec<i64> = partitions.iter().map(|_| rand::random()).collect();
+        let params: [Param<'_>; 6] = [
+            &numbers(partitions),
+            &tokens,
+            &member.name,
+            &member.incarnation,
+            &member.address,
+            &restart,
+        ];
+        let taken = self
+            .reader
+            .write_returning(sql::PARTITIONS_CLAIM_IF_FREE, &params)
+            .await?;
+        let mut claims = taken
+            .iter()
+            .map(|row| {
+                rows::claimed(row).map(|(partition, epoch)| Claim {
+                    partition,
+                    epoch,
+                    batch: 0,
+                })
+            })
+            .collect::<Result<Vec<Claim>>>()?;
+        claims.sort_unstable_by_key(|claim| claim.partition);
+        Ok(claims)
+    }
+
+    async fn release(&self, member: &Member, claims: &[Claim]) -> Result<()> {
+        let held: Vec<i16> = claims.iter().map(|claim| i16::from(claim.partition.0)).collect();
+        let (epochs, tokens): (Vec<i64>, Vec<i64>) = claims.iter().map(|c| (c.epoch.count, c.epoch.token)).unzip();
+        let params: [Param<'_>; 5] = [&held, &epochs, &tokens, &member.name, &member.incarnation];
+        // Those that were taken over meanwhile are not ours to free, and the caller wants to be rid of them anyway.
+        self.reader
+            .write(sql::PARTITIONS_RELEASE_IF_OWNER, &params)
+            .await
+            .map(|_| ())
+    }
+
+    async fn mark_events(&self, partition: Partition) -> Result<()> {
+        let number = i16::from(partition.0);
+        self.reader
+            .write(sql::PARTITION_MARK_EVENTS, &[&number])
+            .await
+            .map(|_| ())
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        let mut swept = self
+            .reader
+            .write(sql::VERDICTS_SWEEP, &[&VERDICT_LIFE_MS, &SWEEP_PORTION])
+            .await?;
+        swept += self.reader.write(sql::KEYS_SWEEP, &[&SWEEP_PORTION]).await?;
+        swept += self.reader.write(sql::MEMBERS_SWEEP, &[&MEMBER_LISTED_MS]).await?;
+        for row in self
+            .reader
+            .read(sql::DELETED_RUNS_READ, &[&DELETED_RUNS_PORTION])
+            .await?
+        {
+            swept += self.remove_journal(rows::id(&row)?).await?;
+        }
+        Ok(swept)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let found = self
+            .first(sql::SCHEMA_VERSION, &[], |row| {
+                Ok((rows::version(row)?, rows::encoding(row)?))
+            })
+            .await?;
+        let (version, encoding) = found.unwrap_or_default();
+        if encoding != "UTF8" {
+            return Err(StoreError::Schema(format!(
+                "the database is encoded in {encoding}, not in UTF8"
+            )));
+        }
+        let needed = migrate::newest_version();
+        if version < needed {
+            return Err(StoreError::Schema(format!(
+                "migration {needed} is needed, {version} is the newest that ran"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        let now = self.first(sql::NOW, &[], |row| rows::time(row).map(|at| at.0)).await?;
+        now.ok_or_else(|| StoreError::Schema("the database tells no time".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_bounds_exactly_the_ids_that_begin_with_it() {
+        let (low, high) = ids_with_prefix("0192-").unzip();
+        assert_eq!((low, high), (None, None), "no id has a hyphen there");
+        let (low, high) = ids_with_prefix("01920000-a").expect("a proper prefix");
+        assert!(low.to_string().starts_with("01920000-a000-") && high.to_string().starts_with("01920000-afff-"));
+    }
+}

@@ -1,0 +1,11 @@
+//! What every store promises, tested on each: the embedded one always, PostgreSQL where `REJOIN_TEST_DATABASE_URL` names a server.
+
+mod appends;
+mod endings;
+mod inbox;
+mod keys;
+mod lists;
+mod owners;
+mod postgres_only;
+mod restarts;
+mod subject;

@@ -1,0 +1,258 @@
+//! The handlers file: read strictly, so that a misspelt key is an error with its place.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// Why a handlers file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("{}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It says something that cannot be.
+    #[error("{}:{line}:{column}: {problem}", file.display())]
+    Wrong {
+        /// The file.
+        file: PathBuf,
+        /// From 1; 0 if the place is not known.
+        line: u64,
+        /// From 1; 0 if the place is not known.
+        column: u64,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A handlers file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HandlersFile {
+    pub queue: Option<String>,
+    #[serde(default)]
+    pub queues: Vec<String>,
+    pub concurrency: Option<u32>,
+    pub name: Option<String>,
+    pub namespace: Option<String>,
+    pub drain: Option<Span>,
+    pub handlers: BTreeMap<String, HandlerConfig>,
+}
+
+/// What one handler is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum HandlerConfig {
+    Exec(Vec<String>, Mode),
+    Http(HttpConfig),
+}
+
+/// How a program is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Mode {
+    /// A process per attempt.
+    #[default]
+    Plain,
+    /// A process per slot, a line per attempt.
+    Stream,
+}
+
+/// Where a handler posts to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpConfig {
+    pub url: String,
+    pub timeout: Option<Span>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A duration as text, such as `1.5s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed = parse_span(&text).map(Span);
+        parsed.ok_or_else(|| D::Error::custom(format!("`{text}` is no duration such as 250ms, 1.5s or 1h30m")))
+    }
+}
+
+/// Reads `250ms`, `1.5s`, `1h30m`, `3d`.
+fn parse_span(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit_end = rest[digits..].find(|c: char| !c.is_ascii_lowercase());
+        let end = unit_end.map_or(rest.len(), |length| digits + length);
+        let seconds = match &rest[digits..end] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+        rest = &rest[end..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHandler {
+    exec: Option<Vec<String>>,
+    mode: Option<Mode>,
+    http: Option<HttpConfig>,
+}
+
+impl<'de> Deserialize<'de> for HandlerConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HandlerConfig, D::Error> {
+        let raw = RawHandler::deserialize(deserializer)?;
+        match raw {
+            RawHandler {
+                exec: Some(argv),
+                mode,
+                http: None,
+            } if argv.first().is_some_and(|program| !program.is_empty()) => {
+                Ok(HandlerConfig::Exec(argv, mode.unwrap_or_default()))
+            }
+            RawHandler {
+                exec: Some(_),
+                http: None,
+                ..
+            } => Err(D::Error::custom("`exec` names no program")),
+            RawHandler {
+                exec: None,
+                mode: None,
+                http: Some(http),
+            } => Ok(HandlerConfig::Http(http)),
+            RawHandler {
+                mode: Some(_),
+                http: Some(_),
+                ..
+            } => Err(D::Error::custom("`mode` goes with `exec` only")),
+            RawHandler { .. } => Err(D::Error::custom("a handler has either `exec` or `http`")),
+        }
+    }
+}
+
+impl HandlersFile {
+    /// Reads and checks a file.
+    pub fn read(file: &Path) -> Result<HandlersFile, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read {
+            file: file.to_owned(),
+            source,
+        })?;
+        HandlersFile::parse(file, &text)
+    }
+
+    fn parse(file: &Path, text: &str) -> Result<HandlersFile, ConfigError> {
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let parsed: Result<HandlersFile, _> = serde_saphyr::from_str_with_options(text, options);
+        let handlers = parsed.map_err(|e| {
+            let place = e.location();
+            ConfigError::Wrong {
+                file: file.to_owned(),
+                line: place.map_or(0, |place| place.line()),
+                column: place.map_or(0, |place| place.column()),
+                problem: e.without_snippet().to_string(),
+            }
+        })?;
+        handlers.check().map_err(|problem| ConfigError::Wrong {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            problem,
+        })?;
+        Ok(handlers)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.queue.is_some() && !self.queues.is_empty() {
+            return Err("either `queue` or `queues`, not both".to_owned());
+        }
+        for (name, handler) in &self.handlers {
+            if let HandlerConfig::Http(http) = handler {
+                reqwest::Url::parse(&http.url).map_err(|e| format!("handler {name}: `{}`: {e}", http.url))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The queues it names.
+    pub fn all_queues(&self) -> Vec<String> {
+        self.queue.iter().chain(&self.queues).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<HandlersFile, ConfigError> {
+        HandlersFile::parse(Path::new("handlers.yaml"), text)
+    }
+
+    #[test]
+    fn the_file_of_the_interface_is_read() {
+        let file = parse(
+            "queue: default          # or queues: [default, gpu]\nconcurrency: 16\nhandlers:\n  \
+             validate_order: { exec: [python3, validate.py] }\n  pick: { exec: [python3, pick.py], mode: stream }\n  \
+             send_confirmation: { http: { url: \"http://127.0.0.1:8099/mail\", timeout: 10s } }\n",
+        )
+        .expect("a good file");
+        assert_eq!(file.all_queues(), ["default"]);
+        assert_eq!(file.concurrency, Some(16));
+        let pick = HandlerConfig::Exec(vec!["python3".into(), "pick.py".into()], Mode::Stream);
+        assert_eq!(file.handlers["pick"], pick);
+        let HandlerConfig::Http(http) = &file.handlers["send_confirmation"] else {
+            panic!("http")
+        };
+        assert_eq!(http.timeout, Some(Span(Duration::from_secs(10))));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_place() {
+        let wrong = parse("queue: default\nhandlers:\n  a: { exec: [sh], moed: stream }\n").expect_err("misspelt");
+        let text = wrong.to_string();
+        assert!(text.starts_with("handlers.yaml:3:"), "{text}");
+        assert!(text.contains("moed"), "{text}");
+    }
+
+    #[test]
+    fn a_handler_is_either_a_program_or_an_address() {
+        for bad in [
+            "handlers: { a: {} }",
+            "handlers: { a: { exec: [] } }",
+            "handlers: { a: { exec: [sh], http: { url: 'http://x/' } } }",
+            "handlers: { a: { mode: stream, http: { url: 'http://x/' } } }",
+            "handlers: { a: { http: { url: 'no address' } } }",
+            "queue: a\nqueues: [b]\nhandlers: {}",
+            "drain: 5\nhandlers: {}",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_are_sums_of_units() {
+        assert_eq!(parse_span("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(parse_span("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(parse_span("250ms"), Some(Duration::from_millis(250)));
+        for bad in ["", "5", "s", "1x", "-1s", "1..5s"] {
+            assert_eq!(parse_span(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! What the loop promises the owner, played against a scripted one.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rejoin_shared::json::Json;
+use rejoin_shared::link::{Message, Settle};
+use rejoin_shared::wire::{BaseContext, ContextChunk, FetchContext, Verdict, kind};
+use rejoin_worker::{StepContext, StepError, WorkerBuilder};
+use serde_json::json;
+use support::{Owner, builder, redeliver, soon, until};
+use tokio::sync::Semaphore;
+
+/// A handler `count` that counts its starts and waits for a permit.
+struct Counted {
+    starts: Arc<AtomicUsize>,
+    permits: Arc<Semaphore>,
+}
+
+fn counted() -> (Counted, WorkerBuilder) {
+    let counted = Counted {
+        starts: Arc::default(),
+        permits: Arc::new(Semaphore::new(0)),
+    };
+    let (starts, permits) = (counted.starts.clone(), counted.permits.clone());
+    let builder = builder().handler("count", move |_: StepContext, _: Json| {
+        let (starts, permits) = (starts.clone(), permits.clone());
+        async move {
+            starts.fetch_add(1, Ordering::SeqCst);
+            permits.acquire().await?.forget();
+            Ok::<_, StepError>(Json::Int(7))
+        }
+    });
+    (counted, builder)
+}
+
+impl Counted {
+    fn starts(&self) -> usize {
+        self.starts.load(Ordering::SeqCst)
+    }
+    async fn started(&self, count: usize) {
+        until("the handler's start", || self.starts() == count).await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_acknowledged_only_after_its_completions_are_confirmed() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder());
+    running.link.open.send_replace(false);
+    let orders = vec![owner.order(1, "rejoin.echo", "1.0"), owner.order(2, "rejoin.echo", "2")];
+    owner.dispatch(orders).await;
+    let mut held = running.link.held.subscribe();
+    soon("a completion", held.wait_for(|held| *held > 0)).await.expect("the gate lives");
+    assert_eq!(running.link.settled(), []);
+    running.link.open.send_replace(true);
+    let items = owner.completions(2).await;
+    assert!(items.iter().any(|item| item["output"].to_string() == "1.0" && item["outcome"] == "ok"));
+    until("the ack", || running.link.settled() == [Settle::Ack]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_event_queue_is_declared_again_and_nothing_is_lost() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder());
+    owner.report(|_| true).await;
+    owner.broker.delete(&owner.topology.events(0));
+    let order = owner.order(1, "rejoin.noop", "1");
+    owner.dispatch(vec![order]).await;
+    owner.resubscribe().await;
+    assert_eq!(owner.completions(1).await[0]["outcome"], "ok");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_redelivered_pack_runs_only_what_the_owner_allows() {
+    let mut owner = Owner::new().await;
+    let orders = vec![owner.order(1, "count", "1"), owner.order(2, "count", "1"), owner.order(3, "count", "1")];
+    owner.dispatch(orders).await;
+    redeliver(&owner).await;
+    let (counted, builder) = counted();
+    counted.permits.add_permits(10);
+    let running = owner.start(builder);
+    let check = owner.event(kind::CHECK).await;
+    assert_eq!(check["redelivered"], true);
+    assert_eq!(counted.starts(), 0);
+    let (dropped, elsewhere) = (owner.key(1), owner.key(3));
+    owner
+        .answer(&check, |key| match key {
+            key if *key == dropped => Verdict::Drop,
+            key if *key == elsewhere => Verdict::HeldElsewhere,
+            _ => Verdict::Run,
+        })
+        .await;
+    let items = owner.completions(1).await;
+    assert_eq!(items[0]["step"]["pos"], 2);
+    until("the ack", || running.link.settled().iter().filter(|how| **how == Settle::Ack).count() == 2).await;
+    assert_eq!(counted.starts(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn suspects_are_asked_about_one_by_one() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder());
+    let orders = vec![owner.order(1, "rejoin.noop", "1"), owner.order(2, "rejoin.noop", "1")];
+    let mut pack = owner.pack(orders);
+    pack.suspect = true;
+    owner.publish(&pack).await;
+    for _ in 0..2 {
+        let check = owner.event(kind::CHECK).await;
+        assert_eq!((&check["suspect"], check["attempts"].as_array().map(Vec::len)), (&json!(true), Some(1)));
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_attempt_is_not_run_twice() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder);
+    let order = owner.order(1, "count", "1");
+    let pack = owner.pack(vec![order]);
+    owner.publish(&pack).await;
+    counted.started(1).await;
+    owner.publish(&pack).await;
+    let second = owner.order(2, "rejoin.noop", "1");
+    owner.dispatch(vec![second]).await;
+    assert_eq!(owner.completions(1).await[0]["step"]["pos"], 2);
+    counted.permits.add_permits(2);
+    assert_eq!(owner.completions(1).await[0]["step"]["pos"], 1);
+    until("three acks", || running.link.settled().len() == 3).await;
+    assert_eq!(counted.starts(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_probe_is_reported_at_once_and_then_acknowledged() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder);
+    let order = owner.order(1, "count", "1");
+    owner.dispatch(vec![order]).await;
+    let mut pack = owner.pack(vec![]);
+    let probe = uuid::Uuid::now_v7();
+    pack.probe = Some(probe);
+    owner.publish(&pack).await;
+    let report = owner.report(|report| report.probes == [probe]).await;
+    assert_eq!(report.held, [owner.key(1)]);
+    until("the ack", || running.link.settled() == [Settle::Ack]).await;
+    counted.permits.add_permits(1);
+    owner.completions(1).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_is_sent_on_demand_and_tells_what_the_worker_is() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder().queue("gpu"));
+    let first = owner.report(|report| report.number == 1).await;
+    assert_eq!((first.queues.as_slice(), first.slots), (&["gpu".to_owned()][..], 4));
+    assert!(first.handlers.contains(&"rejoin.echo".to_owned()));
+    owner.send_own(&first.worker, kind::REPORT_NOW, &()).await;
+    owner.report(|report| report.number == 2).await;
+    running.stop().await;
+    owner.report(|report| report.gone && report.draining && report.held.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_attempt_learns_it_and_owes_no_completion() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder().concurrency(1).handler("wait", |ctx: StepContext, _: Json| async move {
+        ctx.cancelled().await;
+        assert!(ctx.is_cancelled());
+        Ok::<_, StepError>(())
+    }));
+    let orders = vec![owner.order(1, "wait", "1"), owner.order(2, "wait", "1"), owner.order(3, "rejoin.noop", "1")];
+    owner.dispatch(orders).await;
+    let report = owner.report(|report| report.number == 1).await;
+    owner.send_own(&report.worker, kind::REPORT_NOW, &()).await;
+    owner.report(|report| report.busy == 1).await;
+    owner.cancel(&report.worker, vec![owner.key(1), owner.key(2)]).await;
+    assert_eq!(owner.completions(1).await[0]["step"]["pos"], 3);
+    running.stop().await;
+    assert!(!owner.has_event());
+    assert_eq!(owner.waiting().await, 0);
+}
+
+#[tokio::test]
+async fn drain_finishes_what_runs_and_hands_back_the_rest() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder.concurrency(1));
+    let orders = vec![owner.order(1, "count", "1"), owner.order(2, "count", "1")];
+    owner.dispatch(orders).await;
+    counted.started(1).await;
+    running.stop.cancel();
+    let back = owner.event(kind::HAND_BACK).await;
+    assert_eq!(back["attempts"].as_array().map(Vec::len), Some(1));
+    assert_eq!(back["attempts"][0]["step"]["pos"], 2);
+    counted.permits.add_permits(1);
+    assert_eq!(owner.completions(1).await[0]["step"]["pos"], 1);
+    running.ended().await;
+    assert_eq!((owner.waiting().await, counted.starts()), (0, 1));
+}
+
+#[tokio::test]
+async fn what_outlasts_the_drain_is_ended_and_goes_back_to_its_queue() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder.drain(Duration::from_millis(20)));
+    let order = owner.order(1, "count", "1");
+    owner.dispatch(vec![order]).await;
+    counted.started(1).await;
+    running.stop.cancel();
+    // Until its consumer is gone the message may come back to it: then it is handed back instead.
+    running.ended().await;
+    assert!(owner.waiting().await == 1 || owner.event(kind::HAND_BACK).await["attempts"].is_array());
+}
+
+#[tokio::test]
+async fn a_large_context_is_fetched_once() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder().handler("read", |ctx: StepContext, _: Json| async move {
+        Ok::<_, StepError>(ctx.get::<String>("big.text")?.map(|text| text.len()))
+    }));
+    for pos in 0..2 {
+        let orders = (0..5).map(|i| owner.order(pos * 5 + i, "read", "1")).collect();
+        let mut pack = owner.pack(orders);
+        pack.contexts = vec![BaseContext::Stored { run: owner.run, seq: 9, bytes: 30_000 }];
+        owner.publish(&pack).await;
+    }
+    let fetch: FetchContext = serde_json::from_value(owner.event(kind::FETCH_CONTEXT).await).expect("a fetch");
+    assert_eq!((fetch.run, fetch.seq), (owner.run, 9));
+    let text = json!({ "big": { "text": "é".repeat(10_000) } }).to_string();
+    let half = text.floor_char_boundary(text.len() / 2);
+    for (part, text) in [(1, &text[half..]), (0, &text[..half])] {
+        let chunk = ContextChunk { run: fetch.run, seq: fetch.seq, part, parts: 2, text: text.to_owned() };
+        owner.send_own(&fetch.worker, kind::CONTEXT_CHUNK, &chunk).await;
+    }
+    for item in owner.completions(10).await {
+        assert_eq!(item["output"], 20_000);
+    }
+    running.stop().await;
+    assert!(!owner.has_event());
+}
+
+#[tokio::test]
+async fn what_runs_survives_the_connection_and_is_not_run_again() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder.concurrency(1));
+    let orders = vec![owner.order(1, "count", "1"), owner.order(2, "count", "1")];
+    owner.dispatch(orders).await;
+    counted.started(1).await;
+    let first = owner.report(|_| true).await;
+    owner.broker.disconnect(support::WORKER_LINK);
+    let again = owner.report(|report| report.worker.incarnation != first.worker.incarnation).await;
+    assert_eq!((again.number, again.held.as_slice()), (1, &[owner.key(1)][..]));
+    // Only what it does not hold is asked about: attempt 2 had been delivered, not begun.
+    let check = owner.event(kind::CHECK).await;
+    assert_eq!(check["attempts"][0]["step"]["pos"], 2);
+    assert_eq!(check["attempts"].as_array().map(Vec::len), Some(1));
+    counted.permits.add_permits(1);
+    assert_eq!(owner.completions(1).await[0]["step"]["pos"], 1);
+    owner.answer(&check, |_| Verdict::Drop).await;
+    until("the ack", || running.link.settled().contains(&Settle::Ack)).await;
+    running.stop().await;
+    assert_eq!((counted.starts(), owner.waiting().await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_completion_of_a_time_without_broker_is_published_after_it() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder);
+    let order = owner.order(1, "count", "1");
+    owner.dispatch(vec![order]).await;
+    counted.started(1).await;
+    owner.broker.cut(support::WORKER_LINK);
+    counted.permits.add_permits(1);
+    until("the handler's end", || counted.permits.available_permits() == 0).await;
+    owner.broker.connect(support::WORKER_LINK);
+    assert_eq!(owner.completions(1).await[0]["outcome"], "ok");
+    running.stop().await;
+    assert_eq!(counted.starts(), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_that_nobody_here_serves_goes_back_and_does_not_fail() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder());
+    let order = owner.order(1, "stranger", "1");
+    owner.dispatch(vec![order]).await;
+    let back = owner.event(kind::HAND_BACK).await;
+    assert_eq!(back["attempts"][0]["step"]["pos"], 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_goes_to_the_dead_letters() {
+    let owner = Owner::new().await;
+    let running = owner.start(builder());
+    owner.publish_message(Message::new(kind::PACK, true, b"{".to_vec())).await;
+    let mut unknown_major = Message::new(kind::PACK, true, b"{}".to_vec());
+    unknown_major.protocol = 2;
+    owner.publish_message(unknown_major).await;
+    until("two dead letters", || owner.broker.peek(&owner.topology.dead()).len() == 2).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn every_branch_of_many_packs_completes_once() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder().concurrency(16));
+    for pack in 0..50 {
+        let orders = (0..64).map(|i| owner.order(pack * 64 + i, "rejoin.echo", &(pack * 64 + i).to_string()));
+        let orders = orders.collect();
+        owner.dispatch(orders).await;
+    }
+    let mut outputs: Vec<_> = owner.completions(3200).await.iter().map(|item| item["output"].as_u64()).collect();
+    outputs.sort_unstable();
+    assert_eq!(outputs, (0..3200).map(Some).collect::<Vec<_>>());
+    running.stop().await;
+    assert_eq!(owner.waiting().await, 0);
+}
