@@ -185,3 +185,23 @@ impl Runner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::Partition;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_contexts_least_lately_used_make_room() {
+        let run = RunId::from_uuid_in(uuid::Uuid::nil(), Partition(1));
+        let mut contexts = Contexts::default();
+        let base = || Arc::new(Base::of_text(" ".repeat(KEPT_BYTES_MAX / 2).into()));
+        contexts.keep((run, 1), base());
+        contexts.keep((run, 2), base());
+        assert!(contexts.get(run, 1).is_some());
+        contexts.keep((run, 3), base());
+        let kept = [1, 2, 3].map(|seq| contexts.get(run, seq).is_some());
+        assert_eq!(kept, [true, false, true]);
+    }
+}

@@ -67,7 +67,8 @@ impl Runner {
         match (reply_to, ended.completion) {
             (Some(reply_to), Some(completion)) => {
                 let checkpoint = ended.checkpoint;
-                self.outbox.add_completion(&reply_to, Finished { completion, checkpoint });
+                self.outbox
+                    .add_completion(&reply_to, Finished { completion, checkpoint });
             }
             (Some(_), None) => {
                 let settled = self.ledger.give_up(ended.key);
