@@ -9,7 +9,13 @@ use rejoin_shared::config::Span;
 
 /// Durable workflow engine for parallel work.
 #[derive(Debug, Parser)]
-#[command(name = "rejoin", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "rejoin",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -54,10 +60,6 @@ pub enum OutputForm {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Try it: an order workflow on three workers, one killed in the middle; nothing to install
-    Demo,
-    /// Work on workflows: everything in one process, reloading DIR/*.yaml
-    Dev(DevArgs),
     /// Run a coordinator
     Coordinator(CoordinatorArgs),
     /// Run a worker for handlers in any language, or list workers
@@ -150,21 +152,6 @@ pub struct MigrateArgs {
     /// Only tell whether it is up to date (exit code 1 if not)
     #[arg(long)]
     pub check: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct DevArgs {
-    /// Folder of workflows (*.yaml) and handlers.yaml
-    #[arg(default_value = ".")]
-    pub dir: PathBuf,
-    #[command(flatten)]
-    pub servers: ServerArgs,
-    /// Address and port of the HTTP API
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
-    pub listen: String,
-    /// Where the embedded store lies [default: DIR/.rejoin]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
 }
 
 /// Options of every list.
@@ -404,10 +391,25 @@ mod tests {
 
     #[test]
     fn a_worker_is_run_by_its_file_and_workers_are_listed() {
-        let run = Cli::try_parse_from(["rejoin", "worker", "--handlers", "h.yaml", "--queue", "a", "--queue", "b"]);
-        assert!(matches!(run.expect("run").command, Command::Worker(WorkerArgs { command: None, .. })));
+        let run = Cli::try_parse_from([
+            "rejoin",
+            "worker",
+            "--handlers",
+            "h.yaml",
+            "--queue",
+            "a",
+            "--queue",
+            "b",
+        ]);
+        assert!(matches!(
+            run.expect("run").command,
+            Command::Worker(WorkerArgs { command: None, .. })
+        ));
         let list = Cli::try_parse_from(["rejoin", "worker", "list"]);
-        assert!(matches!(list.expect("list").command, Command::Worker(WorkerArgs { command: Some(_), .. })));
+        assert!(matches!(
+            list.expect("list").command,
+            Command::Worker(WorkerArgs { command: Some(_), .. })
+        ));
     }
 
     #[test]

@@ -52,7 +52,11 @@ impl Client {
 
     /// Sends a request; an error answer becomes a failure that says what the server said.
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {
-        let response = request.timeout(ANSWER_TIMEOUT).send().await.map_err(|e| self.away(&e))?;
+        let response = request
+            .timeout(ANSWER_TIMEOUT)
+            .send()
+            .await
+            .map_err(|e| self.away(&e))?;
         let response = accepted(response).await?;
         let status = response.status().as_u16();
         let text = response.bytes().await.map_err(|e| self.away(&e))?.to_vec();
@@ -75,7 +79,9 @@ impl Client {
 
     /// Posts a JSON body.
     pub async fn post(&self, path: &str, body: &Json) -> Result<Answer, Failure> {
-        let request = self.request(Method::POST, path).header("Content-Type", "application/json");
+        let request = self
+            .request(Method::POST, path)
+            .header("Content-Type", "application/json");
         self.send(request.body(body.to_bytes())).await
     }
 
@@ -107,7 +113,10 @@ impl Client {
             cause = inner.source();
         }
         let server = &self.target.server;
-        Failure::new(exit::SERVER_AWAY, format!("no answer from {server}: {text} (is a coordinator running there?)"))
+        Failure::new(
+            exit::SERVER_AWAY,
+            format!("no answer from {server}: {text} (is a coordinator running there?)"),
+        )
     }
 }
 
@@ -170,7 +179,10 @@ mod tests {
 
     #[test]
     fn queries_are_encoded() {
-        assert_eq!(with_query("/v1/runs", &[("tag", "a:b c".into()), ("q", "é".into())]), "/v1/runs?tag=a%3Ab%20c&q=%C3%A9");
+        assert_eq!(
+            with_query("/v1/runs", &[("tag", "a:b c".into()), ("q", "é".into())]),
+            "/v1/runs?tag=a%3Ab%20c&q=%C3%A9"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Exit codes (INTERFACE 9), and what leads to them.
 
+use std::fmt;
+
 use rejoin_shared::run::RunStatus;
 
 /// It worked.
@@ -26,11 +28,16 @@ pub const RUN_CANCELLED: u8 = 11;
 pub const RUN_COMPENSATED: u8 = 12;
 
 /// Why a command did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[derive(Debug)]
 pub struct Failure {
     code: u8,
     message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
 }
 
 impl Failure {
@@ -87,7 +94,16 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_the_interface() {
-        for (status, code) in [(401, 4), (403, 4), (404, 3), (409, 5), (422, 1), (400, 1), (503, 7), (500, 1)] {
+        for (status, code) in [
+            (401, 4),
+            (403, 4),
+            (404, 3),
+            (409, 5),
+            (422, 1),
+            (400, 1),
+            (503, 7),
+            (500, 1),
+        ] {
             assert_eq!(of_http(status), code, "{status}");
         }
         assert_eq!(of_run(RunStatus::Completed, false), 0);

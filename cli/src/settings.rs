@@ -67,7 +67,11 @@ fn resolve(global: &Global, text: &str, file: &str) -> Result<Target, Failure> {
             None => return Err(Failure::usage(format!("{file} has no context {name}"))),
         },
     };
-    let server = global.server.clone().or(context.server).unwrap_or_else(|| SERVER_DEFAULT.to_owned());
+    let server = global
+        .server
+        .clone()
+        .or(context.server)
+        .unwrap_or_else(|| SERVER_DEFAULT.to_owned());
     Ok(Target {
         server: server.trim_end_matches('/').to_owned(),
         token: global.token.clone().or(context.token),
@@ -79,21 +83,28 @@ fn resolve(global: &Global, text: &str, file: &str) -> Result<Target, Failure> {
 mod tests {
     use super::*;
 
-    const FILE: &str = "current = 'a'\n[contexts.a]\nserver = 'http://a/'\nnamespace = 'n'\n[contexts.b]\nserver = 'http://b'\n";
+    const FILE: &str =
+        "current = 'a'\n[contexts.a]\nserver = 'http://a/'\nnamespace = 'n'\n[contexts.b]\nserver = 'http://b'\n";
 
     #[test]
     fn flags_win_over_the_context_and_the_context_over_the_default() {
         let none = Global::default();
         assert_eq!(resolve(&none, "", "f").expect("empty").server, SERVER_DEFAULT);
         let of_a = resolve(&none, FILE, "f").expect("current");
-        assert_eq!((of_a.server.as_str(), of_a.namespace.as_deref()), ("http://a", Some("n")));
+        assert_eq!(
+            (of_a.server.as_str(), of_a.namespace.as_deref()),
+            ("http://a", Some("n"))
+        );
         let flags = Global {
             context: Some("b".to_owned()),
             namespace: Some("m".to_owned()),
             ..Global::default()
         };
         let of_b = resolve(&flags, FILE, "f").expect("named");
-        assert_eq!((of_b.server.as_str(), of_b.namespace.as_deref()), ("http://b", Some("m")));
+        assert_eq!(
+            (of_b.server.as_str(), of_b.namespace.as_deref()),
+            ("http://b", Some("m"))
+        );
     }
 
     #[test]

@@ -12,7 +12,9 @@ pub fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     if path == Path::new("-") {
         let mut text = Vec::new();
         let read = std::io::stdin().read_to_end(&mut text);
-        return read.map(|_| text).map_err(|e| Failure::general(format!("standard input: {e}")));
+        return read
+            .map(|_| text)
+            .map_err(|e| Failure::general(format!("standard input: {e}")));
     }
     std::fs::read(path).map_err(|e| Failure::general(format!("{}: {e}", path.display())))
 }

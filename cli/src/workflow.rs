@@ -28,10 +28,22 @@ pub async fn run(global: &Global, command: WorkflowCommand) -> Result<u8, Failur
         WorkflowCommand::Validate { files } => validate(global, &files),
         WorkflowCommand::List(list) => {
             let columns = [
-                Column { head: "WORKFLOW", cell: |w| member(w, "name") },
-                Column { head: "VERSION", cell: |w| member(w, "version") },
-                Column { head: "CREATED", cell: |w| member(w, "created_at") },
-                Column { head: "DESCRIPTION", cell: |w| member(w, "description") },
+                Column {
+                    head: "WORKFLOW",
+                    cell: |w| member(w, "name"),
+                },
+                Column {
+                    head: "VERSION",
+                    cell: |w| member(w, "version"),
+                },
+                Column {
+                    head: "CREATED",
+                    cell: |w| member(w, "created_at"),
+                },
+                Column {
+                    head: "DESCRIPTION",
+                    cell: |w| member(w, "description"),
+                },
             ];
             show_list(&Client::of(global)?, global, "/v1/workflows", &[], &list, &columns).await
         }
@@ -40,7 +52,9 @@ pub async fn run(global: &Global, command: WorkflowCommand) -> Result<u8, Failur
             let query: Vec<(&str, String)> = version.map(|v| ("version", v.to_string())).into_iter().collect();
             let path = format!("/v1/workflows/{}/graph", encode(&name));
             let answer = Client::of(global)?.get(&path, &query).await?;
-            output::value(global.output, &answer.text, || tree::render(&answer.json, tree::FLOWS_SHOWN_MAX))?;
+            output::value(global.output, &answer.text, || {
+                tree::render(&answer.json, tree::FLOWS_SHOWN_MAX)
+            })?;
             Ok(exit::OK)
         }
     }
@@ -63,7 +77,9 @@ async fn apply(client: &Client, global: &Global, file: &Path, dry_run: bool) -> 
         Some("yaml" | "yml") => "application/yaml",
         _ => "text/plain",
     };
-    let request = client.request(Method::PUT, &with_query("/v1/workflows", &query)).header("Content-Type", media);
+    let request = client
+        .request(Method::PUT, &with_query("/v1/workflows", &query))
+        .header("Content-Type", media);
     let answer = client.send(request.body(text)).await?;
     output::value(global.output, &answer.text, || {
         let name = member(&answer.json, "name");
@@ -80,9 +96,14 @@ fn validate(global: &Global, files: &[std::path::PathBuf]) -> Result<u8, Failure
     let mut wrong = 0;
     for file in files {
         match check(file, &source::bytes(file)?) {
-            Ok(name) if global.output == OutputForm::Table => output::line(&format!("{}: {name} is valid", file.display()))?,
+            Ok(name) if global.output == OutputForm::Table => {
+                output::line(&format!("{}: {name} is valid", file.display()))?
+            }
             Ok(name) => {
-                let entry = Json::from_entries([("file", Json::str(&file.display().to_string())), ("workflow", Json::str(&name))]);
+                let entry = Json::from_entries([
+                    ("file", Json::str(&file.display().to_string())),
+                    ("workflow", Json::str(&name)),
+                ]);
                 output::line(&entry.to_string())?;
             }
             Err(failure) => {
@@ -111,17 +132,30 @@ fn check(file: &Path, text: &[u8]) -> Result<String, Failure> {
 
 /// `file:line:column: error[code]: message`, the line, and a caret below the column.
 fn diagnostic(file: &Path, lines: &[&str], error: &DefinitionError) -> String {
-    let mut out = format!("{}:{}:{}: error[{}]: {}", file.display(), error.line, error.column, error.code, error.message);
+    let mut out = format!(
+        "{}:{}:{}: error[{}]: {}",
+        file.display(),
+        error.line,
+        error.column,
+        error.code,
+        error.message
+    );
     if let Some(meant) = &error.suggestion {
         out.push_str(&format!(" (did you mean `{meant}`?)"));
     }
-    let line = usize::try_from(error.line).ok().and_then(|n| lines.get(n.checked_sub(1)?));
+    let line = usize::try_from(error.line)
+        .ok()
+        .and_then(|n| lines.get(n.checked_sub(1)?));
     if let Some(line) = line {
         let number = error.line.to_string();
         let gap = " ".repeat(number.len());
         // Tabs stay tabs, so that the caret stands where a terminal shows the column.
         let column = usize::try_from(error.column).unwrap_or(1).saturating_sub(1);
-        let before: String = line.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let before: String = line
+            .chars()
+            .take(column)
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
         out.push_str(&format!("\n{gap} |\n{number} | {line}\n{gap} | {before}^"));
     }
     out
@@ -140,7 +174,11 @@ async fn show(client: &Client, global: &Global, name: &str, version: Option<u32>
             definition: &'a serde_json::value::RawValue,
         }
         let document = serde_json::from_slice::<View<'_>>(&answer.text).map(|v| v.definition.get().to_owned());
-        let head = format!("# version {}, {}\n", member(&answer.json, "version"), member(&answer.json, "created_at"));
+        let head = format!(
+            "# version {}, {}\n",
+            member(&answer.json, "version"),
+            member(&answer.json, "created_at")
+        );
         head + &output::yaml::document(document.unwrap_or_default().as_bytes())
     })?;
     Ok(exit::OK)

@@ -64,6 +64,9 @@ mod tests {
     #[test]
     fn text_is_indented_and_otherwise_kept() {
         let shown = json(br#"{"b":[1.0,{"x":"a,\"{"}],"a":{}, "c":[ ]}"#);
-        assert_eq!(shown, "{\n  \"b\": [\n    1.0,\n    {\n      \"x\": \"a,\\\"{\"\n    }\n  ],\n  \"a\": {},\n  \"c\": []\n}");
+        assert_eq!(
+            shown,
+            "{\n  \"b\": [\n    1.0,\n    {\n      \"x\": \"a,\\\"{\"\n    }\n  ],\n  \"a\": {},\n  \"c\": []\n}"
+        );
     }
 }

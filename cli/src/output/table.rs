@@ -15,9 +15,18 @@ pub struct Column {
 
 /// The table of `items`.
 pub fn render(columns: &[Column], items: &[Json]) -> String {
-    let rows: Vec<Vec<String>> = items.iter().map(|item| columns.iter().map(|c| cut((c.cell)(item))).collect()).collect();
+    let rows: Vec<Vec<String>> = items
+        .iter()
+        .map(|item| columns.iter().map(|c| cut((c.cell)(item))).collect())
+        .collect();
     let head: Vec<String> = columns.iter().map(|c| c.head.to_owned()).collect();
-    let width = |i: usize| std::iter::once(&head).chain(&rows).map(|row| row[i].chars().count()).max().unwrap_or(0);
+    let width = |i: usize| {
+        std::iter::once(&head)
+            .chain(&rows)
+            .map(|row| row[i].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let mut out = line(&head, &widths);
     for row in &rows {
@@ -68,10 +77,19 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_nothing_hangs_over() {
         let columns = [
-            Column { head: "NAME", cell: |i| member(i, "n") },
-            Column { head: "N", cell: |i| member(i, "v") },
+            Column {
+                head: "NAME",
+                cell: |i| member(i, "n"),
+            },
+            Column {
+                head: "N",
+                cell: |i| member(i, "v"),
+            },
         ];
-        let items = [Json::parse(br#"{"n":"a","v":1}"#).expect("json"), Json::parse(br#"{"n":"longer","v":null}"#).expect("json")];
+        let items = [
+            Json::parse(br#"{"n":"a","v":1}"#).expect("json"),
+            Json::parse(br#"{"n":"longer","v":null}"#).expect("json"),
+        ];
         assert_eq!(render(&columns, &items), "NAME    N\na       1\nlonger\n");
     }
 }

@@ -55,7 +55,9 @@ fn is_over(run: &Json) -> bool {
 
 fn timed_out(deadline: Option<Instant>) -> Result<(), Failure> {
     match deadline {
-        Some(deadline) if Instant::now() >= deadline => Err(Failure::new(exit::TIMED_OUT, "the run goes on; stopped waiting")),
+        Some(deadline) if Instant::now() >= deadline => {
+            Err(Failure::new(exit::TIMED_OUT, "the run goes on; stopped waiting"))
+        }
         _ => Ok(()),
     }
 }
@@ -67,8 +69,16 @@ async fn live(client: &Client, id: &str, deadline: Option<Instant>) -> Result<()
         let next = Instant::now() + FRAME;
         let run = client.get(&format!("/v1/runs/{id}"), &[]).await?.json;
         let graph = client.get(&format!("/v1/runs/{id}/graph"), &[]).await?.json;
-        let picture = format!("{}{}\n", tree::render(&graph, tree::FLOWS_SHOWN_MAX), progress_line(&run, &graph));
-        let up = if drawn > 0 { format!("\x1b[{drawn}A\x1b[J") } else { String::new() };
+        let picture = format!(
+            "{}{}\n",
+            tree::render(&graph, tree::FLOWS_SHOWN_MAX),
+            progress_line(&run, &graph)
+        );
+        let up = if drawn > 0 {
+            format!("\x1b[{drawn}A\x1b[J")
+        } else {
+            String::new()
+        };
         output::text(&format!("{up}{picture}"))?;
         drawn = picture.lines().count();
         if is_over(&run) {
@@ -85,7 +95,11 @@ fn progress_line(run: &Json, graph: &Json) -> String {
     let number = |key| progress.get(key).and_then(Json::as_int).unwrap_or(0);
     let mut line = format!("branches {}/{}", grouped(number("done")), grouped(number("total")));
     let retrying = tree::count(graph, "retrying");
-    for (count, word) in [(number("running"), "running"), (retrying, "retrying"), (number("failed"), "failed")] {
+    for (count, word) in [
+        (number("running"), "running"),
+        (retrying, "retrying"),
+        (number("failed"), "failed"),
+    ] {
         if count > 0 {
             line.push_str(&format!(" · {} {word}", grouped(count)));
         }
@@ -174,7 +188,12 @@ fn event(block: &str, after: &mut u64) -> bool {
 
 /// A record in one line.
 pub fn record_line(record: &Json) -> String {
-    let mut line = format!("{:>6} {} {}", member(record, "seq"), member(record, "at"), member(record, "kind"));
+    let mut line = format!(
+        "{:>6} {} {}",
+        member(record, "seq"),
+        member(record, "at"),
+        member(record, "kind")
+    );
     for key in ["path", "worker"] {
         let value = member(record, key);
         if !value.is_empty() {
@@ -210,7 +229,10 @@ mod tests {
     #[test]
     fn the_last_event_ends_the_watch_and_others_move_it_on() {
         let mut after = 0;
-        assert!(!event("id: 7\nevent: step_completed\ndata: {\"seq\":7}\n\n", &mut after));
+        assert!(!event(
+            "id: 7\nevent: step_completed\ndata: {\"seq\":7}\n\n",
+            &mut after
+        ));
         assert_eq!(after, 7);
         assert!(!event(": keep-alive\n\n", &mut after));
         assert!(event("event: end\ndata: {}\n\n", &mut after));
@@ -219,6 +241,9 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        assert_eq!((grouped(7), grouped(1043), grouped(1_000_000)), ("7".into(), "1,043".into(), "1,000,000".into()));
+        assert_eq!(
+            (grouped(7), grouped(1043), grouped(1_000_000)),
+            ("7".into(), "1,043".into(), "1,000,000".into())
+        );
     }
 }

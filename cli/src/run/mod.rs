@@ -88,7 +88,9 @@ async fn operate(client: &Client, global: &Global, run: &RunArg, what: &str, bod
 
 async fn plan(client: &Client, global: &Global, run: &RunArg) -> Result<u8, Failure> {
     let id = ids::resolve(client, &run.id).await?;
-    let answer = client.post(&format!("/v1/runs/{id}/resume?plan=true"), &Json::object()).await?;
+    let answer = client
+        .post(&format!("/v1/runs/{id}/resume?plan=true"), &Json::object())
+        .await?;
     output::value(global.output, &answer.text, || {
         let mut out = format!(
             "would dispatch {} steps in about {} messages, keeping {} completions\n",
@@ -109,7 +111,9 @@ async fn delete(client: &Client, run: &RunArg, yes: bool) -> Result<u8, Failure>
     if !yes && !confirmed(&id)? {
         return Err(Failure::general("not deleted"));
     }
-    client.send(client.request(Method::DELETE, &format!("/v1/runs/{id}"))).await?;
+    client
+        .send(client.request(Method::DELETE, &format!("/v1/runs/{id}")))
+        .await?;
     output::note(&format!("run {id} deleted"));
     Ok(exit::OK)
 }
@@ -130,19 +134,44 @@ async fn list(client: &Client, global: &Global, args: RunListArgs) -> Result<u8,
     let mut query: Vec<(&str, String)> = Vec::new();
     query.extend(args.workflow.into_iter().map(|w| ("workflow", w)));
     query.extend(args.state.into_iter().map(|s| ("state", s)));
-    query.extend(args.tags.into_iter().map(|(key, value)| ("tag", format!("{key}:{value}"))));
+    query.extend(
+        args.tags
+            .into_iter()
+            .map(|(key, value)| ("tag", format!("{key}:{value}"))),
+    );
     query.extend(args.q.map(|q| ("q", q)));
     if let Some(since) = args.since {
         let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
-        query.push(("since", Timestamp(Timestamp::now().0.saturating_sub(micros)).to_string()));
+        query.push((
+            "since",
+            Timestamp(Timestamp::now().0.saturating_sub(micros)).to_string(),
+        ));
     }
     let columns = [
-        Column { head: "RUN", cell: |r| member(r, "id") },
-        Column { head: "WORKFLOW", cell: |r| format!("{}@{}", member(r, "workflow"), member(r, "version")) },
-        Column { head: "STATE", cell: |r| member(r, "state") },
-        Column { head: "PROGRESS", cell: progress },
-        Column { head: "CREATED", cell: |r| member(r, "created_at") },
-        Column { head: "TAGS", cell: tags },
+        Column {
+            head: "RUN",
+            cell: |r| member(r, "id"),
+        },
+        Column {
+            head: "WORKFLOW",
+            cell: |r| format!("{}@{}", member(r, "workflow"), member(r, "version")),
+        },
+        Column {
+            head: "STATE",
+            cell: |r| member(r, "state"),
+        },
+        Column {
+            head: "PROGRESS",
+            cell: progress,
+        },
+        Column {
+            head: "CREATED",
+            cell: |r| member(r, "created_at"),
+        },
+        Column {
+            head: "TAGS",
+            cell: tags,
+        },
     ];
     show_list(client, global, "/v1/runs", &query, &args.list, &columns).await
 }
@@ -154,14 +183,22 @@ fn progress(run: &Json) -> String {
 
 fn tags(run: &Json) -> String {
     let map = run.get("tags").and_then(Json::as_object);
-    let pairs = map.into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let pairs = map
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
     pairs.collect::<Vec<_>>().join(",")
 }
 
 /// `workflow@version id state`
 pub fn one_line(run: &Json) -> String {
     let state = output::style::state(&member(run, "state"));
-    format!("{} {}@{} {state}\n", member(run, "id"), member(run, "workflow"), member(run, "version"))
+    format!(
+        "{} {}@{} {state}\n",
+        member(run, "id"),
+        member(run, "workflow"),
+        member(run, "version")
+    )
 }
 
 /// A run with what a person asks for first.
@@ -173,7 +210,10 @@ pub fn show(run: &Json) -> String {
         }
     };
     row("run", member(run, "id"));
-    row("workflow", format!("{}@{}", member(run, "workflow"), member(run, "version")));
+    row(
+        "workflow",
+        format!("{}@{}", member(run, "workflow"), member(run, "version")),
+    );
     row("state", output::style::state(&member(run, "state")));
     row("progress", progress(run));
     row("owner", member(run, "owner"));
@@ -182,7 +222,10 @@ pub fn show(run: &Json) -> String {
     row("started", member(run, "started_at"));
     row("finished", member(run, "finished_at"));
     if let Some(error) = run.get("error").filter(|e| !e.is_null()) {
-        row("error", format!("{}: {}", member(error, "type"), member(error, "message")));
+        row(
+            "error",
+            format!("{}: {}", member(error, "type"), member(error, "message")),
+        );
         row("  at", member(error, "path"));
     }
     for key in ["input", "context", "output"] {

@@ -25,11 +25,22 @@ pub async fn start(client: &Client, global: &Global, args: StartArgs) -> Result<
         members.insert("priority".into(), Json::str(priority));
     }
     if !args.tags.is_empty() {
-        let tags = args.tags.iter().map(|(key, value)| (key.as_str().into(), Json::str(value))).collect();
+        let tags = args
+            .tags
+            .iter()
+            .map(|(key, value)| (key.as_str().into(), Json::str(value)))
+            .collect();
         members.insert("tags".into(), Json::Object(std::sync::Arc::new(tags)));
     }
-    let answer = client.post(&format!("/v1/workflows/{}/runs", encode(&args.workflow)), &body).await?;
-    let id = answer.json.get("id").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let answer = client
+        .post(&format!("/v1/workflows/{}/runs", encode(&args.workflow)), &body)
+        .await?;
+    let id = answer
+        .json
+        .get("id")
+        .and_then(Json::as_str)
+        .unwrap_or_default()
+        .to_owned();
     if answer.status == 200 {
         output::note("the idempotency key had started this run before");
     }

@@ -17,7 +17,11 @@ pub fn render(graph: &Json, flows_max: usize) -> String {
 
 /// Visits in `state`, over all nodes.
 pub fn count(graph: &Json, state: &str) -> i64 {
-    let here = graph.get("counts").and_then(|c| c.get(state)).and_then(Json::as_int).unwrap_or(0);
+    let here = graph
+        .get("counts")
+        .and_then(|c| c.get(state))
+        .and_then(Json::as_int)
+        .unwrap_or(0);
     let nodes = graph.get("nodes").and_then(Json::as_list).unwrap_or_default();
     let flows = graph.get("flows").and_then(Json::as_list).unwrap_or_default();
     here + nodes.iter().chain(flows).map(|inner| count(inner, state)).sum::<i64>()
@@ -44,7 +48,10 @@ fn label(node: &Json) -> String {
     let counts = node.get("counts").and_then(Json::as_object);
     let total: i64 = counts.into_iter().flatten().filter_map(|(_, n)| n.as_int()).sum();
     if total > 1 {
-        let parts = counts.into_iter().flatten().map(|(state, n)| format!("{n} {}", style::state(state)));
+        let parts = counts
+            .into_iter()
+            .flatten()
+            .map(|(state, n)| format!("{n} {}", style::state(state)));
         text.push_str(&format!(" — {}", parts.collect::<Vec<_>>().join(", ")));
     }
     text
@@ -77,7 +84,11 @@ fn flows(out: &mut String, node: &Json, indent: &str, flows_max: usize) {
     }
     for flow in list.iter().take(flows_max) {
         let needs = member(flow, "needs");
-        let after = if needs.is_empty() { String::new() } else { format!(" after {needs}") };
+        let after = if needs.is_empty() {
+            String::new()
+        } else {
+            format!(" after {needs}")
+        };
         out.push_str(&format!("{indent}{}:{after}\n", member(flow, "name")));
         nodes(out, flow, &format!("{indent}  "), flows_max);
     }

@@ -80,7 +80,11 @@ impl Definitions {
     }
 
     fn cached(&self, key: &Key) -> Option<Arc<Known>> {
-        self.known.lock().expect("nothing panics under this lock").get(key).cloned()
+        self.known
+            .lock()
+            .expect("nothing panics under this lock")
+            .get(key)
+            .cloned()
     }
 
     fn compile(&self, row: WorkflowRow) -> Result<Known, Problem> {
@@ -108,11 +112,18 @@ impl Known {
             return Ok(());
         };
         let value = serde_json::to_value(input).unwrap_or_default();
-        let errors: Vec<DocumentError> = validator.iter_errors(&value).take(INPUT_ERRORS_MAX).map(|e| misfit(&e)).collect();
+        let errors: Vec<DocumentError> = validator
+            .iter_errors(&value)
+            .take(INPUT_ERRORS_MAX)
+            .map(|e| misfit(&e))
+            .collect();
         let Some(first) = errors.first() else {
             return Ok(());
         };
-        let detail = format!("the input does not fit the schema of {}: {}", self.row.name, first.message);
+        let detail = format!(
+            "the input does not fit the schema of {}: {}",
+            self.row.name, first.message
+        );
         Err(Problem::new(Code::InvalidInput, detail).with_errors(errors))
     }
 }

@@ -52,7 +52,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params, Problem> {
         let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         let query = query.map_err(|e: QueryRejection| Problem::new(Code::Malformed, e.body_text()))?;
-        if query.0.iter().any(|(key, value)| key.contains('\0') || value.contains('\0')) {
+        if query
+            .0
+            .iter()
+            .any(|(key, value)| key.contains('\0') || value.contains('\0'))
+        {
             return Err(Problem::new(Code::Malformed, "a NUL character in the query"));
         }
         Ok(Params(query.0))
@@ -142,7 +146,10 @@ impl Params {
 /// A parameter whose value cannot be read.
 #[must_use]
 pub fn bad_parameter(key: &str, value: &str, expected: &str) -> Problem {
-    Problem::new(Code::Malformed, format!("parameter {key} = {value:?}: expected {expected}"))
+    Problem::new(
+        Code::Malformed,
+        format!("parameter {key} = {value:?}: expected {expected}"),
+    )
 }
 
 /// The body of a request, with its headers.
@@ -201,7 +208,10 @@ impl Body {
             Json::Object(_) => Ok(json),
             Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) | Json::List(_) => {
                 let kind = json.kind();
-                Err(Problem::new(Code::Malformed, format!("the body must be a JSON object, not {kind}")))
+                Err(Problem::new(
+                    Code::Malformed,
+                    format!("the body must be a JSON object, not {kind}"),
+                ))
             }
         }
     }

@@ -21,7 +21,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segments<T>, Problem> {
         let found = Path::<T>::from_request_parts(parts, state).await;
-        found.map(|Path(value)| Segments(value)).map_err(|e: PathRejection| Problem::new(Code::Malformed, e.body_text()))
+        found
+            .map(|Path(value)| Segments(value))
+            .map_err(|e: PathRejection| Problem::new(Code::Malformed, e.body_text()))
     }
 }
 
@@ -49,7 +51,10 @@ impl Api {
         match self.store.run_ids_like(namespace, &text, 2).await?.as_slice() {
             [] => Err(Problem::not_found("run", id)),
             [run] => Ok(*run),
-            _ => Err(Problem::new(Code::Ambiguous, format!("several runs begin or end with {id}; give more of the id"))),
+            _ => Err(Problem::new(
+                Code::Ambiguous,
+                format!("several runs begin or end with {id}; give more of the id"),
+            )),
         }
     }
 }

@@ -21,7 +21,11 @@ fn page<T>(all: Vec<T>, name: impl Fn(&T) -> &str, params: &Params) -> Result<Pa
     params.only(&["after", "limit"])?;
     let limit = params.limit()?;
     let after = params.get("after").unwrap_or_default();
-    let mut items: Vec<T> = all.into_iter().filter(|item| name(item) > after).take(limit + 1).collect();
+    let mut items: Vec<T> = all
+        .into_iter()
+        .filter(|item| name(item) > after)
+        .take(limit + 1)
+        .collect();
     let more = items.len() > limit;
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(|item| name(item).to_owned());

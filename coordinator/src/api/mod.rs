@@ -21,8 +21,8 @@ use crate::store::Store;
 pub mod backend;
 mod definitions;
 pub mod extract;
-mod fleet;
 mod find;
+mod fleet;
 mod operations;
 mod probes;
 pub mod problem;
@@ -134,9 +134,15 @@ async fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem 
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
     tracing::error!(panic = text, "a request handler panicked");
-    Problem::new(Code::Internal, "the request could not be handled; see the coordinator's log").into_response()
+    Problem::new(
+        Code::Internal,
+        "the request could not be handled; see the coordinator's log",
+    )
+    .into_response()
 }
 
 #[cfg(test)]

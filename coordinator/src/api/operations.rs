@@ -4,9 +4,9 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use rejoin_engine::decision::{Decision, Ignored, Surroundings};
-use rejoin_engine::event::Event;
+use rejoin_engine::decision::Surroundings;
 use rejoin_shared::time::Timestamp;
+use rejoin_shared::wire::PACK_ATTEMPTS_MAX;
 use serde::Serialize;
 
 use super::Api;
@@ -14,10 +14,8 @@ use super::backend::{Command, Verdict};
 use super::extract::{Body, Fields, InNamespace, Params};
 use super::find::Segments;
 use super::problem::{Code, Problem};
-use crate::read::open::open_steps;
 use crate::read::run::RunView;
 use crate::store::RunRow;
-use rejoin_shared::wire::PACK_ATTEMPTS_MAX;
 
 /// Paths listed in a plan; the counts are of all.
 const PLAN_PATHS_MAX: usize = 10_000;
@@ -84,7 +82,11 @@ pub async fn delete(
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::new(
             Code::Conflict,
-            format!("run {} is {}; only ended runs can be deleted", row.id, row.status.as_str()),
+            format!(
+                "run {} is {}; only ended runs can be deleted",
+                row.id,
+                row.status.as_str()
+            ),
         )),
     }
 }
@@ -95,11 +97,11 @@ pub struct Plan {
     /// Paths of the steps that would go out again.
     dispatch: Vec<String>,
     /// How many that are.
-    dispatch_count: usize,
+    dispatch_count: u64,
     /// Recorded completions that stay.
     kept_count: u64,
     /// Fewest messages it takes, with full packs.
-    messages: usize,
+    messages: u64,
 }
 
 impl Api {
@@ -114,35 +116,23 @@ impl Api {
         }
     }
 
-    /// Decides the resume on a copy of the state and looks at what is open then.
     async fn plan(&self, row: &RunRow) -> Result<Plan, Problem> {
-        let (_, mut state) = self.replayed(row, None).await?;
+        let (_, state) = self.replayed(row, None).await?;
         let around = Surroundings {
             now: Timestamp::now(),
             limits: &self.limits,
         };
-        let decision = rejoin_engine::state::decide(&mut state, Event::Resume, around);
-        if let Decision::Ignored(ignored) = decision {
-            return Err(Problem::new(Code::Conflict, refusal(ignored)));
-        }
-        let open = open_steps(&state);
-        let mut by_queue: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
-        for step in &open {
-            *by_queue.entry(&step.queue).or_default() += 1;
-        }
+        let Some(plan) = state.resume_plan(PLAN_PATHS_MAX, around) else {
+            return Err(Problem::new(
+                Code::Conflict,
+                format!("run {} is {}; there is nothing to resume", row.id, row.status.as_str()),
+            ));
+        };
         Ok(Plan {
-            dispatch_count: open.len(),
-            kept_count: state.progress().done,
-            messages: by_queue.values().map(|n| n.div_ceil(PACK_ATTEMPTS_MAX)).sum(),
-            dispatch: open.into_iter().take(PLAN_PATHS_MAX).map(|s| s.path).collect(),
+            dispatch: plan.dispatch,
+            dispatch_count: plan.attempts,
+            kept_count: plan.kept,
+            messages: plan.attempts.div_ceil(PACK_ATTEMPTS_MAX as u64),
         })
-    }
-}
-
-fn refusal(ignored: Ignored) -> String {
-    match ignored {
-        Ignored::NotAllowed(why) => why,
-        Ignored::AlreadySo => "the run is running".to_owned(),
-        Ignored::Duplicate | Ignored::Late | Ignored::NothingDue => "there is nothing to resume".to_owned(),
     }
 }

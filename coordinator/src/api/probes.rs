@@ -26,10 +26,18 @@ pub async fn livez() -> &'static str {
 pub async fn readyz(State(api): State<Api>, params: Params) -> Result<Response, Problem> {
     params.only(&["verbose"])?;
     let checks = api.backend.checks().await;
-    let failing: Vec<String> = checks.iter().filter(|c| !c.ok).map(|c| format!("{}: {}", c.name, c.detail)).collect();
+    let failing: Vec<String> = checks
+        .iter()
+        .filter(|c| !c.ok)
+        .map(|c| format!("{}: {}", c.name, c.detail))
+        .collect();
     let ready = failing.is_empty();
     if params.flag("verbose")? {
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
         return Ok((status, Answer(Readiness { ready, checks })).into_response());
     }
     match ready {
@@ -42,5 +50,9 @@ pub async fn readyz(State(api): State<Api>, params: Params) -> Result<Response, 
 pub async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
     let text = prometheus::TextEncoder::new().encode_to_string(&api.metrics.gather());
     let text = text.map_err(|e| Problem::new(Code::Internal, format!("metrics: {e}")))?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response())
 }

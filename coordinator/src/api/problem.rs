@@ -70,7 +70,11 @@ impl Code {
             Code::NotFound => ("not_found", StatusCode::NOT_FOUND, "Not found"),
             Code::NoSuchRoute => ("no_such_route", StatusCode::NOT_FOUND, "No such address"),
             Code::Gone => ("gone", StatusCode::GONE, "No longer kept"),
-            Code::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+            Code::MethodNotAllowed => (
+                "method_not_allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+            ),
             Code::Ambiguous => ("ambiguous_id", StatusCode::CONFLICT, "The id is ambiguous"),
             Code::Conflict => ("conflict", StatusCode::CONFLICT, "The state does not allow it"),
             Code::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE, "Too large"),
@@ -84,15 +88,27 @@ impl Code {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "The definition is not valid",
             ),
-            Code::InvalidInput => ("invalid_input", StatusCode::UNPROCESSABLE_ENTITY, "The input does not fit"),
-            Code::InvalidRequest => ("invalid_request", StatusCode::UNPROCESSABLE_ENTITY, "The request is not valid"),
+            Code::InvalidInput => (
+                "invalid_input",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The input does not fit",
+            ),
+            Code::InvalidRequest => (
+                "invalid_request",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The request is not valid",
+            ),
             Code::IdempotencyMismatch => (
                 "idempotency_mismatch",
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "The idempotency key belongs to another request",
             ),
             Code::NotSupported => ("not_supported", StatusCode::UNPROCESSABLE_ENTITY, "Not supported yet"),
-            Code::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
+            Code::Unavailable => (
+                "unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Temporarily unavailable",
+            ),
             Code::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
         }
     }
@@ -189,7 +205,10 @@ impl IntoResponse for Problem {
         let text = serde_json::to_vec(&body).expect("a problem is plain data");
         let mut response = (status, text).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if retryable {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
@@ -209,7 +228,10 @@ impl From<StoreError> for Problem {
             Retry::Later | Retry::AfterReload => Problem::new(Code::Unavailable, error.to_string()),
             Retry::Never => {
                 tracing::error!(%error, "the store does not answer as it must");
-                Problem::new(Code::Internal, "the database does not fit this version; see the coordinator's log")
+                Problem::new(
+                    Code::Internal,
+                    "the database does not fit this version; see the coordinator's log",
+                )
             }
         }
     }
@@ -258,7 +280,11 @@ mod tests {
         for code in Code::ALL {
             let response = Problem::new(code, "x").into_response();
             let comes_again = response.headers().contains_key(header::RETRY_AFTER);
-            assert_eq!(comes_again, response.status() == StatusCode::SERVICE_UNAVAILABLE, "{code:?}");
+            assert_eq!(
+                comes_again,
+                response.status() == StatusCode::SERVICE_UNAVAILABLE,
+                "{code:?}"
+            );
         }
     }
 }

@@ -21,8 +21,11 @@ use crate::read::graph::{GraphView, graph as draw};
 use crate::read::journal::{ReadError, entry, records};
 use crate::read::replay::{self, Held};
 use crate::read::steps::{StepState, StepView};
-use crate::read::why::{Why, why as explain};
+use crate::read::why::{ScopeView, Why, why as explain};
 use crate::store::RunRow;
+
+/// Open scopes listed in an explanation.
+const SCOPES_SHOWN_MAX: usize = 1000;
 
 /// One page of anything.
 #[derive(Serialize)]
@@ -42,17 +45,25 @@ impl From<ReadError> for Problem {
 
 fn unreadable(run: RunId, reason: &str) -> Problem {
     tracing::error!(%run, reason, "a journal cannot be folded");
-    Problem::new(Code::Internal, format!("the journal of run {run} cannot be read: {reason}"))
+    Problem::new(
+        Code::Internal,
+        format!("the journal of run {run} cannot be read: {reason}"),
+    )
 }
 
 fn held(fleet: &FleetView, run: RunId) -> Held {
     let of_run = fleet.held.iter().filter(|(key, _)| key.run == run);
-    of_run.map(|(key, worker)| ((key.step, key.attempt), worker.clone())).collect()
+    of_run
+        .map(|(key, worker)| ((key.step, key.attempt), worker.clone()))
+        .collect()
 }
 
 impl Api {
     async fn definition(&self, row: &RunRow) -> Result<Arc<Definition>, Problem> {
-        let known = self.definitions.get(&*self.store, &row.namespace, &row.workflow, Some(row.version)).await?;
+        let known = self
+            .definitions
+            .get(&*self.store, &row.namespace, &row.workflow, Some(row.version))
+            .await?;
         Ok(Arc::clone(&known.definition))
     }
 
@@ -81,7 +92,8 @@ pub async fn steps(
 ) -> Result<Answer<Page<StepView>>, Problem> {
     params.only(&["state", "path", "after", "limit"])?;
     let state = |name: &str| {
-        StepState::from_name(name).ok_or_else(|| bad_parameter("state", name, "pending, running, retrying, completed, …"))
+        StepState::from_name(name)
+            .ok_or_else(|| bad_parameter("state", name, "pending, running, retrying, completed, …"))
     };
     let states: Vec<StepState> = params.all("state").map(state).collect::<Result<_, _>>()?;
     let path = params.get("path");
@@ -102,7 +114,8 @@ pub async fn steps(
 /// Whether `path` is `above`, or lies inside it.
 fn is_at_or_below(path: &str, above: &str) -> bool {
     let above = above.strip_suffix('/').unwrap_or(above);
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[', '#']))
+    path.strip_prefix(above)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[', '#']))
 }
 
 /// `GET /v1/runs/{id}/journal`
@@ -143,7 +156,9 @@ pub async fn context(
     params.only(&["at", "path"])?;
     let at: Option<u64> = params.read("at", "a sequence number")?;
     let path = params.get("path").filter(|p| !p.is_empty());
-    let path = path.map(|p| KeyPath::parse(p).ok_or_else(|| bad_parameter("path", p, "keys joined by dots"))).transpose()?;
+    let path = path
+        .map(|p| KeyPath::parse(p).ok_or_else(|| bad_parameter("path", p, "keys joined by dots")))
+        .transpose()?;
     let row = api.run(&namespace, &id).await?;
     if at == Some(0) {
         return Err(Problem::not_found("journal position", "0: the first is 1"));
@@ -184,10 +199,13 @@ pub async fn why(
 ) -> Result<Answer<Why>, Problem> {
     let row = api.run(&namespace, &id).await?;
     let fleet = api.backend.fleet(Some(row.id)).await;
-    let (_, steps) = api.steps_of(&row, &fleet).await?;
+    let (records, steps) = api.steps_of(&row, &fleet).await?;
+    let definition = api.definition(&row).await?;
+    let state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
+    let scopes = state.open_scopes().take(SCOPES_SHOWN_MAX).map(ScopeView::of).collect();
     let serves = |queue: &str, handler: &str| fleet.serves(&namespace, queue, handler);
     let error = row.error.as_ref().and_then(|text| serde_json::from_slice(text).ok());
-    Ok(Answer(explain(row.id, row.status, error, &steps, &serves)))
+    Ok(Answer(explain(row.id, row.status, error, &steps, scopes, &serves)))
 }
 
 #[cfg(test)]

@@ -44,7 +44,10 @@ pub async fn list(
 
 fn filter(params: &Params) -> Result<RunFilter, Problem> {
     if params.get("waiting").is_some() {
-        return Err(Problem::new(Code::NotSupported, "parameter waiting is not supported yet"));
+        return Err(Problem::new(
+            Code::NotSupported,
+            "parameter waiting is not supported yet",
+        ));
     }
     let state = |name: &str| {
         RunStatus::from_name(name).ok_or_else(|| {
@@ -83,10 +86,16 @@ impl Api {
         let run = row.id;
         let owner = self.backend.owner(run).await;
         if row.status.is_terminal() {
-            return Ok(RunView { owner, ..RunView::of(row) });
+            return Ok(RunView {
+                owner,
+                ..RunView::of(row)
+            });
         }
         if let Some(live) = self.backend.live(run).await {
-            let mut view = RunView { owner, ..RunView::of(row) };
+            let mut view = RunView {
+                owner,
+                ..RunView::of(row)
+            };
             view.state = live.status;
             view.progress = live.progress;
             view.counts = live.counts;
@@ -94,7 +103,10 @@ impl Api {
             return Ok(view);
         }
         let state = self.replayed(&row, None).await?.1;
-        let mut view = RunView { owner, ..RunView::of(row) };
+        let mut view = RunView {
+            owner,
+            ..RunView::of(row)
+        };
         view.progress = state.progress();
         view.set_context(&state.context());
         Ok(view)

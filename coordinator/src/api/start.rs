@@ -52,7 +52,10 @@ pub async fn start(
     params.only(&["wait"])?;
     let wait = params.duration("wait")?.map(|wait| wait.min(WAIT_MAX));
     let request = read(&api, &workflow, &body)?;
-    let known = api.definitions.get(&*api.store, &namespace, &workflow, request.version).await?;
+    let known = api
+        .definitions
+        .get(&*api.store, &namespace, &workflow, request.version)
+        .await?;
     known.check_input(&request.input)?;
     let (run, mut is_new) = place(&api, &namespace, &request).await?;
     let there = !is_new && api.store.run(run).await?.is_some();
@@ -77,9 +80,10 @@ pub async fn start(
 
 /// The id the run gets, or got when the same key came before (then `false`).
 async fn place(api: &Api, namespace: &Namespace, request: &Request) -> Result<(RunId, bool), Problem> {
-    let fresh = api.backend.new_run_id().ok_or_else(|| {
-        Problem::new(Code::Unavailable, "this coordinator owns no partition yet; try again")
-    })?;
+    let fresh = api
+        .backend
+        .new_run_id()
+        .ok_or_else(|| Problem::new(Code::Unavailable, "this coordinator owns no partition yet; try again"))?;
     let Some(key) = &request.key else {
         return Ok((fresh, true));
     };
@@ -125,18 +129,26 @@ fn read(api: &Api, workflow: &str, body: &Body) -> Result<Request, Problem> {
     let input = fields.take("input").unwrap_or_default();
     let max = api.limits.input_bytes_max;
     if input.text_len() > max {
-        return Err(Problem::new(Code::TooLarge, format!("the input is larger than the {max} bytes allowed")));
+        return Err(Problem::new(
+            Code::TooLarge,
+            format!("the input is larger than the {max} bytes allowed"),
+        ));
     }
     let request = Request {
         version: fields.take_some("version").map(|v| version(&v)).transpose()?,
         tags: fields.take_some("tags").map_or(Ok(BTreeMap::new()), |v| tags(&v))?,
-        priority: fields.take_text("priority")?.map_or(Ok(Priority::Normal), |p| priority(&p))?,
+        priority: fields
+            .take_text("priority")?
+            .map_or(Ok(Priority::Normal), |p| priority(&p))?,
         hash: hash_of(workflow, &object),
         key,
         input,
     };
     if fields.take_some("at").is_some() {
-        return Err(Problem::new(Code::NotSupported, "`at` (a later start) is not supported yet"));
+        return Err(Problem::new(
+            Code::NotSupported,
+            "`at` (a later start) is not supported yet",
+        ));
     }
     fields.end()?;
     Ok(request)
@@ -186,15 +198,21 @@ fn priority(name: &str) -> Result<Priority, Problem> {
 
 fn tags(value: &Json) -> Result<BTreeMap<String, String>, Problem> {
     let bad = |why: String| Problem::new(Code::InvalidRequest, format!("member tags: {why}"));
-    let map = value.as_object().ok_or_else(|| wrong_kind("tags", "an object of texts", value))?;
+    let map = value
+        .as_object()
+        .ok_or_else(|| wrong_kind("tags", "an object of texts", value))?;
     if map.len() > TAGS_MAX {
         return Err(bad(format!("at most {TAGS_MAX}")));
     }
     let mut tags = BTreeMap::new();
     for (key, value) in map {
-        let text = value.as_str().ok_or_else(|| bad(format!("{key:?} must be a text, not {}", value.kind())))?;
+        let text = value
+            .as_str()
+            .ok_or_else(|| bad(format!("{key:?} must be a text, not {}", value.kind())))?;
         if key.is_empty() || key.len() > TAG_KEY_BYTES_MAX || text.len() > TAG_VALUE_BYTES_MAX {
-            return Err(bad(format!("{key:?}: keys have 1 to {TAG_KEY_BYTES_MAX} bytes, values up to {TAG_VALUE_BYTES_MAX}")));
+            return Err(bad(format!(
+                "{key:?}: keys have 1 to {TAG_KEY_BYTES_MAX} bytes, values up to {TAG_VALUE_BYTES_MAX}"
+            )));
         }
         tags.insert(key.to_string(), text.to_owned());
     }

@@ -57,7 +57,9 @@ pub async fn watch(
         growth,
         over: false,
     };
-    let events = stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (Ok(event), watch)) });
+    let events = stream::unfold(watch, |mut watch| async move {
+        watch.next().await.map(|event| (Ok(event), watch))
+    });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
@@ -66,7 +68,13 @@ fn position(headers: &HeaderMap, params: &Params) -> Result<u64, Problem> {
         return Ok(params.read("after", "a sequence number")?.unwrap_or(0));
     };
     let number = last.to_str().ok().and_then(|text| text.parse().ok());
-    number.ok_or_else(|| bad_parameter("Last-Event-ID", &String::from_utf8_lossy(last.as_bytes()), "a sequence number"))
+    number.ok_or_else(|| {
+        bad_parameter(
+            "Last-Event-ID",
+            &String::from_utf8_lossy(last.as_bytes()),
+            "a sequence number",
+        )
+    })
 }
 
 impl Watch {

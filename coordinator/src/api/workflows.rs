@@ -55,7 +55,10 @@ pub async fn put(
     if body.bytes.len() > max {
         return Err(Problem::new(
             Code::TooLarge,
-            format!("the definition has {} bytes, more than the {max} allowed", body.bytes.len()),
+            format!(
+                "the definition has {} bytes, more than the {max} allowed",
+                body.bytes.len()
+            ),
         ));
     }
     let tree = definition::read(&body.bytes, format_of(&body)?, &api.limits).map_err(refused)?;
@@ -101,7 +104,9 @@ fn format_of(body: &Body) -> Result<Format, Problem> {
         Some("application/json") => Ok(Format::Json),
         Some("application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml") => Ok(Format::Yaml),
         // What a client sends that names no type of its own (curl names the last one).
-        None | Some("text/plain" | "application/octet-stream" | "application/x-www-form-urlencoded") => Ok(Format::Auto),
+        None | Some("text/plain" | "application/octet-stream" | "application/x-www-form-urlencoded") => {
+            Ok(Format::Auto)
+        }
         Some(other) => Err(Problem::new(
             Code::UnsupportedMediaType,
             format!("content type {other}; send application/yaml, application/json or text/plain"),
@@ -112,7 +117,10 @@ fn format_of(body: &Body) -> Result<Format, Problem> {
 /// Text that cannot be read at all is 400, what reads but means nothing 422.
 fn refused(errors: DefinitionErrors) -> Problem {
     let count = errors.0.len();
-    let unreadable = errors.0.iter().any(|e| matches!(e.code, "syntax" | "not_utf8" | "encoding"));
+    let unreadable = errors
+        .0
+        .iter()
+        .any(|e| matches!(e.code, "syntax" | "not_utf8" | "encoding"));
     let code = match unreadable {
         true => Code::Malformed,
         false => Code::InvalidDefinition,
@@ -172,7 +180,12 @@ pub async fn list(
     Ok(Answer(Page { items, next }).into_response())
 }
 
-async fn read(api: &Api, namespace: &rejoin_shared::ids::Namespace, name: &str, version: Option<u32>) -> Result<Response, Problem> {
+async fn read(
+    api: &Api,
+    namespace: &rejoin_shared::ids::Namespace,
+    name: &str,
+    version: Option<u32>,
+) -> Result<Response, Problem> {
     let row = api.store.workflow(namespace, name, version).await?;
     let row = row.ok_or_else(|| match version {
         None => Problem::not_found("workflow", name),

@@ -71,7 +71,11 @@ pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[StepVi
 }
 
 fn mark(marks: &mut Marks, path: &str, state: StepState) {
-    *marks.entry(locate::pattern(path)).or_default().entry(state).or_default() += 1;
+    *marks
+        .entry(locate::pattern(path))
+        .or_default()
+        .entry(state)
+        .or_default() += 1;
 }
 
 fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record]) {
@@ -103,7 +107,7 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::StepFailed(_)
             | Fact::GroupOpened { .. }
             | Fact::BranchStarted { .. }
-            | Fact::BranchFailed { .. }
+            | Fact::FlowFailed { .. }
             | Fact::NodeRetryScheduled { .. }
             | Fact::NodeRetried { .. }
             | Fact::Late { .. }
@@ -221,7 +225,9 @@ fn cases(def: &Definition, cases: &Cases, default: Option<FlowId>, path: &str, m
     let below = |segment: &str| format!("{path}/{segment}");
     let mut all: Vec<GraphFlow> = match cases {
         Cases::Keyed { cases, .. } => {
-            let case = |(key, id): &(std::sync::Arc<str>, FlowId)| flow(def, key, *id, &below(&path::case_segment(key)), marks);
+            let case = |(key, id): &(std::sync::Arc<str>, FlowId)| {
+                flow(def, key, *id, &below(&path::case_segment(key)), marks)
+            };
             cases.iter().map(case).collect()
         }
         Cases::Conditions(list) => {

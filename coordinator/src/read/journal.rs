@@ -91,8 +91,14 @@ pub fn entry(stored: &StoredRow) -> Json {
     put("at", Some(Json::str(&stored.at.to_string())));
     put("kind", Some(Json::str(&row.kind)));
     put("path", Some(row.path.as_deref().map_or(Json::Null, Json::str)));
-    put("attempt", Some(row.attempt.map_or(Json::Null, |n| Json::Int(i64::from(n)))));
-    put("outcome", Some(row.outcome.map_or(Json::Null, |o| Json::str(o.as_str()))));
+    put(
+        "attempt",
+        Some(row.attempt.map_or(Json::Null, |n| Json::Int(i64::from(n)))),
+    );
+    put(
+        "outcome",
+        Some(row.outcome.map_or(Json::Null, |o| Json::str(o.as_str()))),
+    );
     put("worker", Some(row.worker.as_deref().map_or(Json::Null, Json::str)));
     Json::Object(std::sync::Arc::new(entry))
 }

@@ -56,7 +56,11 @@ fn segment(text: &str) -> Segment<'_> {
 }
 
 fn find(def: &Definition, flow: FlowId, name: &str) -> Option<NodeId> {
-    def.flow(flow).nodes.iter().copied().find(|id| &*def.node(*id).name == name)
+    def.flow(flow)
+        .nodes
+        .iter()
+        .copied()
+        .find(|id| &*def.node(*id).name == name)
 }
 
 type Rest<'a, I> = std::iter::Peekable<I>;

@@ -6,7 +6,6 @@
 pub mod graph;
 pub mod journal;
 pub mod locate;
-pub mod open;
 pub mod ranges;
 pub mod replay;
 pub mod run;

@@ -24,6 +24,16 @@ pub fn text(indices: &BTreeSet<u32>) -> String {
     out
 }
 
+/// Ranges, given as first and last index, as text.
+#[must_use]
+pub fn text_of_ranges(list: &[(u32, u32)]) -> String {
+    let mut out = String::new();
+    for range in list {
+        push(&mut out, *range);
+    }
+    out
+}
+
 fn push(out: &mut String, (first, last): (u32, u32)) {
     let comma = if out.is_empty() { "" } else { "," };
     let written = match first == last {

@@ -1,14 +1,14 @@
 //! A run folded by the engine, together with its steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use rejoin_engine::record::{Fact, Record};
+use rejoin_engine::record::{Fact, Joined, Quota, Record, ScopeJoined};
 use rejoin_engine::state::RunState;
+use rejoin_engine::state::view::OpenStep;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::StepKey;
 
-use super::open::{OpenStep, open_steps};
 use super::steps::{Fold, StepView};
 
 /// Who holds which attempt of the run.
@@ -20,9 +20,9 @@ pub type Held = BTreeMap<(StepKey, u32), String>;
 /// Text, if they do not fit the definition or each other.
 pub fn state(def: &Arc<Definition>, records: &[Record]) -> Result<RunState, String> {
     let (first, rest) = records.split_first().ok_or("the journal is empty")?;
-    let mut state = RunState::begin(def, first)?;
+    let mut state = RunState::begin(def, first).map_err(|e| e.to_string())?;
     for record in rest {
-        state.apply(record)?;
+        state.apply(record).map_err(|e| e.to_string())?;
     }
     Ok(state)
 }
@@ -36,27 +36,59 @@ pub fn state(def: &Arc<Definition>, records: &[Record]) -> Result<RunState, Stri
 /// As [`state`].
 pub fn steps(def: &Arc<Definition>, records: &[Record], held: &Held) -> Result<Vec<StepView>, String> {
     let (first, rest) = records.split_first().ok_or("the journal is empty")?;
-    let mut state = RunState::begin(def, first)?;
+    let mut state = RunState::begin(def, first).map_err(|e| e.to_string())?;
     let mut fold = Fold::new(def);
+    let mut quotas = HashMap::new();
     fold.record(first);
     for record in rest {
-        if matches!(record.fact, Fact::ScopeJoined(_) | Fact::RunFinished(_)) {
-            let before = open_steps(&state);
-            state.apply(record)?;
-            fold.record(record);
-            if !before.is_empty() {
-                cancel_what_vanished(&mut fold, before, &state);
-            }
-        } else {
-            state.apply(record)?;
-            fold.record(record);
+        let before = match may_cancel(&record.fact, &mut quotas, record.seq) {
+            true => state.open_steps().collect(),
+            false => Vec::new(),
+        };
+        state.apply(record).map_err(|e| e.to_string())?;
+        fold.record(record);
+        if !before.is_empty() {
+            cancel_what_vanished(&mut fold, before, &state);
         }
     }
-    Ok(fold.finish(&open_steps(&state), held))
+    let open: Vec<OpenStep> = state.open_steps().collect();
+    Ok(fold.finish(&open, held))
+}
+
+/// Whether this record can end steps that have no record of their own. A join that waited for all of its branches cannot;
+/// that is nearly every one, and looking at all open steps at each would cost the square of their number.
+fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
+    match fact {
+        Fact::ScopeOpened(opened) => {
+            quotas.insert(seq, opened.quota);
+            false
+        }
+        Fact::ScopeJoined(ScopeJoined { scope, result, .. }) => match (result, quotas.remove(scope)) {
+            (Joined::Failed(_), _) | (Joined::Ok(_), Some(Quota::Need(_))) => true,
+            (Joined::Ok(_), Some(Quota::All | Quota::Whatever | Quota::Tolerate(_)) | None) => false,
+        },
+        Fact::RunFinished(_) => true,
+        Fact::RunStarted(_)
+        | Fact::StepOpened { .. }
+        | Fact::NodeSkipped { .. }
+        | Fact::StepCompleted(_)
+        | Fact::StepFailed(_)
+        | Fact::GroupOpened { .. }
+        | Fact::BranchStarted { .. }
+        | Fact::FlowFailed { .. }
+        | Fact::Chosen { .. }
+        | Fact::ContextSet { .. }
+        | Fact::NodeFailed { .. }
+        | Fact::NodeRetryScheduled { .. }
+        | Fact::NodeRetried { .. }
+        | Fact::Late { .. }
+        | Fact::RunPaused
+        | Fact::RunResumed => false,
+    }
 }
 
 fn cancel_what_vanished(fold: &mut Fold<'_>, before: Vec<OpenStep>, after: &RunState) {
-    let still: std::collections::HashSet<StepKey> = open_steps(after).into_iter().map(|o| o.step).collect();
+    let still: HashSet<StepKey> = after.open_steps().map(|o| o.step).collect();
     let gone: Vec<OpenStep> = before.into_iter().filter(|o| !still.contains(&o.step)).collect();
     fold.cancel(&gone);
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rejoin_engine::record::{Fact, Record, StepCompleted, StepFailed, ThreadKey};
+use rejoin_engine::state::view::{OpenStatus, OpenStep};
 use rejoin_shared::definition::model::{Decision, Definition, HandlerCall, NodeKind};
 use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
@@ -16,7 +17,6 @@ use rejoin_shared::time::Timestamp;
 use serde::Serialize;
 
 use super::locate;
-use super::open::{OpenStatus, OpenStep};
 
 /// State of a step (INTERFACE 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -154,7 +154,7 @@ impl<'a> Fold<'a> {
                     self.last_seq.insert(*thread, seq);
                 }
             }
-            Fact::BranchStarted { scope, branch, .. } | Fact::BranchFailed { scope, branch, .. } => {
+            Fact::BranchStarted { scope, branch, .. } => {
                 let (scope, branch) = (*scope, *branch);
                 self.last_seq.insert(ThreadKey { scope, branch }, seq);
             }
@@ -163,6 +163,7 @@ impl<'a> Fold<'a> {
             | Fact::Chosen { thread, .. }
             | Fact::ContextSet { thread, .. }
             | Fact::NodeFailed { thread, .. }
+            | Fact::FlowFailed { thread, .. }
             | Fact::NodeRetryScheduled { thread, .. }
             | Fact::NodeRetried { thread } => {
                 self.last_seq.insert(*thread, seq);
@@ -272,8 +273,10 @@ impl<'a> Fold<'a> {
     pub fn cancel(&mut self, open: &[OpenStep]) {
         for step in open {
             let entry = self.entry(step.step, &step.path);
-            entry.attempt = step.attempt;
-            entry.state = StepState::Cancelled;
+            if !matches!(entry.state, StepState::Completed | StepState::Failed) {
+                entry.attempt = step.attempt;
+                entry.state = StepState::Cancelled;
+            }
         }
     }
 
@@ -298,7 +301,10 @@ impl<'a> Fold<'a> {
         let is_open: HashSet<StepKey> = open.iter().map(|o| o.step).collect();
         for index in 0..self.entries.len() {
             let view = &self.entries[index].view;
-            let unsettled = matches!(view.state, StepState::Pending | StepState::Retrying | StepState::Running);
+            let unsettled = matches!(
+                view.state,
+                StepState::Pending | StepState::Retrying | StepState::Running
+            );
             let Some(step) = view.step.filter(|step| unsettled && !is_open.contains(step)) else {
                 continue;
             };
@@ -313,17 +319,24 @@ impl<'a> Fold<'a> {
 
     fn open(&mut self, step: &OpenStep, held_by: Option<&String>) {
         let entry = self.entry(step.step, &step.path);
-        entry.handler = Some(step.handler.clone());
-        entry.queue = Some(step.queue.clone());
+        entry.handler = Some(step.handler.to_string());
+        entry.queue = Some(step.queue.to_string());
         entry.attempt = step.attempt;
-        entry.next_retry_at = step.next_at();
-        entry.worker = held_by.cloned();
-        entry.state = match (&step.status, held_by) {
-            (_, Some(_)) => StepState::Running,
-            (OpenStatus::Pending, None) => StepState::Pending,
-            (OpenStatus::Retrying { .. }, None) => StepState::Retrying,
+        entry.next_retry_at = match step.status {
+            OpenStatus::Retrying(at) => Some(at),
+            OpenStatus::Outstanding | OpenStatus::Failed | OpenStatus::Cancelled => None,
         };
-        if let Some(error) = step.last_error() {
+        entry.state = match (step.status, held_by) {
+            (OpenStatus::Outstanding, Some(_)) => StepState::Running,
+            (OpenStatus::Outstanding, None) => StepState::Pending,
+            (OpenStatus::Retrying(_), _) => StepState::Retrying,
+            (OpenStatus::Failed, _) => StepState::Failed,
+            (OpenStatus::Cancelled, _) => StepState::Cancelled,
+        };
+        if entry.state == StepState::Running {
+            entry.worker = held_by.cloned();
+        }
+        if let Some(error) = &step.last_error {
             entry.error = Some(error.clone());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rejoin_engine::state::view::OpenScope;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_shared::time::Timestamp;
@@ -25,8 +26,40 @@ pub struct Why {
     pub missing_count: usize,
     /// The same in groups, those nobody can run first.
     pub missing: Vec<Missing>,
+    /// Open scopes, outermost first: their branches that have not ended well.
+    pub scopes: Vec<ScopeView>,
     /// Of a run that has failed.
     pub error: Option<ErrorValue>,
+}
+
+/// A scope that is not joined.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct ScopeView {
+    pub path: String,
+    pub total: u32,
+    pub ok: u32,
+    pub failed: u32,
+    pub cancelled: u32,
+    pub running: u32,
+    /// Indices of branches, as `0-41,43`.
+    pub missing: String,
+}
+
+impl ScopeView {
+    /// Shows a scope.
+    #[must_use]
+    pub fn of(scope: OpenScope) -> ScopeView {
+        ScopeView {
+            missing: ranges::text_of_ranges(&scope.missing),
+            path: scope.path,
+            total: scope.total,
+            ok: scope.ok,
+            failed: scope.failed,
+            cancelled: scope.cancelled,
+            running: scope.running,
+        }
+    }
 }
 
 /// Steps of one node that wait for the same.
@@ -69,6 +102,7 @@ pub fn why(
     state: RunStatus,
     error: Option<ErrorValue>,
     steps: &[StepView],
+    scopes: Vec<ScopeView>,
     serves: &dyn Fn(&str, &str) -> bool,
 ) -> Why {
     let mut groups: BTreeMap<Key, (Missing, BTreeSet<u32>)> = BTreeMap::new();
@@ -77,7 +111,9 @@ pub fn why(
             (Some(queue), Some(handler)) => serves(queue, handler),
             _ => true,
         };
-        let (missing, branches) = groups.entry(key(step, served)).or_insert_with(|| (first(step, state, served), BTreeSet::new()));
+        let (missing, branches) = groups
+            .entry(key(step, served))
+            .or_insert_with(|| (first(step, state, served), BTreeSet::new()));
         missing.count += 1;
         missing.next_retry_at = earliest(missing.next_retry_at, step.next_retry_at);
         branches.extend(step.step.filter(|s| s.scope > 0).map(|s| s.branch));
@@ -89,6 +125,7 @@ pub fn why(
         summary: summary(state, error.as_ref(), &missing),
         missing_count: missing.iter().map(|m| m.count).sum(),
         missing: missing.into_iter().take(GROUPS_MAX).collect(),
+        scopes,
         error,
     }
 }
@@ -173,7 +210,12 @@ fn summary(state: RunStatus, error: Option<&ErrorValue>, missing: &[Missing]) ->
         RunStatus::Completed => "the run has completed".to_owned(),
         RunStatus::Cancelled => "the run was cancelled".to_owned(),
         RunStatus::Failed | RunStatus::CompensationFailed => match error {
-            Some(e) => format!("the run failed at {}: {}: {}", e.path.as_deref().unwrap_or("/"), e.kind, e.message),
+            Some(e) => format!(
+                "the run failed at {}: {}: {}",
+                e.path.as_deref().unwrap_or("/"),
+                e.kind,
+                e.message
+            ),
             None => "the run failed".to_owned(),
         },
         RunStatus::Paused => format!("the run is paused with {count} steps to go"),
