@@ -43,9 +43,7 @@ impl RunState {
 
     /// Whether the branch would leave no trace in the journal: its begin is recorded then.
     pub(crate) fn is_recordless(&self, key: ThreadKey) -> bool {
-        self.scopes
-            .get(&key.scope)
-            .is_some_and(|scope| flow_is_recordless(&self.def, scope.flow(&self.def, key.branch)))
+        self.scopes.get(&key.scope).is_some_and(|scope| flow_is_recordless(&self.def, scope.flow(&self.def, key.branch)))
     }
 
     /// Begins a branch: a thread at the first node of its flow.

@@ -122,11 +122,7 @@ impl Machine<'_> {
         }
         match self.state.next_evaluated() {
             Some(key) if self.state.is_recordless(key) => {
-                self.emit(Fact::BranchStarted {
-                    scope: key.scope,
-                    branch: key.branch,
-                    active: true,
-                });
+                self.emit(Fact::BranchStarted { scope: key.scope, branch: key.branch, active: true });
                 true
             }
             Some(key) => {
