@@ -5,6 +5,7 @@
 
 pub mod embedded;
 pub mod postgres;
+mod priority;
 
 use std::collections::BTreeMap;
 

@@ -109,9 +109,13 @@ impl Runner {
                 self.ask(to, message);
             }
         }
-        let Some(worker) = self.worker_id() else { return };
-        for (to, message) in self.contexts.take_due(&worker, now) {
-            self.ask(to, message);
+        if self.contexts.due().is_some_and(|due| due <= now) {
+            let Some(worker) = self.worker_id() else { return };
+            let ledger = &self.ledger;
+            self.contexts.retain(|key| ledger.is_fetching(key));
+            for (to, message) in self.contexts.take_due(&worker, now) {
+                self.ask(to, message);
+            }
         }
     }
 

@@ -84,6 +84,14 @@ impl Contexts {
         self.fetches.values().map(|fetch| fetch.asked + FETCH_AGAIN).min()
     }
 
+    /// Forgets what nobody waits for any more.
+    pub fn retain(&mut self, mut is_waiting: impl FnMut(&AttemptKey) -> bool) {
+        self.fetches.retain(|_, fetch| {
+            fetch.waiting.retain(&mut is_waiting);
+            !fetch.waiting.is_empty()
+        });
+    }
+
     /// The questions to repeat.
     pub fn take_due(&mut self, worker: &WorkerId, now: Instant) -> Vec<(Arc<str>, Message)> {
         let due = self

@@ -254,6 +254,11 @@ impl Ledger {
         }
     }
 
+    /// Whether the attempt waits for its context.
+    pub fn is_fetching(&self, key: &AttemptKey) -> bool {
+        matches!(self.held.get(key).map(|held| &held.phase), Some(Phase::Fetching(_)))
+    }
+
     /// The attempt is done with: recorded, handed back, or dropped. Returns the messages that are settled by this.
     pub fn forget(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
         let Some(held) = self.held.remove(&key) else {
