@@ -60,6 +60,10 @@ pub enum OutputForm {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Try it: an order workflow on three workers, one killed in the middle; nothing to install
+    Demo,
+    /// Work on workflows: everything in one process, reloading DIR/*.yaml
+    Dev(DevArgs),
     /// Run a coordinator
     Coordinator(CoordinatorArgs),
     /// Run a worker for handlers in any language, or list workers
@@ -152,6 +156,21 @@ pub struct MigrateArgs {
     /// Only tell whether it is up to date (exit code 1 if not)
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Folder of workflows (*.yaml) and handlers.yaml
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Address and port of the HTTP API
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    pub listen: String,
+    /// Where the embedded store lies [default: DIR/.rejoin]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Options of every list.

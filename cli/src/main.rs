@@ -45,6 +45,8 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         },
         Command::Migrate(args) => serve::migrate::run(args).await,
         Command::Doctor(args) => serve::doctor::run(args).await,
+        Command::Dev(args) => serve::dev::run(args).await.map(|()| exit::OK),
+        Command::Demo => serve::demo::run().await,
         Command::Schema => workflow::schema(),
         Command::Completion { shell } => completion::print(shell),
         Command::Workflow(command) => workflow::run(&cli.global, command).await,

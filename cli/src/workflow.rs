@@ -119,7 +119,7 @@ fn validate(global: &Global, files: &[std::path::PathBuf]) -> Result<u8, Failure
 }
 
 /// The workflow's name, or all errors as a compiler shows them.
-fn check(file: &Path, text: &[u8]) -> Result<String, Failure> {
+pub fn check(file: &Path, text: &[u8]) -> Result<String, Failure> {
     match definition::parse(text, Format::Auto, &Limits::default()) {
         Ok(definition) => Ok(definition.workflow.to_string()),
         Err(errors) => {

@@ -1,6 +1,8 @@
 //! The commands that are processes of their own, and those that look after an installation.
 
 pub mod coordinator;
+pub mod demo;
+pub mod dev;
 pub mod doctor;
 pub mod migrate;
 mod signals;

@@ -10,10 +10,10 @@ use rejoin_shared::wire::PACK_ATTEMPTS_MAX;
 use serde::Serialize;
 
 use super::Api;
-use super::backend::{Command, Verdict};
 use super::extract::{Body, Fields, InNamespace, Params};
 use super::find::Segments;
 use super::problem::{Code, Problem};
+use crate::owner::command::Command;
 use crate::read::run::RunView;
 use crate::store::RunRow;
 
@@ -106,14 +106,9 @@ pub struct Plan {
 
 impl Api {
     async fn carry_out(&self, row: RunRow, command: Command) -> Result<Answer<RunView>, Problem> {
-        match self.backend.submit(row.id, command).await? {
-            Verdict::Done | Verdict::AlreadySo => {
-                let row = self.run(&row.namespace, &row.id.to_string()).await?;
-                Ok(Answer(self.show(row).await?))
-            }
-            Verdict::NotAllowed(why) => Err(Problem::new(Code::Conflict, why)),
-            Verdict::NoRun => Err(Problem::not_found("run", &row.id.to_string())),
-        }
+        self.backend.submit(row.id, command).await?;
+        let row = self.run(&row.namespace, &row.id.to_string()).await?;
+        Ok(Answer(self.show(row).await?))
     }
 
     async fn plan(&self, row: &RunRow) -> Result<Plan, Problem> {

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use rejoin_shared::json::{JsonError, JsonProblem};
 use serde::Serialize;
 
-use super::backend::SubmitError;
+use crate::owner::command::CommandError;
 use crate::store::{Retry, StoreError};
 
 /// Seconds a client waits before it tries again when the database or the broker is away.
@@ -237,12 +237,15 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<SubmitError> for Problem {
-    fn from(error: SubmitError) -> Problem {
-        match error {
-            SubmitError::Away(why) => Problem::new(Code::Unavailable, why),
-            SubmitError::Refused(why) => Problem::new(Code::InvalidRequest, why),
-        }
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Problem {
+        let code = match &error {
+            CommandError::NotFound => Code::NotFound,
+            CommandError::NotAllowed { .. } => Code::Conflict,
+            CommandError::Refused { .. } => Code::InvalidRequest,
+            CommandError::Unavailable { .. } => Code::Unavailable,
+        };
+        Problem::new(code, error.to_string())
     }
 }
 

@@ -7,16 +7,16 @@ use axum::extract::State;
 use rejoin_engine::record::Record;
 use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::Definition;
-use rejoin_shared::ids::RunId;
+use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use serde::Serialize;
 
 use super::Api;
-use super::backend::FleetView;
 use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
 use super::problem::{Code, Problem};
+use crate::owner::views::{Explanation, FleetView, Place};
 use crate::read::graph::{GraphView, graph as draw};
 use crate::read::journal::{ReadError, entry, records};
 use crate::read::replay::{self, Held};
@@ -51,11 +51,19 @@ fn unreadable(run: RunId, reason: &str) -> Problem {
     )
 }
 
-fn held(fleet: &FleetView, run: RunId) -> Held {
-    let of_run = fleet.held.iter().filter(|(key, _)| key.run == run);
-    of_run
-        .map(|(key, worker)| ((key.step, key.attempt), worker.clone()))
-        .collect()
+fn held(explanation: Option<Explanation>) -> Held {
+    let attempts = explanation.map(|e| e.attempts).unwrap_or_default();
+    let held = attempts.into_iter().filter_map(|a| match a.place {
+        Place::Held { worker } => Some(((a.step, a.attempt), worker)),
+        Place::Unsent | Place::NoWorker | Place::Sent | Place::Doubtful => None,
+    });
+    held.collect()
+}
+
+fn serves(fleet: &FleetView, namespace: &Namespace, queue: &str, handler: &str) -> bool {
+    let among = |list: &[String], name: &str| list.iter().any(|entry| entry == name);
+    let mut workers = fleet.workers.iter().filter(|w| w.namespace == *namespace);
+    workers.any(|w| among(&w.queues, queue) && among(&w.handlers, handler))
 }
 
 impl Api {
@@ -75,10 +83,11 @@ impl Api {
         Ok((records, state))
     }
 
-    async fn steps_of(&self, row: &RunRow, fleet: &FleetView) -> Result<(Vec<Record>, Vec<StepView>), Problem> {
+    async fn steps_of(&self, row: &RunRow) -> Result<(Vec<Record>, Vec<StepView>), Problem> {
         let definition = self.definition(row).await?;
         let records = records(&*self.store, row.id, None).await?;
-        let steps = replay::steps(&definition, &records, &held(fleet, row.id)).map_err(|e| unreadable(row.id, &e))?;
+        let held = held(self.backend.explain(row.id).await);
+        let steps = replay::steps(&definition, &records, &held).map_err(|e| unreadable(row.id, &e))?;
         Ok((records, steps))
     }
 }
@@ -100,8 +109,7 @@ pub async fn steps(
     let after: usize = params.read("after", "the `next` of the page before")?.unwrap_or(0);
     let limit = params.limit()?;
     let row = api.run(&namespace, &id).await?;
-    let fleet = api.backend.fleet(Some(row.id)).await;
-    let (_, all) = api.steps_of(&row, &fleet).await?;
+    let (_, all) = api.steps_of(&row).await?;
     let wanted = |step: &StepView| {
         (states.is_empty() || states.contains(&step.state)) && path.is_none_or(|p| is_at_or_below(&step.path, p))
     };
@@ -185,8 +193,7 @@ pub async fn graph(
     Segments(id): Segments<String>,
 ) -> Result<Answer<GraphView>, Problem> {
     let row = api.run(&namespace, &id).await?;
-    let fleet = api.backend.fleet(Some(row.id)).await;
-    let (records, steps) = api.steps_of(&row, &fleet).await?;
+    let (records, steps) = api.steps_of(&row).await?;
     let definition = api.definition(&row).await?;
     Ok(Answer(draw(&definition, row.version, &records, &steps)))
 }
@@ -198,14 +205,14 @@ pub async fn why(
     Segments(id): Segments<String>,
 ) -> Result<Answer<Why>, Problem> {
     let row = api.run(&namespace, &id).await?;
-    let fleet = api.backend.fleet(Some(row.id)).await;
-    let (records, steps) = api.steps_of(&row, &fleet).await?;
+    let fleet = api.backend.fleet().await;
+    let (records, steps) = api.steps_of(&row).await?;
     let definition = api.definition(&row).await?;
     let state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
     let scopes = state.open_scopes().take(SCOPES_SHOWN_MAX).map(ScopeView::of).collect();
-    let serves = |queue: &str, handler: &str| fleet.serves(&namespace, queue, handler);
+    let is_served = |queue: &str, handler: &str| serves(&fleet, &namespace, queue, handler);
     let error = row.error.as_ref().and_then(|text| serde_json::from_slice(text).ok());
-    Ok(Answer(explain(row.id, row.status, error, &steps, scopes, &serves)))
+    Ok(Answer(explain(row.id, row.status, error, &steps, scopes, &is_served)))
 }
 
 #[cfg(test)]

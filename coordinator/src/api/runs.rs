@@ -91,24 +91,16 @@ impl Api {
                 ..RunView::of(row)
             });
         }
-        if let Some(live) = self.backend.live(run).await {
-            let mut view = RunView {
-                owner,
-                ..RunView::of(row)
-            };
-            view.state = live.status;
-            view.progress = live.progress;
-            view.counts = live.counts;
-            view.set_context(&live.context);
-            return Ok(view);
-        }
-        let state = self.replayed(&row, None).await?.1;
+        let (_, state) = self.replayed(&row, None).await?;
         let mut view = RunView {
             owner,
             ..RunView::of(row)
         };
         view.progress = state.progress();
         view.set_context(&state.context());
+        if let Some(live) = self.backend.explain(run).await {
+            view.counts = live.counts;
+        }
         Ok(view)
     }
 }

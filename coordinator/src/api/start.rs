@@ -1,25 +1,23 @@
 //! Starting runs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use rejoin_engine::event::Start;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::Priority;
 use sha2::{Digest, Sha256};
 
 use super::Api;
-use super::backend::{Command, Verdict};
 use super::definitions::Known;
 use super::extract::{Body, Fields, InNamespace, Params, wrong_kind};
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use super::wait::WAIT_MAX;
+use crate::owner::command::{Command, StartRun};
 use crate::store::Reserved;
 
 /// Tags of one run.
@@ -57,11 +55,9 @@ pub async fn start(
         .get(&*api.store, &namespace, &workflow, request.version)
         .await?;
     known.check_input(&request.input)?;
-    let (run, mut is_new) = place(&api, &namespace, &request).await?;
-    let there = !is_new && api.store.run(run).await?.is_some();
-    if !there {
-        is_new &= begin(&api, &namespace, &known, run, request).await?;
-    }
+    let (run, is_first) = place(&api, &namespace, &request).await?;
+    let is_there = !is_first && api.store.run(run).await?.is_some();
+    let is_new = !is_there && begin(&api, &namespace, &known, run, request, !is_first).await?;
     let (row, ended) = match wait {
         None => (api.run(&namespace, &run.to_string()).await?, true),
         Some(wait) => api.wait_for_end(&namespace, run, wait).await?,
@@ -80,10 +76,7 @@ pub async fn start(
 
 /// The id the run gets, or got when the same key came before (then `false`).
 async fn place(api: &Api, namespace: &Namespace, request: &Request) -> Result<(RunId, bool), Problem> {
-    let fresh = api
-        .backend
-        .new_run_id()
-        .ok_or_else(|| Problem::new(Code::Unavailable, "this coordinator owns no partition yet; try again"))?;
+    let fresh = api.backend.new_run_id();
     let Some(key) = &request.key else {
         return Ok((fresh, true));
     };
@@ -98,27 +91,27 @@ async fn place(api: &Api, namespace: &Namespace, request: &Request) -> Result<(R
 }
 
 /// Whether the run was begun by this very call.
-async fn begin(api: &Api, namespace: &Namespace, known: &Known, run: RunId, request: Request) -> Result<bool, Problem> {
-    let start = Start {
-        run,
+async fn begin(
+    api: &Api,
+    namespace: &Namespace,
+    known: &Known,
+    run: RunId,
+    request: Request,
+    may_exist: bool,
+) -> Result<bool, Problem> {
+    let start = StartRun {
         namespace: namespace.clone(),
+        workflow: known.row.name.clone(),
         version: known.row.version,
         input: request.input,
         tags: request.tags,
         priority: request.priority,
         parent: None,
-    };
-    let command = Command::Start {
-        start: Box::new(start),
-        definition: Arc::clone(&known.definition),
         idempotency_key: request.key,
+        may_exist,
     };
-    match api.backend.submit(run, command).await? {
-        Verdict::Done => Ok(true),
-        Verdict::AlreadySo => Ok(false),
-        Verdict::NotAllowed(why) => Err(Problem::new(Code::Conflict, why)),
-        Verdict::NoRun => Err(Problem::new(Code::Unavailable, "the run could not be begun; try again")),
-    }
+    let reply = api.backend.submit(run, Command::Start(Box::new(start))).await?;
+    Ok(reply.changed)
 }
 
 fn read(api: &Api, workflow: &str, body: &Body) -> Result<Request, Problem> {

@@ -1,14 +1,16 @@
 //! Waiting for a run to end, and for its journal to grow.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::ids::{Namespace, RunId};
-use tokio::sync::watch;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Api;
 use super::problem::Problem;
-use crate::store::RunRow;
+use crate::store::{RunRow, StoredRow};
 
 /// Longest `?wait=`.
 pub const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -18,30 +20,28 @@ const POLL: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tells when a run may have new records.
-pub struct Growth(Option<watch::Receiver<u64>>);
+pub struct Growth(Option<broadcast::Receiver<Arc<StoredRow>>>);
 
 impl Growth {
-    /// Of this run.
+    /// Of this run, from now on: what is there already is to be read before the first wait.
     #[must_use]
     pub fn of(api: &Api, run: RunId) -> Growth {
-        let mut receiver = api.backend.watch(run);
-        // What is there already is read before the first wait.
-        if let Some(receiver) = &mut receiver {
-            receiver.mark_unchanged();
-        }
-        Growth(receiver)
+        Growth(api.backend.watch(run))
     }
 
     /// Waits for news until `deadline`; without a subscription, for the next poll.
     pub async fn next(&mut self, deadline: Instant) {
         let poll = deadline.min(Instant::now() + POLL);
-        let Some(receiver) = &mut self.0 else {
+        let Some(rows) = &mut self.0 else {
             return sleep_until(poll).await;
         };
         // Also polled: the run's partition may move to another process without a word.
-        match timeout_at(poll, receiver.changed()).await {
-            Ok(Ok(())) => sleep_until(deadline.min(Instant::now() + PAUSE)).await,
-            Ok(Err(_)) => self.0 = None,
+        match timeout_at(poll, rows.recv()).await {
+            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {
+                sleep_until(deadline.min(Instant::now() + PAUSE)).await;
+                while !matches!(rows.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
+            }
+            Ok(Err(RecvError::Closed)) => self.0 = None,
             Err(_) => {}
         }
     }
