@@ -195,3 +195,71 @@ async fn a_lost_connection_of_the_coordinator_repeats_nothing() {
     world.reaches(run, RunStatus::Completed).await;
     assert_eq!((log.repeated(), log.inputs()), (vec![], 41));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_worker_s_steps_go_to_another_and_finish_once_recorded() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(3));
+    let coordinator = world.coordinator("a");
+    let killed = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let killed = killed.expect("a runtime");
+    {
+        let _in = killed.enter();
+        std::mem::forget(world.work("w1", log.builder().concurrency(4)));
+    }
+    let run = start(&coordinator, r#"{"n": 30}"#).await;
+    until("three ends and four more starts", || log.starts() == 7).await;
+    killed.shutdown_background();
+    world.broker.cut("w1");
+    let _worker = world.work("w2", log.builder().concurrency(4));
+    log.permits.add_permits(1_000);
+    let row = world.reaches(run, RunStatus::Completed).await;
+    assert_eq!((log.inputs(), row.progress.done), (31, 31));
+    assert!(
+        log.repeated().len() <= 4,
+        "only what ran may run again: {:?}",
+        log.repeated()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_for_another_owner_s_run_goes_by_the_inbox_and_comes_back_with_its_verdict() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(0));
+    let (first, second) = (world.coordinator("a"), world.coordinator("b"));
+    let _worker = world.work("w1", log.builder());
+    let run = start(&first, r#"{"n": 5}"#).await;
+    until("five starts", || log.starts() == 5).await;
+    let asked = if second.partitions_owned().contains(&run.partition()) {
+        &first
+    } else {
+        &second
+    };
+    let reply = asked
+        .submit(run, Command::Cancel { reason: None })
+        .await
+        .expect("the cancel");
+    assert_eq!(reply.status, RunStatus::Cancelled);
+    let refused = asked.submit(run, Command::Pause).await;
+    assert!(matches!(refused, Err(CommandError::NotAllowed { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_handed_over_takes_its_runs_along() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(4));
+    let first = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(4));
+    soon("ownership", first.owns(64)).await;
+    let mut runs = Vec::new();
+    for _ in 0..12 {
+        runs.push(start(&first, r#"{"n": 5}"#).await);
+    }
+    until("some starts", || log.starts() >= 8).await;
+    let second = world.coordinator("b");
+    soon("its share", second.owns(8)).await;
+    log.permits.add_permits(10_000);
+    for run in runs {
+        world.reaches(run, RunStatus::Completed).await;
+    }
+}

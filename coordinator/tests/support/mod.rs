@@ -1,6 +1,8 @@
 //! Coordinators and workers over one embedded store and one broker inside the process.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod faulty;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
