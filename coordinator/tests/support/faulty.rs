@@ -175,12 +175,10 @@ impl Store for Faulty {
         self.inner.mark_events(partition).await
     }
     async fn sweep(&self) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    /// Whether the database answers and its schema fits.
-    async fn ping(&self) -> Result<(), StoreError> {
         self.inner.sweep().await
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.inner.now().await
