@@ -18,7 +18,7 @@ steps:
     steps: [ { step: count, with: { i: '= index' } } ]
 ";
 
-/// A world whose every tenth append meets `fault`.
+/// A world whose every third append meets `fault`.
 async fn world_with(fault: Fault) -> (World, Arc<AtomicUsize>) {
     let mut world = World::new(FAN_OUT).await;
     let met = Arc::new(AtomicUsize::new(0));

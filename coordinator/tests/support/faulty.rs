@@ -54,23 +54,23 @@ impl Faulty {
 #[async_trait]
 impl Store for Faulty {
     async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
-        let tenth = self.appends.fetch_add(1, Ordering::SeqCst) % 10 == 9;
+        let is_met = self.appends.fetch_add(1, Ordering::SeqCst) % 3 == 2;
         match self.fault {
             Fault::RefusedRun if self.is_refused(batch) => {
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Refused("these data".to_owned()));
             }
             Fault::RefusedRun => {}
-            Fault::UnknownCommitted if tenth => {
+            Fault::UnknownCommitted if is_met => {
                 self.inner.append(batch).await?;
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Unknown("cut".to_owned()));
             }
-            Fault::UnknownLost if tenth => {
+            Fault::UnknownLost if is_met => {
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Unknown("cut".to_owned()));
             }
-            Fault::Away if tenth => {
+            Fault::Away if is_met => {
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Away("refused".to_owned()));
             }
