@@ -13,7 +13,6 @@ use rejoin_shared::config::Span;
     name = "rejoin",
     version,
     about,
-    propagate_version = true,
     arg_required_else_help = true
 )]
 pub struct Cli {
