@@ -2,7 +2,7 @@
 //!
 //! Prints the time per no-op branch to take it, build its request, decide its completion, encode the record, and to fold
 //! the journal again.
-#![allow(clippy::cast_precision_loss, clippy::print_stdout)]
+#![allow(clippy::cast_precision_loss, clippy::print_stdout, clippy::disallowed_methods)] // a benchmark reads the clock
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,13 +17,17 @@ use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::time::Timestamp;
 
-const DOCUMENT: &[u8] = b"workflow: w\nsteps: [{foreach: f, items: input.n, concurrency: unbounded, steps: [{step: s}]}]";
+const DOCUMENT: &[u8] =
+    b"workflow: w\nsteps: [{foreach: f, items: input.n, concurrency: unbounded, steps: [{step: s}]}]";
 
 fn main() {
     let branches: i64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let limits = Limits::default();
     let def = Arc::new(definition::parse(DOCUMENT, Format::Yaml, &limits).expect("a valid document"));
-    let around = Surroundings { now: Timestamp(1_700_000_000_000_000), limits: &limits };
+    let around = Surroundings {
+        now: Timestamp(1_700_000_000_000_000),
+        limits: &limits,
+    };
     let start = Start {
         run: RunId::new_in(Partition(0)),
         namespace: Namespace::default_name(),
@@ -35,7 +39,8 @@ fn main() {
     };
     let (mut state, apply) = rejoin_engine::start(&def, start, around);
     let mut journal: Vec<Parts> = apply.records.iter().map(Record::to_parts).collect();
-    let (mut taking, mut asking, mut deciding, mut encoding) = (Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let (mut taking, mut asking, mut deciding, mut encoding) =
+        (Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
     loop {
         let at = Instant::now();
         let ready = state.take_ready(around.now, 4096);
@@ -54,7 +59,11 @@ fn main() {
             let completed = Completed {
                 step: attempt.step,
                 attempt: attempt.attempt,
-                end: End::Ok { output: Json::Null, set: Vec::new(), unset: Vec::new() },
+                end: End::Ok {
+                    output: Json::Null,
+                    set: Vec::new(),
+                    unset: Vec::new(),
+                },
                 worker: Some("worker-1".to_owned()),
                 started_at: around.now,
                 finished_at: around.now,
@@ -71,14 +80,27 @@ fn main() {
         encoding += at.elapsed();
     }
     let at = Instant::now();
-    let records: Vec<Record> = journal.iter().map(|parts| Record::from_parts(parts).expect("own record")).collect();
+    let records: Vec<Record> = journal
+        .iter()
+        .map(|parts| Record::from_parts(parts).expect("own record"))
+        .collect();
     let decoding = at.elapsed();
     let at = Instant::now();
     let mut folded = RunState::begin(&def, &records[0]).expect("a start");
-    records[1..].iter().for_each(|record| folded.apply(record).expect("own journal"));
+    records[1..]
+        .iter()
+        .for_each(|record| folded.apply(record).expect("own journal"));
     let folding = at.elapsed();
-    let bytes: usize = journal.iter().map(|parts| parts.body.len() + parts.path.as_ref().map_or(0, String::len)).sum();
-    println!("{} branches, {:?}, {} bytes of body and path a record", branches, state.status(), bytes / journal.len());
+    let bytes: usize = journal
+        .iter()
+        .map(|parts| parts.body.len() + parts.path.as_ref().map_or(0, String::len))
+        .sum();
+    println!(
+        "{} branches, {:?}, {} bytes of body and path a record",
+        branches,
+        state.status(),
+        bytes / journal.len()
+    );
     for (what, time) in [
         ("take", taking),
         ("request", asking),
@@ -87,6 +109,9 @@ fn main() {
         ("decode", decoding),
         ("fold", folding),
     ] {
-        println!("{what:8} {:7.2} µs a branch", time.as_secs_f64() * 1e6 / branches as f64);
+        println!(
+            "{what:8} {:7.2} µs a branch",
+            time.as_secs_f64() * 1e6 / branches as f64
+        );
     }
 }

@@ -13,11 +13,23 @@ fn noop(_: &str, _: u32, _: &Json) -> Answer {
 
 #[test]
 fn a_sequence_of_steps_merges_their_outputs_and_completes() {
-    let run = Run::start("steps: [{step: a}, {step: b}, {set: s, values: {sum: '= ctx.x + 1'}}]", "{}")
-        .finish(&|path, _, _| Answer::Ok(if path == "/a" { json(r#"{"x":1}"#) } else { json("5") }));
+    let run = Run::start(
+        "steps: [{step: a}, {step: b}, {set: s, values: {sum: '= ctx.x + 1'}}]",
+        "{}",
+    )
+    .finish(&|path, _, _| Answer::Ok(if path == "/a" { json(r#"{"x":1}"#) } else { json("5") }));
     assert_eq!(run.state.status(), RunStatus::Completed);
     assert_eq!(run.state.context(), json(r#"{"x":1,"b":5,"sum":2}"#));
-    assert_eq!(run.kinds(), ["run_started", "step_completed", "step_completed", "context_set", "run_finished"]);
+    assert_eq!(
+        run.kinds(),
+        [
+            "run_started",
+            "step_completed",
+            "step_completed",
+            "context_set",
+            "run_finished"
+        ]
+    );
 }
 
 #[test]
@@ -38,7 +50,10 @@ steps:
     });
     assert_eq!(run.state.status(), RunStatus::Completed, "{:?}", run.state.result());
     // u's output is laid over the context shallowly, so within its branch `from` is {b: 2} against a base without `from`.
-    assert_eq!(run.state.context(), json(r#"{"from":{"a":1,"b":2},"items":[1,2,3,4,5]}"#));
+    assert_eq!(
+        run.state.context(),
+        json(r#"{"from":{"a":1,"b":2},"items":[1,2,3,4,5]}"#)
+    );
     assert_eq!(run.refold().context(), run.state.context());
     assert_eq!(run.refold().progress(), run.state.progress());
 }
@@ -57,7 +72,13 @@ steps:
     let ready = run.ready();
     assert_eq!(ready.len(), 5);
     for index in [0, 3, 1] {
-        run.complete(&ready[index], &|path, _, _| if path == "/f[1]/s" { Answer::Fail("boom") } else { Answer::Ok(json("7")) });
+        run.complete(&ready[index], &|path, _, _| {
+            if path == "/f[1]/s" {
+                Answer::Fail("boom")
+            } else {
+                Answer::Ok(json("7"))
+            }
+        });
     }
     assert_eq!(run.state.status(), RunStatus::Failed);
     let mut folded = run.refold();
@@ -66,14 +87,22 @@ steps:
     run.send(Event::Resume);
     assert_eq!(run.state.status(), RunStatus::Running);
     folded = run.state.clone();
-    let again: Vec<_> = folded.take_ready(run.now, 10).into_iter().map(|r| (r.step.branch, r.attempt)).collect();
+    let again: Vec<_> = folded
+        .take_ready(run.now, 10)
+        .into_iter()
+        .map(|r| (r.step.branch, r.attempt))
+        .collect();
     assert_eq!(again.len(), 3);
     for expected in [(1, 2), (2, 1), (4, 1)] {
         assert!(again.contains(&expected), "{again:?}");
     }
     let run = run.finish(&|_, _, _| Answer::Ok(json("8")));
     assert_eq!(run.state.status(), RunStatus::Completed);
-    assert_eq!(run.state.context(), json(r#"{"out":[7,8,8,7,8],"s":8}"#), "a scalar output goes under the node's name");
+    assert_eq!(
+        run.state.context(),
+        json(r#"{"out":[7,8,8,7,8],"s":8}"#),
+        "a scalar output goes under the node's name"
+    );
 }
 
 #[test]
@@ -100,7 +129,10 @@ steps:
         .filter(|record| record.fact.kind() == "step_completed")
         .filter_map(|record| record.to_parts().path)
         .collect();
-    assert!(paths.contains(&"/g/a#2".to_owned()) && paths.contains(&"/g/b#2".to_owned()), "{paths:?}");
+    assert!(
+        paths.contains(&"/g/a#2".to_owned()) && paths.contains(&"/g/b#2".to_owned()),
+        "{paths:?}"
+    );
     assert!(paths.contains(&"/p/y/u#2".to_owned()), "{paths:?}");
     assert_eq!(run.refold().context(), run.state.context());
 }
@@ -118,11 +150,19 @@ steps:
 ";
     let run = Run::start(yaml, r#"{"n":0}"#).finish(&|path, _, ctx| match path {
         "/end" => Answer::Ok(Json::Null),
-        _ => Answer::Ok(Json::from_entries([("n", Json::Int(ctx.get("n").and_then(Json::as_int).unwrap_or(0) + 1))])),
+        _ => Answer::Ok(Json::from_entries([(
+            "n",
+            Json::Int(ctx.get("n").and_then(Json::as_int).unwrap_or(0) + 1),
+        )])),
     });
     assert_eq!(run.state.context(), json(r#"{"n":3}"#));
     let paths: Vec<_> = run.journal.iter().filter_map(|r| r.to_parts().path).collect();
-    assert_eq!(paths, ["/count", "/again", "/count#2", "/again#2", "/count#3", "/again#3", "/end"]);
+    assert_eq!(
+        paths,
+        [
+            "/count", "/again", "/count#2", "/again#2", "/count#3", "/again#3", "/end"
+        ]
+    );
 }
 
 #[test]
@@ -157,7 +197,10 @@ steps:
     steps: [{step: s}]
 ";
     let run = Run::start(yaml, r#"{"n":5}"#).finish(&|_, _, ctx| {
-        Answer::Ok(Json::from_entries([("n", Json::Int(ctx.get("n").and_then(Json::as_int).expect("n") + 1))]))
+        Answer::Ok(Json::from_entries([(
+            "n",
+            Json::Int(ctx.get("n").and_then(Json::as_int).expect("n") + 1),
+        )]))
     });
     assert_eq!(run.state.context(), json(r#"{"n":10005}"#));
 }

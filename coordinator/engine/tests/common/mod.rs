@@ -61,11 +61,25 @@ impl Run {
             parent: None,
         };
         let (state, apply) = rejoin_engine::start(&def, start, Surroundings { now, limits: &limits });
-        Run { def, state, journal: apply.records, effects: apply.effects, limits, now }
+        Run {
+            def,
+            state,
+            journal: apply.records,
+            effects: apply.effects,
+            limits,
+            now,
+        }
     }
 
     pub fn send(&mut self, event: Event) -> Decision {
-        let decision = rejoin_engine::decide(&mut self.state, event, Surroundings { now: self.now, limits: &self.limits });
+        let decision = rejoin_engine::decide(
+            &mut self.state,
+            event,
+            Surroundings {
+                now: self.now,
+                limits: &self.limits,
+            },
+        );
         if let Decision::Apply(apply) = &decision {
             self.journal.extend(apply.records.clone());
             self.effects.extend(apply.effects.clone());
@@ -78,23 +92,39 @@ impl Run {
     }
 
     pub fn complete(&mut self, ready: &Ready, handler: Handler<'_>) -> Decision {
-        let around = Surroundings { now: self.now, limits: &self.limits };
+        let around = Surroundings {
+            now: self.now,
+            limits: &self.limits,
+        };
         let request = match self.state.request(ready.step, ready.attempt, around) {
             Ok(request) => request,
-            Err(error) => return self.send(Event::Unbuildable { step: ready.step, attempt: ready.attempt, error }),
+            Err(error) => {
+                return self.send(Event::Unbuildable {
+                    step: ready.step,
+                    attempt: ready.attempt,
+                    error,
+                });
+            }
         };
         let mut ctx = request.base.clone();
         request.changes.apply(&mut ctx);
         let path = |text: &str| rejoin_shared::keypath::KeyPath::parse(text).expect("key path");
         let end = match handler(&request.path, ready.attempt, &ctx) {
-            Answer::Ok(output) => End::Ok { output, set: Vec::new(), unset: Vec::new() },
+            Answer::Ok(output) => End::Ok {
+                output,
+                set: Vec::new(),
+                unset: Vec::new(),
+            },
             Answer::Write(set, unset) => End::Ok {
                 output: Json::Null,
                 set: set.into_iter().map(|(key, value)| (path(key), value)).collect(),
                 unset: unset.into_iter().map(path).collect(),
             },
             Answer::Fail(kind) => End::Error(Failure {
-                error: ErrorValue { kind: kind.to_owned(), ..ErrorValue::default() },
+                error: ErrorValue {
+                    kind: kind.to_owned(),
+                    ..ErrorValue::default()
+                },
                 outcome: Outcome::Error,
                 retryable: true,
                 retry_after: None,
