@@ -51,7 +51,7 @@ impl Builder {
     ///
     /// # Errors
     /// What the attempt fails with.
-    pub fn add(&mut self, run: &mut Run, attempt: Try, around: &Around<'_>) -> Result<(), ErrorValue> {
+    pub fn add(&mut self, run: &mut Run, attempt: Try, around: &Around<'_>) -> Result<(), Box<ErrorValue>> {
         let surroundings = Surroundings {
             now: around.now,
             limits: around.limits,

@@ -166,9 +166,14 @@ impl Dispatcher {
         };
         if let Err(error) = builder.add(run, attempt, around) {
             let (step, attempt) = attempt;
-            pumped
-                .events
-                .push((run.id, Event::Unbuildable { step, attempt, error }));
+            pumped.events.push((
+                run.id,
+                Event::Unbuildable {
+                    step,
+                    attempt,
+                    error: *error,
+                },
+            ));
             return;
         }
         if let Some(flight) = run.flights.get_mut(&attempt) {

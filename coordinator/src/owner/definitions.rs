@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rejoin_shared::definition::load;
 use rejoin_shared::definition::model::Definition;
-use rejoin_shared::definition::{Format, parse};
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
 
@@ -58,7 +58,7 @@ impl Definitions {
         }
         let row = self.store.workflow(ns, name, Some(version)).await?;
         let row = row.ok_or_else(|| DefinitionError::Unknown(name.to_owned(), version))?;
-        let definition = parse(&row.document, Format::Json, &self.limits)
+        let definition = load(&row.document, &self.limits)
             .map_err(|e| DefinitionError::Unreadable(name.to_owned(), version, e.to_string()))?;
         let definition = Arc::new(definition);
         let mut kept = self.lock();

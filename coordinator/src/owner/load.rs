@@ -57,7 +57,7 @@ pub struct FoundRun {
 
 enum Failure {
     Store(StoreError),
-    Broken(RunRow, String),
+    Broken(Box<RunRow>, String),
 }
 
 /// Loads runs, a few at a time, and tells the owner.
@@ -99,10 +99,7 @@ impl Loader {
         match self.fold(row).await {
             Ok(found) => Ok(Found::Run(Box::new(found))),
             Err(Failure::Store(error)) => Err(error),
-            Err(Failure::Broken(row, reason)) => Ok(Found::Broken {
-                row: Box::new(row),
-                reason,
-            }),
+            Err(Failure::Broken(row, reason)) => Ok(Found::Broken { row, reason }),
         }
     }
 
@@ -110,7 +107,7 @@ impl Loader {
         let definition = match self.definitions.get(&row.namespace, &row.workflow, row.version).await {
             Ok(definition) => definition,
             Err(DefinitionError::Store(error)) => return Err(Failure::Store(error)),
-            Err(error) => return Err(Failure::Broken(row, error.to_string())),
+            Err(error) => return Err(Failure::Broken(Box::new(row), error.to_string())),
         };
         let mut state: Option<RunState> = None;
         let mut after = 0;
@@ -119,12 +116,12 @@ impl Loader {
             let Some(last) = page.last() else { break };
             after = last.row.seq;
             if let Err(reason) = fold_page(&mut state, &definition, &page) {
-                return Err(Failure::Broken(row, reason));
+                return Err(Failure::Broken(Box::new(row), reason));
             }
         }
         match state {
             Some(state) => Ok(FoundRun { state, definition, row }),
-            None => Err(Failure::Broken(row, "its journal is empty".to_owned())),
+            None => Err(Failure::Broken(Box::new(row), "its journal is empty".to_owned())),
         }
     }
 }
