@@ -54,12 +54,7 @@ impl Server {
         let config = CoordinatorConfig::new("c");
         let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
         coordinator.owns(usize::from(PARTITIONS)).await;
-        let backend = Local {
-            coordinator: coordinator.clone(),
-            name: "c".to_owned(),
-            store: store.clone(),
-            link,
-        };
+        let backend = Local::new(coordinator.clone(), "c", store.clone(), link);
         let registry = coordinator.metrics().registry.clone();
         let limits = Arc::new(Limits::default());
         let api = Api::new(store, Arc::new(backend), limits, registry, BODY_MAX, stopping.clone());
