@@ -1,1 +1,56 @@
-fn main() {}
+//! The `rejoin` program: coordinator, worker, demo, dev, and a client of the HTTP API.
+
+mod args;
+mod client;
+mod completion;
+mod exit;
+mod fleet;
+mod ids;
+mod output;
+mod run;
+mod serve;
+mod settings;
+mod source;
+mod workflow;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(carry_out(cli)),
+        Err(e) => Err(Failure::general(format!("no runtime: {e}"))),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Carries the command out; the number is the exit code of one that worked (10 … 13 tell the state of a run).
+async fn carry_out(cli: Cli) -> Result<u8, Failure> {
+    match cli.command {
+        Command::Coordinator(args) => serve::coordinator::run(args).await.map(|()| exit::OK),
+        Command::Worker(args) => match args.command {
+            Some(args::WorkerCommand::List(list)) => fleet::workers(&cli.global, &list).await,
+            None => serve::worker::run(args).await.map(|()| exit::OK),
+        },
+        Command::Migrate(args) => serve::migrate::run(args).await,
+        Command::Doctor(args) => serve::doctor::run(args).await,
+        Command::Dev(args) => serve::dev::run(args).await.map(|()| exit::OK),
+        Command::Demo => serve::demo::run().await,
+        Command::Schema => workflow::schema(),
+        Command::Completion { shell } => completion::print(shell),
+        Command::Workflow(command) => workflow::run(&cli.global, command).await,
+        Command::Run(command) => run::run(&cli.global, command).await,
+        Command::Queue(args::QueueCommand::List(list)) => fleet::queues(&cli.global, &list).await,
+    }
+}

@@ -1,3 +1,13 @@
 //! The coordinator: owns partitions, decides through the engine, appends, and only then acts.
 
+pub mod api;
+pub mod broker;
+pub mod coordinator;
+pub mod dispatcher;
+pub mod fleet;
+pub mod inbox;
+pub mod members;
+pub mod metrics;
+pub mod owner;
+pub mod read;
 pub mod store;

@@ -3,6 +3,7 @@
 //! Nothing in here decides anything about a run; that is the engine's. Modules point downwards only:
 //! `definition` uses `expr`, which uses `json`; `link` carries the messages of `wire`.
 
+pub mod config;
 pub mod definition;
 pub mod delta;
 pub mod expr;
@@ -14,6 +15,7 @@ pub mod limits;
 pub mod link;
 pub mod path;
 pub mod run;
+pub mod telemetry;
 pub mod time;
 #[cfg(feature = "amqp")]
 pub mod topology;

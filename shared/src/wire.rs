@@ -181,6 +181,7 @@ pub struct Completions {
 
 /// One attempt that ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "FlatCompletion")]
 pub struct Completion {
     /// The run.
     pub run: RunId,
@@ -201,6 +202,74 @@ pub struct Completion {
     /// Lines, cut to the limits with a mark.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
+    /// What the handler stored for the next attempt, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Box<RawValue>>,
+}
+
+/// [`Completion`] as it stands in the message. serde reads flattened and tagged fields through a buffer, from which
+/// neither raw values nor exact numbers can be had.
+#[derive(Deserialize)]
+struct FlatCompletion {
+    run: RunId,
+    step: StepKey,
+    attempt: u32,
+    token: Option<String>,
+    outcome: OutcomeTag,
+    output: Option<Box<RawValue>>,
+    set: Option<Box<RawValue>>,
+    #[serde(default)]
+    unset: Vec<String>,
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default = "yes")]
+    retryable: bool,
+    retry_after_ms: Option<u64>,
+    details: Option<crate::json::Json>,
+    started_at: Timestamp,
+    finished_at: Timestamp,
+    #[serde(default)]
+    logs: Vec<String>,
+    checkpoint: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OutcomeTag {
+    Ok,
+    Error,
+}
+
+impl From<FlatCompletion> for Completion {
+    fn from(flat: FlatCompletion) -> Completion {
+        let end = match flat.outcome {
+            OutcomeTag::Ok => AttemptEnd::Ok {
+                output: flat.output,
+                set: flat.set,
+                unset: flat.unset,
+            },
+            OutcomeTag::Error => AttemptEnd::Error(HandlerError {
+                kind: flat.kind,
+                message: flat.message,
+                retryable: flat.retryable,
+                retry_after_ms: flat.retry_after_ms,
+                details: flat.details,
+            }),
+        };
+        Completion {
+            run: flat.run,
+            step: flat.step,
+            attempt: flat.attempt,
+            token: flat.token,
+            end,
+            started_at: flat.started_at,
+            finished_at: flat.finished_at,
+            logs: flat.logs,
+            checkpoint: flat.checkpoint,
+        }
+    }
 }
 
 /// How an attempt ended.

@@ -192,3 +192,13 @@ proptest! {
         prop_assert_eq!(&read(&stored, Format::Json, &Limits::default()).expect("canonical"), &tree);
     }
 }
+
+#[test]
+fn many_mistakes_below_a_long_key_cost_no_more_than_their_text() {
+    let key = "k".repeat(200_000);
+    let bad = "\"= 1 +\",".repeat(60_000);
+    let source = format!("workflow: w\nsteps:\n  - set: s\n    values:\n      a:\n        {key}: [{bad}]\n");
+    let limits = rejoin_shared::limits::Limits::default();
+    let errors = rejoin_shared::definition::parse(source.as_bytes(), rejoin_shared::definition::Format::Yaml, &limits);
+    assert!(errors.expect_err("sixty thousand mistakes").0.len() <= 1000);
+}

@@ -54,11 +54,17 @@ async fn a_task_is_acknowledged_only_after_its_completions_are_confirmed() {
     let orders = vec![owner.order(1, "rejoin.echo", "1.0"), owner.order(2, "rejoin.echo", "2")];
     owner.dispatch(orders).await;
     let mut held = running.link.held.subscribe();
-    soon("a completion", held.wait_for(|held| *held > 0)).await.expect("the gate lives");
+    soon("a completion", held.wait_for(|held| *held > 0))
+        .await
+        .expect("the gate lives");
     assert_eq!(running.link.settled(), []);
     running.link.open.send_replace(true);
     let items = owner.completions(2).await;
-    assert!(items.iter().any(|item| item["output"].to_string() == "1.0" && item["outcome"] == "ok"));
+    assert!(
+        items
+            .iter()
+            .any(|item| item["output"] == 1.0 && item["outcome"] == "ok")
+    );
     until("the ack", || running.link.settled() == [Settle::Ack]).await;
     running.stop().await;
 }
@@ -79,7 +85,11 @@ async fn a_deleted_event_queue_is_declared_again_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_redelivered_pack_runs_only_what_the_owner_allows() {
     let mut owner = Owner::new().await;
-    let orders = vec![owner.order(1, "count", "1"), owner.order(2, "count", "1"), owner.order(3, "count", "1")];
+    let orders = vec![
+        owner.order(1, "count", "1"),
+        owner.order(2, "count", "1"),
+        owner.order(3, "count", "1"),
+    ];
     owner.dispatch(orders).await;
     redeliver(&owner).await;
     let (counted, builder) = counted();
@@ -98,7 +108,10 @@ async fn a_redelivered_pack_runs_only_what_the_owner_allows() {
         .await;
     let items = owner.completions(1).await;
     assert_eq!(items[0]["step"]["pos"], 2);
-    until("the ack", || running.link.settled().iter().filter(|how| **how == Settle::Ack).count() == 2).await;
+    until("the ack", || {
+        running.link.settled().iter().filter(|how| **how == Settle::Ack).count() == 2
+    })
+    .await;
     assert_eq!(counted.starts(), 1);
     running.stop().await;
 }
@@ -113,7 +126,10 @@ async fn suspects_are_asked_about_one_by_one() {
     owner.publish(&pack).await;
     for _ in 0..2 {
         let check = owner.event(kind::CHECK).await;
-        assert_eq!((&check["suspect"], check["attempts"].as_array().map(Vec::len)), (&json!(true), Some(1)));
+        assert_eq!(
+            (&check["suspect"], check["attempts"].as_array().map(Vec::len)),
+            (&json!(true), Some(1))
+        );
     }
     running.stop().await;
 }
@@ -167,18 +183,28 @@ async fn a_report_is_sent_on_demand_and_tells_what_the_worker_is() {
     owner.send_own(&first.worker, kind::REPORT_NOW, &()).await;
     owner.report(|report| report.number == 2).await;
     running.stop().await;
-    owner.report(|report| report.gone && report.draining && report.held.is_empty()).await;
+    owner
+        .report(|report| report.gone && report.draining && report.held.is_empty())
+        .await;
 }
 
 #[tokio::test]
 async fn a_cancelled_attempt_learns_it_and_owes_no_completion() {
     let mut owner = Owner::new().await;
-    let running = owner.start(builder().concurrency(1).handler("wait", |ctx: StepContext, _: Json| async move {
-        ctx.cancelled().await;
-        assert!(ctx.is_cancelled());
-        Ok::<_, StepError>(())
-    }));
-    let orders = vec![owner.order(1, "wait", "1"), owner.order(2, "wait", "1"), owner.order(3, "rejoin.noop", "1")];
+    let running = owner.start(
+        builder()
+            .concurrency(1)
+            .handler("wait", |ctx: StepContext, _: Json| async move {
+                ctx.cancelled().await;
+                assert!(ctx.is_cancelled());
+                Ok::<_, StepError>(())
+            }),
+    );
+    let orders = vec![
+        owner.order(1, "wait", "1"),
+        owner.order(2, "wait", "1"),
+        owner.order(3, "rejoin.noop", "1"),
+    ];
     owner.dispatch(orders).await;
     let report = owner.report(|report| report.number == 1).await;
     owner.send_own(&report.worker, kind::REPORT_NOW, &()).await;
@@ -231,7 +257,11 @@ async fn a_large_context_is_fetched_once() {
     for pos in 0..2 {
         let orders = (0..5).map(|i| owner.order(pos * 5 + i, "read", "1")).collect();
         let mut pack = owner.pack(orders);
-        pack.contexts = vec![BaseContext::Stored { run: owner.run, seq: 9, bytes: 30_000 }];
+        pack.contexts = vec![BaseContext::Stored {
+            run: owner.run,
+            seq: 9,
+            bytes: 30_000,
+        }];
         owner.publish(&pack).await;
     }
     let fetch: FetchContext = serde_json::from_value(owner.event(kind::FETCH_CONTEXT).await).expect("a fetch");
@@ -239,7 +269,13 @@ async fn a_large_context_is_fetched_once() {
     let text = json!({ "big": { "text": "é".repeat(10_000) } }).to_string();
     let half = text.floor_char_boundary(text.len() / 2);
     for (part, text) in [(1, &text[half..]), (0, &text[..half])] {
-        let chunk = ContextChunk { run: fetch.run, seq: fetch.seq, part, parts: 2, text: text.to_owned() };
+        let chunk = ContextChunk {
+            run: fetch.run,
+            seq: fetch.seq,
+            part,
+            parts: 2,
+            text: text.to_owned(),
+        };
         owner.send_own(&fetch.worker, kind::CONTEXT_CHUNK, &chunk).await;
     }
     for item in owner.completions(10).await {
@@ -259,7 +295,9 @@ async fn what_runs_survives_the_connection_and_is_not_run_again() {
     counted.started(1).await;
     let first = owner.report(|_| true).await;
     owner.broker.disconnect(support::WORKER_LINK);
-    let again = owner.report(|report| report.worker.incarnation != first.worker.incarnation).await;
+    let again = owner
+        .report(|report| report.worker.incarnation != first.worker.incarnation)
+        .await;
     assert_eq!((again.number, again.held.as_slice()), (1, &[owner.key(1)][..]));
     // Only what it does not hold is asked about: attempt 2 had been delivered, not begun.
     let check = owner.event(kind::CHECK).await;
@@ -305,11 +343,16 @@ async fn an_attempt_that_nobody_here_serves_goes_back_and_does_not_fail() {
 async fn what_cannot_be_read_goes_to_the_dead_letters() {
     let owner = Owner::new().await;
     let running = owner.start(builder());
-    owner.publish_message(Message::new(kind::PACK, true, b"{".to_vec())).await;
+    owner
+        .publish_message(Message::new(kind::PACK, true, b"{".to_vec()))
+        .await;
     let mut unknown_major = Message::new(kind::PACK, true, b"{}".to_vec());
     unknown_major.protocol = 2;
     owner.publish_message(unknown_major).await;
-    until("two dead letters", || owner.broker.peek(&owner.topology.dead()).len() == 2).await;
+    until("two dead letters", || {
+        owner.broker.peek(&owner.topology.dead()).len() == 2
+    })
+    .await;
     running.stop().await;
 }
 
@@ -322,7 +365,12 @@ async fn every_branch_of_many_packs_completes_once() {
         let orders = orders.collect();
         owner.dispatch(orders).await;
     }
-    let mut outputs: Vec<_> = owner.completions(3200).await.iter().map(|item| item["output"].as_u64()).collect();
+    let mut outputs: Vec<_> = owner
+        .completions(3200)
+        .await
+        .iter()
+        .map(|item| item["output"].as_u64())
+        .collect();
     outputs.sort_unstable();
     assert_eq!(outputs, (0..3200).map(Some).collect::<Vec<_>>());
     running.stop().await;

@@ -85,10 +85,10 @@ pub(crate) fn eval_template(template: &Template, env: &Env, limits: &Limits, pat
 
 /// Evaluates a condition: anything but a truth value is an error.
 pub(crate) fn eval_bool(expr: &Expr, env: &Env, limits: &Limits, path: &str) -> Result<bool, ErrorValue> {
-    match eval(expr, env, limits, path)? {
-        Json::Bool(held) => Ok(held),
-        other => Err(wrong_type(expr, "true or false", &other, path)),
-    }
+    let value = eval(expr, env, limits, path)?;
+    value
+        .as_bool()
+        .ok_or_else(|| wrong_type(expr, "true or false", &value, path))
 }
 
 /// The error of an expression whose value has the wrong type for its place.

@@ -115,6 +115,20 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         Fact::StepCompleted(completed) => completed.snapshot = snapshot,
         Fact::ScopeJoined(joined) => joined.snapshot = snapshot,
         Fact::Chosen { snapshot: place, .. } | Fact::ContextSet { snapshot: place, .. } => *place = snapshot,
-        _ => {}
+        Fact::RunStarted(_)
+        | Fact::StepOpened { .. }
+        | Fact::NodeSkipped { .. }
+        | Fact::StepFailed(_)
+        | Fact::GroupOpened { .. }
+        | Fact::ScopeOpened(_)
+        | Fact::BranchStarted { .. }
+        | Fact::FlowFailed { .. }
+        | Fact::NodeFailed { .. }
+        | Fact::NodeRetryScheduled { .. }
+        | Fact::NodeRetried { .. }
+        | Fact::Late { .. }
+        | Fact::RunPaused
+        | Fact::RunResumed
+        | Fact::RunFinished(_) => {}
     }
 }

@@ -123,13 +123,14 @@ mod tests {
         };
         let policies = [only("http.*", 2), only("*", 5)];
         let http = ErrorValue::new("http.status_500", "", "/a");
+        let other = ErrorValue::new("x", "", "/a");
         let at = |allowed: &[u32], error| {
             next_try(&policies, allowed, error, None, 0, Timestamp(0)).map(|retry| retry.policy)
         };
         assert_eq!(at(&[], &http), Some(0));
         assert_eq!(at(&[1], &http), None);
-        assert_eq!(at(&[1], &ErrorValue::new("x", "", "/a")), Some(1));
-        assert_eq!(at(&[0, 4], &ErrorValue::new("x", "", "/a")), None);
+        assert_eq!(at(&[1], &other), Some(1));
+        assert_eq!(at(&[0, 4], &other), None);
     }
 
     #[test]

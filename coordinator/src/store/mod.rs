@@ -5,6 +5,7 @@
 
 pub mod embedded;
 pub mod postgres;
+mod priority;
 
 use std::collections::BTreeMap;
 
@@ -375,7 +376,8 @@ pub trait Store: Send + Sync {
 
     /// Puts a message into the inbox; a second one with the same dedupe key returns the first one's id.
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError>;
-    /// Messages for these partitions without a verdict yet, oldest first, ids above `after`.
+    /// Messages for these partitions without a verdict yet, oldest first, ids above `after`. That is for the pages of one reading
+    /// only: writers commit out of the order of ids, so each poll begins at 0.
     async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError>;
     /// The verdict on a command, once there is one. `Some` removes the row.
     async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>, StoreError>;

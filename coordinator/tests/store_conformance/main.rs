@@ -1,5 +1,8 @@
 //! What every store promises, tested on each: the embedded one always, PostgreSQL where `REJOIN_TEST_DATABASE_URL` names a server.
 
+#[macro_use]
+mod subject;
+
 mod appends;
 mod endings;
 mod inbox;
@@ -8,4 +11,3 @@ mod lists;
 mod owners;
 mod postgres_only;
 mod restarts;
-mod subject;

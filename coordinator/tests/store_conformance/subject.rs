@@ -18,7 +18,6 @@ use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 /// Defines each claim once more for each store.
-#[macro_export]
 macro_rules! on_every_store {
     ($($claim:ident),* $(,)?) => {
         mod embedded {

@@ -642,6 +642,69 @@ pub struct Finish {
     pub output: Option<Template>,
 }
 
+#[allow(clippy::wildcard_enum_match_arm)] // each asks for one kind
+impl NodeKind {
+    /// The group, if it is one.
+    #[must_use]
+    pub fn as_group(&self) -> Option<&Group> {
+        if let NodeKind::Group(group) = self {
+            Some(group)
+        } else {
+            None
+        }
+    }
+
+    /// The graph, if it is one.
+    #[must_use]
+    pub fn as_graph(&self) -> Option<&Graph> {
+        if let NodeKind::Graph(graph) = self {
+            Some(graph)
+        } else {
+            None
+        }
+    }
+
+    /// The parallel, if it is one.
+    #[must_use]
+    pub fn as_parallel(&self) -> Option<&Parallel> {
+        if let NodeKind::Parallel(parallel) = self {
+            Some(parallel)
+        } else {
+            None
+        }
+    }
+
+    /// The foreach, if it is one.
+    #[must_use]
+    pub fn as_foreach(&self) -> Option<&Foreach> {
+        if let NodeKind::Foreach(foreach) = self {
+            Some(foreach)
+        } else {
+            None
+        }
+    }
+
+    /// The step, if it is one.
+    #[must_use]
+    pub fn as_step(&self) -> Option<&Step> {
+        if let NodeKind::Step(step) = self {
+            Some(step)
+        } else {
+            None
+        }
+    }
+
+    /// What it calls, if it calls a handler: a step, or a decision by handler.
+    #[must_use]
+    pub fn calls(&self) -> Option<&HandlerCall> {
+        match self {
+            NodeKind::Step(step) => Some(&step.call),
+            NodeKind::Decision(Decision::Handler(call)) => Some(call),
+            _ => None,
+        }
+    }
+}
+
 impl Definition {
     /// The document's `steps`.
     pub const ROOT: FlowId = FlowId(0);

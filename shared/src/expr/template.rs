@@ -11,6 +11,9 @@ use crate::limits::Limits;
 /// What a text starts with that is an expression.
 const MARK: &str = "= ";
 
+/// Problems reported of one template: each copies the keys that lead to it, which an author may have made long.
+const PROBLEMS_MAX: usize = 100;
+
 /// A problem of an expression and the keys and indices that lead to it.
 type PlacedProblem = (Vec<String>, ExprProblem);
 
@@ -18,7 +21,7 @@ impl Template {
     /// Compiles a value: strings that start with `= ` are expressions, lists and objects are walked.
     ///
     /// # Errors
-    /// All problems of all expressions, each with the keys and indices that lead to it.
+    /// The first hundred problems of all expressions, each with the keys and indices that lead to it.
     pub fn compile(value: &Json, names: &Names, limits: &Limits) -> Result<Template, Vec<PlacedProblem>> {
         let mut compiling = Compiling {
             names,
@@ -146,6 +149,9 @@ impl Compiling<'_> {
     }
 
     fn expr(&mut self, value: &Json, source: &str) -> Template {
+        if self.problems.len() >= PROBLEMS_MAX {
+            return Template::Literal(value.clone());
+        }
         match Expr::compile(source, self.names, self.limits) {
             Ok(expr) => Template::Expr(expr),
             Err(problems) => {

@@ -9,7 +9,6 @@ use futures_util::FutureExt;
 use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{AttemptEnd, Completion};
-use serde_json::value::RawValue;
 
 use super::Attempt;
 use crate::handler::{ERROR_PANIC, Handle, Outcome, error};
@@ -21,8 +20,6 @@ pub(crate) struct Ended {
     pub key: AttemptKey,
     /// What to report; `None` if it was killed.
     pub completion: Option<Completion>,
-    /// The last checkpoint it stored.
-    pub checkpoint: Option<Box<RawValue>>,
 }
 
 /// Runs `attempt` with `handler` until it ends by itself, by a limit, or is killed.
@@ -32,7 +29,6 @@ pub(crate) async fn execute(attempt: Arc<Attempt>, handler: Arc<dyn Handle>) -> 
     let outcome = outcome_of(&attempt, handler.as_ref()).await;
     Ended {
         key: attempt.key(),
-        checkpoint: attempt.control.take_checkpoint(),
         completion: outcome.map(|end| complete(&attempt, end, started_at)),
     }
 }
@@ -91,5 +87,6 @@ fn complete(attempt: &Attempt, end: Outcome, started_at: Timestamp) -> Completio
         started_at,
         finished_at: Timestamp::now(),
         logs: attempt.logs.take(),
+        checkpoint: attempt.control.take_checkpoint(),
     }
 }

@@ -109,9 +109,13 @@ impl Runner {
                 self.ask(to, message);
             }
         }
-        let Some(worker) = self.worker_id() else { return };
-        for (to, message) in self.contexts.take_due(&worker, now) {
-            self.ask(to, message);
+        if self.contexts.due().is_some_and(|due| due <= now) {
+            let Some(worker) = self.worker_id() else { return };
+            let ledger = &self.ledger;
+            self.contexts.retain(|key| ledger.is_fetching(key));
+            for (to, message) in self.contexts.take_due(&worker, now) {
+                self.ask(to, message);
+            }
         }
     }
 
@@ -129,5 +133,46 @@ impl Runner {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::{Partition, RunId, StepKey};
+
+    use super::*;
+
+    fn key(pos: u32) -> AttemptKey {
+        let step = StepKey {
+            scope: 0,
+            branch: 0,
+            pos,
+        };
+        let run = RunId::from_uuid_in(uuid::Uuid::nil(), Partition(1));
+        AttemptKey { run, step, attempt: 1 }
+    }
+
+    #[tokio::test]
+    async fn a_question_is_repeated_under_its_id_until_all_of_it_is_answered() {
+        let mut checks = Checks::default();
+        let worker = WorkerId {
+            name: "w".into(),
+            incarnation: uuid::Uuid::nil(),
+        };
+        let asked = checks.ask(&worker, &"events".into(), vec![key(1), key(2)], false, true);
+        let check: Check = serde_json::from_slice(&asked.body).expect("a check");
+        let answer = |pos| Verdicts {
+            id: check.id,
+            verdicts: vec![(key(pos), Verdict::Run)],
+        };
+        assert_eq!(checks.answer(answer(1)), [(key(1), Verdict::Run)]);
+        assert_eq!(checks.answer(answer(1)), []);
+        let later = Instant::now() + ASK_AGAIN;
+        let repeated = checks.take_due(later);
+        assert_eq!(repeated.len(), 1);
+        assert_eq!(repeated[0].1.body, asked.body);
+        assert!(checks.take_due(later).is_empty());
+        assert_eq!(checks.answer(answer(2)).len(), 1);
+        assert_eq!(checks.due(), None);
     }
 }

@@ -84,6 +84,14 @@ impl Contexts {
         self.fetches.values().map(|fetch| fetch.asked + FETCH_AGAIN).min()
     }
 
+    /// Forgets what nobody waits for any more.
+    pub fn retain(&mut self, mut is_waiting: impl FnMut(&AttemptKey) -> bool) {
+        self.fetches.retain(|_, fetch| {
+            fetch.waiting.retain(&mut is_waiting);
+            !fetch.waiting.is_empty()
+        });
+    }
+
     /// The questions to repeat.
     pub fn take_due(&mut self, worker: &WorkerId, now: Instant) -> Vec<(Arc<str>, Message)> {
         let due = self
@@ -183,5 +191,25 @@ impl Runner {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::Partition;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_contexts_least_lately_used_make_room() {
+        let run = RunId::from_uuid_in(uuid::Uuid::nil(), Partition(1));
+        let mut contexts = Contexts::default();
+        let base = || Arc::new(Base::of_text(" ".repeat(KEPT_BYTES_MAX / 2).into()));
+        contexts.keep((run, 1), base());
+        contexts.keep((run, 2), base());
+        assert!(contexts.get(run, 1).is_some());
+        contexts.keep((run, 3), base());
+        let kept = [1, 2, 3].map(|seq| contexts.get(run, seq).is_some());
+        assert_eq!(kept, [true, false, true]);
     }
 }

@@ -254,6 +254,11 @@ impl Ledger {
         }
     }
 
+    /// Whether the attempt waits for its context.
+    pub fn is_fetching(&self, key: &AttemptKey) -> bool {
+        matches!(self.held.get(key).map(|held| &held.phase), Some(Phase::Fetching(_)))
+    }
+
     /// The attempt is done with: recorded, handed back, or dropped. Returns the messages that are settled by this.
     pub fn forget(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
         let Some(held) = self.held.remove(&key) else {
@@ -389,5 +394,84 @@ impl Ledger {
         let open = self.messages.get_mut(&message)?;
         let first = !std::mem::replace(&mut open.settled, true);
         first.then_some((open.receipt, Settle::Ack))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::{Partition, StepKey};
+
+    use super::*;
+
+    fn key(pos: u32) -> AttemptKey {
+        let step = StepKey {
+            scope: 0,
+            branch: 0,
+            pos,
+        };
+        let run = RunId::from_uuid_in(uuid::Uuid::nil(), Partition(1));
+        AttemptKey { run, step, attempt: 1 }
+    }
+
+    fn receipt(tag: u64) -> Receipt {
+        Receipt {
+            generation: 1,
+            consumer: 1,
+            tag,
+        }
+    }
+
+    /// A ledger with one message that brought attempts 0 … `count` − 1, all of them unserved here.
+    fn with_message(count: u32, now: Instant) -> (Ledger, u64) {
+        let mut ledger = Ledger::default();
+        let message = ledger.open_message(receipt(1), now);
+        for pos in 0..count {
+            ledger.admit(key(pos), message, "events".into(), Phase::Unserved, now);
+        }
+        assert_eq!(ledger.close_part(message), []);
+        (ledger, message)
+    }
+
+    #[tokio::test]
+    async fn a_message_is_settled_with_the_last_attempt_it_brought() {
+        let (mut ledger, _) = with_message(2, Instant::now());
+        assert_eq!(ledger.confirm(key(0)), []);
+        assert_eq!(ledger.confirm(key(0)), []);
+        assert_eq!(ledger.confirm(key(1)), [(receipt(1), Settle::Ack)]);
+        assert!(ledger.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_attempt_given_up_sends_its_message_back() {
+        let (mut ledger, _) = with_message(2, Instant::now());
+        assert_eq!(ledger.give_up(key(0)), []);
+        assert_eq!(ledger.confirm(key(1)), [(receipt(1), Settle::Requeue)]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_again_while_it_is_handed_back_is_handed_back_again() {
+        let now = Instant::now();
+        let (mut ledger, _) = with_message(1, now);
+        assert_eq!(ledger.take_unserved(now).len(), 0);
+        assert_eq!(ledger.take_unserved(now + UNSERVED_DELAY).len(), 1);
+        assert_eq!(ledger.keys(), []);
+        let again = ledger.open_message(receipt(2), now);
+        assert!(matches!(ledger.attach(key(0), again), Attached::Leaving(_)));
+        assert_eq!(ledger.close_part(again), []);
+        assert_eq!(ledger.confirm(key(0)), []);
+        assert_eq!(ledger.confirm(key(0)).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_message_held_for_long_is_settled_early_and_only_once() {
+        let now = Instant::now();
+        let (mut ledger, message) = with_message(1, now);
+        assert!(ledger.held_long(now + HELD_LONG - Duration::from_millis(1)).is_empty());
+        assert_eq!(ledger.held_long(now + HELD_LONG), [message]);
+        assert_eq!(ledger.settle_early(message), Some((receipt(1), Settle::Ack)));
+        assert_eq!(ledger.settle_early(message), None);
+        assert!(ledger.held_long(now + HELD_LONG).is_empty());
+        assert_eq!(ledger.confirm(key(0)), []);
+        assert!(ledger.is_empty());
     }
 }

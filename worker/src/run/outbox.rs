@@ -11,7 +11,6 @@ use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::link::{Address, LinkError, Message, Published};
 use rejoin_shared::wire::{AttemptEnd, Completion, HandBack, PACK_ATTEMPTS_MAX, WorkerId, kind};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{Runner, Sent};
@@ -32,22 +31,13 @@ pub(crate) struct Batch {
 }
 
 enum Content {
-    Completions(Vec<Finished>),
+    Completions(Vec<Completion>),
     HandBack(Vec<AttemptKey>),
-}
-
-/// A completion, and the checkpoint that the next attempt receives, as one object.
-#[derive(Debug, Serialize)]
-pub(super) struct Finished {
-    #[serde(flatten)]
-    pub completion: Completion,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub checkpoint: Option<Box<RawValue>>,
 }
 
 #[derive(Default)]
 struct Lane {
-    completions: VecDeque<Finished>,
+    completions: VecDeque<Completion>,
     hand_backs: Vec<AttemptKey>,
     in_flight: usize,
     failures: u32,
@@ -59,7 +49,7 @@ struct Lane {
 pub(super) struct Outbox(HashMap<Arc<str>, Lane>);
 
 impl Outbox {
-    pub fn add_completion(&mut self, to: &Arc<str>, finished: Finished) {
+    pub fn add_completion(&mut self, to: &Arc<str>, finished: Completion) {
         self.lane(to).completions.push_back(finished);
     }
 
@@ -152,11 +142,11 @@ impl Lane {
         Some(Content::Completions(self.take_completions()))
     }
 
-    fn take_completions(&mut self) -> Vec<Finished> {
+    fn take_completions(&mut self) -> Vec<Completion> {
         let mut items = Vec::new();
         let mut bytes = 0;
         while let Some(next) = self.completions.front() {
-            bytes += weight(&next.completion);
+            bytes += weight(next);
             if items.len() >= PACK_ATTEMPTS_MAX || (!items.is_empty() && bytes > BATCH_BYTES_MAX) {
                 break;
             }
@@ -193,17 +183,17 @@ impl Batch {
     fn keys(&self) -> Vec<AttemptKey> {
         match &self.content {
             Content::HandBack(keys) => keys.clone(),
-            Content::Completions(items) => items.iter().map(|finished| key_of(&finished.completion)).collect(),
+            Content::Completions(items) => items.iter().map(key_of).collect(),
         }
     }
 }
 
 /// The JSON of [`rejoin_shared::wire::Completions`], without giving up the items: they are kept until the confirm.
-fn completions_body(worker: &WorkerId, items: &[Finished]) -> serde_json::Result<Vec<u8>> {
+fn completions_body(worker: &WorkerId, items: &[Completion]) -> serde_json::Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Body<'a> {
         worker: &'a WorkerId,
-        items: &'a [Finished],
+        items: &'a [Completion],
     }
     serde_json::to_vec(&Body { worker, items })
 }

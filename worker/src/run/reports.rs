@@ -169,3 +169,19 @@ impl Runner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn trust_ends_ten_seconds_after_the_confirmed_report_was_made() {
+        let mut reports = Reports::new();
+        let made = Instant::now();
+        assert!(!reports.is_trusted(made));
+        reports.restart(made);
+        assert!(reports.is_trusted(made + TRUST - Duration::from_millis(1)));
+        assert!(!reports.is_trusted(made + TRUST));
+        assert_eq!(reports.due(true), Some(made + PERIOD));
+    }
+}

@@ -205,7 +205,9 @@ impl Runner {
             incarnation: uuid::Uuid::now_v7(),
         };
         let topology = &self.setup.topology;
-        let tasks = self.setup.queues.iter();
+        // A worker that drains comes back to tell what it has, not for more.
+        let queues: &[String] = if self.drain.is_begun() { &[] } else { &self.setup.queues };
+        let tasks = queues.iter();
         let mut report = self.reports.make(worker, &self.setup, &self.ledger);
         report.number = 1;
         report.probes.clear();

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::Runner;
 use super::contexts::question;
 use super::ledger::{BaseRef, Job};
-use super::outbox::Finished;
 use crate::attempt::{Attempt, Base, Ended, execute};
 
 impl Runner {
@@ -65,10 +64,7 @@ impl Runner {
     pub(super) fn finish_attempt(&mut self, ended: Ended) {
         let reply_to = self.ledger.set_ended(ended.key);
         match (reply_to, ended.completion) {
-            (Some(reply_to), Some(completion)) => {
-                let checkpoint = ended.checkpoint;
-                self.outbox.add_completion(&reply_to, Finished { completion, checkpoint });
-            }
+            (Some(reply_to), Some(completion)) => self.outbox.add_completion(&reply_to, completion),
             (Some(_), None) => {
                 let settled = self.ledger.give_up(ended.key);
                 self.settle(settled);

@@ -80,7 +80,15 @@ impl Owner {
     }
 
     pub fn key(&self, pos: u32) -> AttemptKey {
-        AttemptKey { run: self.run, step: StepKey { scope: 0, branch: 0, pos }, attempt: 1 }
+        AttemptKey {
+            run: self.run,
+            step: StepKey {
+                scope: 0,
+                branch: 0,
+                pos,
+            },
+            attempt: 1,
+        }
     }
 
     pub fn order(&self, pos: u32, handler: &str, input: &str) -> Order {
@@ -139,11 +147,16 @@ impl Owner {
         self.publish(&pack).await;
     }
 
-    pub async fn next_event(&mut self) -> (String, Value) {
+    pub async fn next_event_text(&mut self) -> (String, String) {
         let delivery = soon("an event", self.events.next()).await.expect("the event queue");
         self.link.settle(delivery.receipt, Settle::Ack).await.expect("acked");
-        let body = serde_json::from_slice(&delivery.message.body).expect("JSON");
+        let body = String::from_utf8(delivery.message.body.to_vec()).expect("text");
         (delivery.message.kind, body)
+    }
+
+    pub async fn next_event(&mut self) -> (String, Value) {
+        let (kind, body) = self.next_event_text().await;
+        (kind, serde_json::from_str(&body).expect("JSON"))
     }
 
     pub async fn event(&mut self, kind: &str) -> Value {
@@ -208,11 +221,17 @@ impl Owner {
     pub async fn answer(&self, check: &Value, verdict: impl Fn(&AttemptKey) -> Verdict) {
         let check: rejoin_shared::wire::Check = serde_json::from_value(check.clone()).expect("a check");
         let verdicts = check.attempts.iter().map(|key| (*key, verdict(key))).collect();
-        self.send_own(&check.worker, kind::VERDICTS, &Verdicts { id: check.id, verdicts }).await;
+        self.send_own(&check.worker, kind::VERDICTS, &Verdicts { id: check.id, verdicts })
+            .await;
     }
 
     pub async fn waiting(&self) -> u64 {
-        self.link.depth(&self.tasks()).await.expect("depth").expect("the queue").messages
+        self.link
+            .depth(&self.tasks())
+            .await
+            .expect("depth")
+            .expect("the queue")
+            .messages
     }
 
     pub fn start(&self, builder: WorkerBuilder) -> Running {
@@ -236,7 +255,10 @@ pub struct Running {
 
 impl Running {
     pub async fn ended(self) {
-        soon("the worker's end", self.task).await.expect("no panic").expect("no error");
+        soon("the worker's end", self.task)
+            .await
+            .expect("no panic")
+            .expect("no error");
     }
 
     pub async fn stop(self) {
@@ -280,7 +302,11 @@ impl Link for Gate {
     async fn publish(&self, to: &Address, message: Message) -> Result<Published, LinkError> {
         if matches!(to, Address::Queue(queue) if queue.starts_with("rejoin.events")) {
             self.held.send_modify(|held| *held += 1);
-            self.open.subscribe().wait_for(|open| *open).await.expect("the gate lives");
+            self.open
+                .subscribe()
+                .wait_for(|open| *open)
+                .await
+                .expect("the gate lives");
         }
         self.inner.publish(to, message).await
     }
@@ -307,7 +333,11 @@ impl Link for Gate {
 pub async fn redeliver(owner: &Owner) {
     let mut consumer = owner.link.consume(&owner.tasks(), 1).await.expect("tasks");
     let delivery: Delivery = soon("the pack", consumer.next()).await.expect("a pack");
-    owner.link.settle(delivery.receipt, Settle::Requeue).await.expect("requeued");
+    owner
+        .link
+        .settle(delivery.receipt, Settle::Requeue)
+        .await
+        .expect("requeued");
     drop(consumer);
     soon("its return", async {
         while owner.waiting().await == 0 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rejoin_shared::definition::model::{Decision, FlowId, NodeId, NodeKind};
+use rejoin_shared::definition::model::{FlowId, NodeId, NodeKind};
 use rejoin_shared::path;
 
 use super::Misfit;
@@ -38,16 +38,17 @@ impl RunState {
         };
         let path = named.unwrap_or_else(|| frame.path.to_string());
         let is_plain = problem.is_none() && def.node(node).when.is_none();
-        match &def.node(node).kind {
-            NodeKind::Step(_) | NodeKind::Decision(Decision::Handler(_)) if is_plain => {
+        let kind = &def.node(node).kind;
+        match kind.as_group() {
+            None if is_plain && kind.calls().is_some() => {
                 self.begin_step(key, path);
                 false
             }
-            NodeKind::Group(group) if is_plain => {
+            Some(group) if is_plain => {
                 self.push_group(key, group.flow, &path);
                 true
             }
-            _ => {
+            None | Some(_) => {
                 thread.leaf = Leaf::Ready(Entered {
                     path,
                     problem,

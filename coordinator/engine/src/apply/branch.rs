@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rejoin_shared::definition::model::{Decision, Definition, FlowId, Merge, NodeKind, Snapshots};
+use rejoin_shared::definition::model::{Definition, FlowId, Merge, NodeKind, Snapshots};
 use rejoin_shared::delta::Delta;
 use rejoin_shared::json::Json;
 
@@ -39,6 +39,13 @@ impl RunState {
             flow_starts_plain(&self.def, scope.flow(&self.def, key.branch))
                 && scope.branch_path(&self.def, key.branch).is_some()
         })
+    }
+
+    /// Whether the branch would leave no trace in the journal: its begin is recorded then.
+    pub(crate) fn is_recordless(&self, key: ThreadKey) -> bool {
+        self.scopes
+            .get(&key.scope)
+            .is_some_and(|scope| flow_is_recordless(&self.def, scope.flow(&self.def, key.branch)))
     }
 
     /// Begins a branch: a thread at the first node of its flow.
@@ -214,6 +221,17 @@ pub(crate) fn graph_ready(def: &Definition, scope: &Scope) -> Vec<u32> {
         .collect()
 }
 
+/// Whether a flow comes to its end without anything that is recorded: it holds nothing but empty groups.
+fn flow_is_recordless(def: &Definition, flow: FlowId) -> bool {
+    def.flow(flow).nodes.iter().map(|id| def.node(*id)).all(|node| {
+        node.when.is_none()
+            && node
+                .kind
+                .as_group()
+                .is_some_and(|group| flow_is_recordless(def, group.flow))
+    })
+}
+
 fn flow_starts_plain(def: &Definition, flow: FlowId) -> bool {
     let Some(first) = def.flow(flow).nodes.first() else {
         return false;
@@ -221,11 +239,11 @@ fn flow_starts_plain(def: &Definition, flow: FlowId) -> bool {
     let node = def.node(*first);
     node.when.is_none()
         && node.max_visits > 0
-        && match &node.kind {
-            NodeKind::Step(_) | NodeKind::Decision(Decision::Handler(_)) => true,
-            NodeKind::Group(group) => flow_starts_plain(def, group.flow),
-            _ => false,
-        }
+        && (node.kind.calls().is_some()
+            || node
+                .kind
+                .as_group()
+                .is_some_and(|group| flow_starts_plain(def, group.flow)))
 }
 
 impl RunState {

@@ -102,6 +102,7 @@ impl RunState {
 
     /// The thread of a record that must be live.
     fn live(&mut self, key: ThreadKey) -> Result<&mut crate::state::Thread, Misfit> {
+        self.materialize_thread(key);
         if !self.is_live(key) {
             return Err(format!("branch {} of scope {} is not live", key.branch, key.scope));
         }

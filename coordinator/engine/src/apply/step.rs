@@ -30,6 +30,17 @@ impl RunState {
         }
     }
 
+    /// Begins the branch that a record is about, if it was begun without a record of its own.
+    pub(super) fn materialize_thread(&mut self, key: ThreadKey) {
+        let begins = self
+            .scopes
+            .get(&key.scope)
+            .is_some_and(|scope| key.branch < scope.total && !scope.is_begun(key.branch));
+        if begins && self.is_scope_live(key.scope) && self.may_begin(key) {
+            self.begin_branch(key);
+        }
+    }
+
     fn outstanding_step(&mut self, step: StepKey, attempt: u32) -> Result<ThreadKey, Misfit> {
         self.materialize(step);
         match self.is_outstanding(step, attempt) {

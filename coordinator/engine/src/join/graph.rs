@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rejoin_shared::definition::model::{Definition, Graph, Merge, NodeKind, Snapshots};
+use rejoin_shared::definition::model::{Definition, Graph, Merge, Snapshots};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 
@@ -14,10 +14,10 @@ use crate::state::Scope;
 use crate::state::scope::Contribution;
 
 fn graph_of<'d>(def: &'d Definition, scope: &Scope) -> &'d Graph {
-    match &def.node(scope.node).kind {
-        NodeKind::Graph(graph) => graph,
-        _ => unreachable!("only a graph's scope has graph nodes"),
-    }
+    def.node(scope.node)
+        .kind
+        .as_graph()
+        .expect("only a graph's scope has graph nodes")
 }
 
 /// The nodes that `wanted` need, directly or not, each once, those needed first, as a depth-first walk finds them.

@@ -177,9 +177,9 @@ fn beyond<'a>(part: &Part<'a>, list: &'a [Json]) -> Result<&'a [Json], Unfit> {
 fn append(base: Option<&Json>, parts: &[Part<'_>]) -> Result<Json, Unfit> {
     let mut out = base_list(base, "append")?;
     for part in parts {
-        match part.end {
-            Json::List(items) => out.extend_from_slice(beyond(part, items)?),
-            single => out.push(single.clone()),
+        match part.end.as_list() {
+            Some(items) => out.extend_from_slice(beyond(part, items)?),
+            None => out.push(part.end.clone()),
         }
     }
     Ok(Json::list(out))

@@ -1,6 +1,6 @@
 //! An attempt ended.
 
-use rejoin_shared::definition::model::{Decision as DecisionNode, HandlerCall, Into, NodeKind};
+use rejoin_shared::definition::model::Into;
 use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
@@ -87,13 +87,12 @@ impl Machine<'_> {
             .expect("an outstanding step stands at a node");
         let node = self.state.def.node(node);
         check_paths(set, unset, &path)?;
-        let choice = match &node.kind {
-            NodeKind::Decision(_) => Some(self.choice(node.flow, output, &path)?),
-            NodeKind::Step(step) => {
+        let choice = match node.kind.as_step() {
+            None => Some(self.choice(node.flow, output, &path)?),
+            Some(step) => {
                 self.check_size(key, set, unset, output, &step.into, &node.name, &path)?;
                 None
             }
-            _ => None,
         };
         Ok(Fact::StepCompleted(StepCompleted {
             step: done.step,
@@ -180,7 +179,10 @@ impl Machine<'_> {
             .node_at(thread)
             .expect("an outstanding step stands at a node");
         let def = self.state.def.clone();
-        let policies = call_of(&def.node(node).kind)
+        let policies = def
+            .node(node)
+            .kind
+            .calls()
             .map(|call| call.retry.as_slice())
             .unwrap_or_default();
         let now = self.around.now;
@@ -201,15 +203,6 @@ impl Machine<'_> {
             worker: done.worker,
             logs: done.logs,
         }));
-    }
-}
-
-/// What a node calls, if it calls a handler.
-pub(crate) fn call_of(kind: &NodeKind) -> Option<&HandlerCall> {
-    match kind {
-        NodeKind::Step(step) => Some(&step.call),
-        NodeKind::Decision(DecisionNode::Handler(call)) => Some(call),
-        _ => None,
     }
 }
 

@@ -3,8 +3,6 @@
 mod completed;
 mod control;
 
-pub(crate) use completed::call_of;
-
 use crate::decision::{Decision, Ignored, Surroundings};
 use crate::event::{Event, Failure, Start};
 use crate::machine::Machine;
@@ -42,9 +40,10 @@ pub fn start(def: &Arc<Definition>, start: Start, around: Surroundings<'_>) -> (
 
 /// Decides what `event` means. Advances `state` by exactly the records it returns (or not at all).
 pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> Decision {
-    let random = match &event {
-        Event::Completed(completed) => completed.random,
-        _ => u64::try_from(around.now.0).unwrap_or_default() ^ state.last_seq,
+    let random = if let Event::Completed(completed) = &event {
+        completed.random
+    } else {
+        u64::try_from(around.now.0).unwrap_or_default() ^ state.last_seq
     };
     let mut machine = Machine::new(state, around, random);
     let ignored = match event {

@@ -119,9 +119,10 @@ pub(crate) struct EndedBranch {
 
 impl RunState {
     pub(crate) fn new(def: &Arc<Definition>, first: &RunStarted, at: Timestamp) -> RunState {
-        let context = match &first.input {
-            object @ Json::Object(_) => object.clone(),
-            _ => Json::object(),
+        let context = if first.input.as_object().is_some() {
+            first.input.clone()
+        } else {
+            Json::object()
         };
         RunState {
             def: def.clone(),

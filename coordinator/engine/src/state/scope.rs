@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rejoin_shared::definition::model::{Definition, FlowId, Join, NodeId, NodeKind};
+use rejoin_shared::definition::model::{Definition, FlowId, Join, NodeId};
 use rejoin_shared::delta::Delta;
 use rejoin_shared::json::Json;
 use rejoin_shared::path;
@@ -175,23 +175,26 @@ impl Scope {
 
     /// The flow of a branch.
     pub(crate) fn flow(&self, def: &Definition, branch: u32) -> FlowId {
-        match &def.node(self.node).kind {
-            NodeKind::Parallel(parallel) => parallel.branches[branch as usize].flow,
-            NodeKind::Graph(graph) => graph.nodes[branch as usize].flow,
-            NodeKind::Foreach(foreach) => foreach.flow,
-            _ => unreachable!("only these open scopes"),
-        }
+        let kind = &def.node(self.node).kind;
+        let parallel = kind
+            .as_parallel()
+            .map(|parallel| parallel.branches[branch as usize].flow);
+        let graph = || kind.as_graph().map(|graph| graph.nodes[branch as usize].flow);
+        let foreach = || kind.as_foreach().map(|foreach| foreach.flow);
+        parallel
+            .or_else(graph)
+            .or_else(foreach)
+            .expect("only these open scopes")
     }
 
     /// Name of a branch: its own, `[index]`, or `[key]`.
     pub(crate) fn branch_name(&self, def: &Definition, branch: u32) -> String {
-        match &def.node(self.node).kind {
-            NodeKind::Parallel(parallel) => parallel.branches[branch as usize].name.to_string(),
-            NodeKind::Graph(graph) => graph.nodes[branch as usize].name.to_string(),
-            _ => match &self.items {
-                Items::Map(entries) => entries[branch as usize].0.to_string(),
-                Items::Named | Items::List(_) | Items::Count => branch.to_string(),
-            },
+        let kind = &def.node(self.node).kind;
+        match (&self.items, kind.as_parallel(), kind.as_graph()) {
+            (Items::Map(entries), ..) => entries[branch as usize].0.to_string(),
+            (Items::Named, Some(parallel), _) => parallel.branches[branch as usize].name.to_string(),
+            (Items::Named, _, Some(graph)) => graph.nodes[branch as usize].name.to_string(),
+            (Items::Named | Items::List(_) | Items::Count, ..) => branch.to_string(),
         }
     }
 
@@ -220,23 +223,24 @@ impl Scope {
 }
 
 fn kind_of(def: &Definition, node: NodeId) -> ScopeKind {
-    match &def.node(node).kind {
-        NodeKind::Parallel(_) => ScopeKind::Parallel,
-        NodeKind::Graph(_) => ScopeKind::Graph,
-        NodeKind::Foreach(foreach) if foreach.join.concurrency.is_none() => ScopeKind::Loop,
-        NodeKind::Foreach(_) => ScopeKind::FanOut,
-        _ => unreachable!("only these open scopes"),
+    let kind = &def.node(node).kind;
+    match kind.as_foreach() {
+        Some(foreach) if foreach.join.concurrency.is_none() => ScopeKind::Loop,
+        Some(_) => ScopeKind::FanOut,
+        None if kind.as_graph().is_some() => ScopeKind::Graph,
+        None => ScopeKind::Parallel,
     }
 }
 
 fn items_of(def: &Definition, node: NodeId, branches: &Branches) -> (Items, u32) {
     let count = |n: usize| u32::try_from(n).expect("limited when it was opened");
     match branches {
-        Branches::Named { .. } => match &def.node(node).kind {
-            NodeKind::Parallel(parallel) => (Items::Named, count(parallel.branches.len())),
-            NodeKind::Graph(graph) => (Items::Named, count(graph.nodes.len())),
-            _ => (Items::Named, 0),
-        },
+        Branches::Named { .. } => {
+            let kind = &def.node(node).kind;
+            let parallel = kind.as_parallel().map(|parallel| parallel.branches.len());
+            let graph = || kind.as_graph().map(|graph| graph.nodes.len());
+            (Items::Named, count(parallel.or_else(graph).unwrap_or(0)))
+        }
         Branches::List(Json::List(items)) => (Items::List(items.clone()), count(items.len())),
         Branches::Map(Json::Object(map)) => {
             let entries: Vec<_> = map.iter().map(|(key, value)| (key.clone(), value.clone())).collect();

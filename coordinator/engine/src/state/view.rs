@@ -12,7 +12,6 @@ use rejoin_shared::time::Timestamp;
 use super::{Leaf, Phase, RunState};
 use crate::decision::Surroundings;
 use crate::env::eval_template;
-use crate::on::call_of;
 use crate::record::ThreadKey;
 
 /// An attempt that may go to a worker now.
@@ -158,7 +157,7 @@ impl RunState {
             return None;
         }
         let node = self.node_at(self.thread(ThreadKey::of(step))?)?;
-        let call = call_of(&self.def.node(node).kind)?;
+        let call = self.def.node(node).kind.calls()?;
         Some(Ready {
             step,
             attempt,
@@ -202,7 +201,7 @@ impl RunState {
         let thread = self.thread(key).ok_or_else(gone)?;
         let state = thread.step().ok_or_else(gone)?;
         let node = self.node_at(thread).ok_or_else(gone)?;
-        let call = call_of(&self.def.node(node).kind).ok_or_else(gone)?;
+        let call = self.def.node(node).kind.calls().ok_or_else(gone)?;
         let input = match &call.with {
             None => None,
             Some(template) => {
@@ -253,7 +252,7 @@ impl RunState {
     fn open_step_at(&self, key: ThreadKey) -> Option<OpenStep> {
         let thread = self.thread(key)?;
         let state = thread.step()?;
-        let call = call_of(&self.def.node(self.node_at(thread)?).kind)?;
+        let call = self.def.node(self.node_at(thread)?).kind.calls()?;
         let status = match (state.has_failed, self.is_live(key), state.not_before) {
             (true, ..) => OpenStatus::Failed,
             (false, false, _) => OpenStatus::Cancelled,
@@ -300,7 +299,7 @@ impl RunState {
                 Leaf::Backoff(backoff) if self.is_live(*key) => {
                     Some((backoff.path.clone(), backoff.until, backoff.error.clone()))
                 }
-                _ => None,
+                Leaf::Backoff(_) | Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Done => None,
             })
     }
 

@@ -73,7 +73,9 @@ impl Machine<'_> {
                 Ok(count) => Ok((Branches::Count(u32::try_from(count).unwrap_or(u32::MAX)), count)),
                 Err(_) => Err(wrong_type(expr, "a list, a map or an integer from 0", &value, path)),
             },
-            _ => Err(wrong_type(expr, "a list, a map or an integer from 0", &value, path)),
+            Json::Null | Json::Bool(_) | Json::Float(_) | Json::Str(_) => {
+                Err(wrong_type(expr, "a list, a map or an integer from 0", &value, path))
+            }
         }
     }
 
@@ -121,6 +123,14 @@ impl Machine<'_> {
             return false;
         }
         match self.state.next_evaluated() {
+            Some(key) if self.state.is_recordless(key) => {
+                self.emit(Fact::BranchStarted {
+                    scope: key.scope,
+                    branch: key.branch,
+                    active: true,
+                });
+                true
+            }
             Some(key) => {
                 self.state.begin_branch(key);
                 true

@@ -44,7 +44,7 @@ fn share(value: &Json, least: u32) -> Option<Share> {
             let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
             (0.0..=100.0).contains(&percent).then_some(Share::Percent(percent))
         }
-        _ => None,
+        Json::Null | Json::Bool(_) | Json::Float(_) | Json::List(_) | Json::Object(_) => None,
     }
 }
 
@@ -60,9 +60,9 @@ pub(super) fn concurrency(
         Some(Concurrency::At(template)) => template,
     };
     let value = eval_template(template, env, limits, path)?;
-    match &value {
-        Json::Str(text) if &**text == "unbounded" => Ok(None),
-        Json::Int(n) if *n >= 1 => Ok(Some(u32::try_from(*n).unwrap_or(u32::MAX))),
+    match (value.as_str(), value.as_int()) {
+        (Some("unbounded"), _) => Ok(None),
+        (_, Some(n)) if n >= 1 => Ok(Some(u32::try_from(n).unwrap_or(u32::MAX))),
         _ => Err(unfit("concurrency", "a number from 1 or `unbounded`", &value, path)),
     }
 }

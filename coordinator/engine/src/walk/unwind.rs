@@ -1,7 +1,5 @@
 //! What handles a failure inside a thread: the retry of a group around it, or nothing.
 
-use rejoin_shared::definition::model::{FlowRole, NodeKind, RetryPolicy};
-
 use crate::machine::Machine;
 use crate::record::{Fact, ThreadKey};
 use crate::retry::next_try;
@@ -22,13 +20,12 @@ impl Machine<'_> {
         let thread = self.state.thread(key).expect("found just above");
         for (depth, frame) in thread.frames.iter().enumerate().rev() {
             let FrameKind::Group(entry) = &frame.kind else { continue };
-            let policies: &[RetryPolicy] = match def.flow(frame.flow).role {
-                FlowRole::Group(node) => match &def.node(node).kind {
-                    NodeKind::Group(group) => &group.retry,
-                    _ => &[],
-                },
-                _ => &[],
-            };
+            let holder = def
+                .flow(frame.flow)
+                .role
+                .node()
+                .and_then(|node| def.node(node).kind.as_group());
+            let policies = holder.map(|group| group.retry.as_slice()).unwrap_or_default();
             if let Some(retry) = next_try(policies, &entry.allowed, &error, None, random, self.around.now) {
                 let path = frame.path.to_string();
                 return self.emit(Fact::NodeRetryScheduled {

@@ -4,8 +4,8 @@ use redb::{ReadableTable, WriteTransaction};
 use rejoin_shared::run::{Counts, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
-use super::super::{Batch, Claim, JOURNAL_FORMAT, JournalRow, RunChange, RunRow};
-use super::tables::{JOURNAL, PARTITIONS, RUN_ENDINGS, RUN_STATES, RUNS, key, priority_name, status};
+use super::super::{Batch, Claim, JOURNAL_FORMAT, JournalRow, RunChange, RunRow, priority};
+use super::tables::{JOURNAL, PARTITIONS, RUN_ENDINGS, RUN_STATES, RUNS, key, status};
 use super::{Result, StoreError, inbox};
 
 pub(super) fn append(tx: &WriteTransaction, batch: &Batch, at: Timestamp) -> Result<Timestamp> {
@@ -59,7 +59,7 @@ fn create(tx: &WriteTransaction, created: &[RunRow], at: Timestamp) -> Result<()
             &*run.namespace.0,
             run.workflow.as_str(),
             run.version,
-            priority_name(run.priority),
+            priority::name_of(run.priority),
             &*run.input,
             tags.as_str(),
             run.idempotency_key.as_deref(),

@@ -6,6 +6,7 @@ use rejoin_shared::ids::{Namespace, Partition, RunId};
 use rejoin_shared::run::{Counts, Outcome, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
+use super::super::priority as priorities;
 use super::super::{JournalRow, KEY_LIFE_MS, PAGE_BYTES_MAX, RunFilter, RunRow, StoredRow};
 use super::tables::{
     self, JOURNAL, Journal, RUN_ENDINGS, RUN_STATES, RUNS, RunEnding, RunHead, RunState, key, run_id, status,
@@ -111,7 +112,7 @@ fn run_row(
         workflow: workflow.to_owned(),
         version,
         status: status(name)?,
-        priority: tables::priority(priority)?,
+        priority: priorities::named(priority)?,
         input: Bytes::copy_from_slice(input),
         context: context.map(Bytes::copy_from_slice),
         output: output.map(Bytes::copy_from_slice),

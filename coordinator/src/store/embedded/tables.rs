@@ -2,7 +2,7 @@
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use rejoin_shared::ids::{PARTITIONS as PARTITION_COUNT, Partition, RunId};
-use rejoin_shared::run::{Priority, RunStatus};
+use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 use uuid::Uuid;
 
@@ -134,21 +134,4 @@ pub(super) fn times(micros: Option<i64>) -> Option<Timestamp> {
 
 pub(super) fn status(name: &str) -> Result<RunStatus> {
     RunStatus::from_name(name).ok_or_else(|| StoreError::Schema(format!("unknown state {name}")))
-}
-
-pub(super) fn priority_name(priority: Priority) -> &'static str {
-    match priority {
-        Priority::High => "high",
-        Priority::Normal => "normal",
-        Priority::Low => "low",
-    }
-}
-
-pub(super) fn priority(name: &str) -> Result<Priority> {
-    match name {
-        "high" => Ok(Priority::High),
-        "normal" => Ok(Priority::Normal),
-        "low" => Ok(Priority::Low),
-        other => Err(StoreError::Schema(format!("unknown priority {other}"))),
-    }
 }

@@ -7,8 +7,8 @@ use rejoin_shared::run::{Counts, Progress};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::super::{Batch, Claim, InboxMessage, JOURNAL_FORMAT, JournalRow, RunChange, RunRow, StoreError};
-use super::values::{At, bigint, integer, outcome_number, priority_name};
+use super::super::{Batch, Claim, InboxMessage, JOURNAL_FORMAT, JournalRow, RunChange, RunRow, StoreError, priority};
+use super::values::{At, bigint, integer, outcome_number};
 
 type Result<T> = std::result::Result<T, StoreError>;
 type Param<'a> = &'a (dyn ToSql + Sync);
@@ -169,7 +169,7 @@ impl<'a> Created<'a> {
         self.workflows.push(&run.workflow);
         self.versions.push(integer(run.version)?);
         self.statuses.push(run.status.as_str());
-        self.priorities.push(priority_name(run.priority));
+        self.priorities.push(priority::name_of(run.priority));
         self.inputs.push(&run.input);
         self.contexts.push(run.context.as_deref());
         self.outputs.push(run.output.as_deref());

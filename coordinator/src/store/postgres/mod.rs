@@ -103,9 +103,13 @@ fn numbers(partitions: &[Partition]) -> Vec<i16> {
     partitions.iter().map(|partition| i16::from(partition.0)).collect()
 }
 
-/// Empty means any, for SQL null.
-fn any_of<T>(values: Vec<T>) -> Option<Vec<T>> {
-    (!values.is_empty()).then_some(values)
+/// A filter's values as the two parameters they may go into, the list or the single one; empty means any, SQL null.
+fn one_or_many(values: Vec<&str>) -> (Option<Vec<&str>>, Option<&str>) {
+    match values.as_slice() {
+        [] => (None, None),
+        [one] => (None, Some(*one)),
+        [_, _, ..] => (Some(values), None),
+    }
 }
 
 /// The smallest and the largest id whose text begins with `text`; none if no id does.
@@ -158,19 +162,15 @@ impl Store for PostgresStore {
         before: Option<RunId>,
         limit: usize,
     ) -> Result<Vec<RunRow>> {
-        let workflows = any_of(filter.workflows.iter().map(String::as_str).collect());
-        let statuses = any_of(filter.statuses.iter().map(|status| status.as_str()).collect());
+        let workflows: Vec<&str> = filter.workflows.iter().map(String::as_str).collect();
+        let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        let ((workflows, workflow), (statuses, status)) = (one_or_many(workflows), one_or_many(statuses));
         let (keys, values): (Vec<&str>, Vec<&str>) = filter
             .tags
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .unzip();
-        let sql = if keys.is_empty() {
-            sql::RUNS_PAGE
-        } else {
-            sql::RUNS_PAGE_BY_TAG
-        };
-        let params: [Param<'_>; 11] = [
+        let params: [Param<'_>; 13] = [
             &&*namespace.0,
             &workflows,
             &statuses,
@@ -179,16 +179,17 @@ impl Store for PostgresStore {
             &filter.parent.map(|parent| parent.0),
             &filter.text,
             &before.map(|run| run.0),
+            &workflow,
+            &status,
+            &row_limit(limit),
             &keys,
             &values,
-            &row_limit(limit),
         ];
-        self.reader
-            .read(sql, &params)
-            .await?
-            .iter()
-            .map(rows::run_row)
-            .collect()
+        let found = match keys.is_empty() {
+            true => self.reader.read(sql::RUNS_PAGE, &params[..11]).await?,
+            false => self.reader.read(sql::RUNS_PAGE_BY_TAG, &params).await?,
+        };
+        found.iter().map(rows::run_row).collect()
     }
 
     async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>> {

@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::super::{
     Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, StoreError, StoredRow,
-    WorkflowRow,
+    WorkflowRow, priority,
 };
-use super::values::{At, outcome, priority};
+use super::values::{At, outcome};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -85,7 +85,7 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
         workflow: get(row, 2)?,
         version: count(row, 3)?,
         status: status(row, 4)?,
-        priority: priority(get(row, 5)?)?,
+        priority: priority::named(get(row, 5)?)?,
         input: bytes(row, 6)?,
         context: bytes_or_none(row, 7)?,
         output: bytes_or_none(row, 8)?,

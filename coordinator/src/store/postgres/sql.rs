@@ -18,7 +18,8 @@ macro_rules! run_columns {
     };
 }
 
-/// Conditions and order of a list of runs; null parameters fall away when the statement is planned.
+/// Conditions and order of a list of runs; null parameters fall away when the statement is planned. A single workflow or state has
+/// a parameter of its own: only an equality lets an index give the rows in order, so that a page reads a page.
 macro_rules! run_page {
     () => {
         "r.namespace = $1 \
@@ -29,8 +30,8 @@ macro_rules! run_page {
          and ($6::uuid is null or r.parent = $6) \
          and ($7::text is null or starts_with(r.id::text, $7) or right(r.id::text, length($7)) = $7 or strpos(r.workflow, $7) > 0) \
          and ($8::uuid is null or r.id < $8) \
-         and (select count(*) from unnest($9::text[], $10::text[]) as w (key, value) \
-              join tags t on t.run_id = r.id and t.key = w.key and t.value = w.value) = cardinality($9::text[]) \
+         and ($9::text is null or r.workflow = $9) \
+         and ($10::text is null or r.status = $10) \
          order by r.id desc limit $11"
     };
 }
@@ -84,7 +85,10 @@ statements! {
     RUNS_PAGE = concat!("select ", run_columns!(), " from runs r where ", run_page!());
     /// The same with tags. `tags_by_value` for the first, the primary key of `tags` for the others.
     RUNS_PAGE_BY_TAG = concat!("select ", run_columns!(), " from runs r where r.id in (select f.run_id from tags f \
-        where f.namespace = $1 and f.key = ($9::text[])[1] and f.value = ($10::text[])[1]) and ", run_page!());
+            where f.namespace = $1 and f.key = ($12::text[])[1] and f.value = ($13::text[])[1]) \
+        and (select count(*) from unnest($12::text[], $13::text[]) as w (key, value) \
+            join tags t on t.run_id = r.id and t.key = w.key and t.value = w.value) = cardinality($12::text[]) and ",
+        run_page!());
     /// What a takeover loads. `runs_open`.
     OPEN_RUNS = "select id from runs where partition = any($1) \
         and status in ('scheduled', 'running', 'waiting', 'paused', 'compensating') order by active_at desc, id";

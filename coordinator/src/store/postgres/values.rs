@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use bytes::BytesMut;
-use rejoin_shared::run::{Outcome, Priority};
+use rejoin_shared::run::Outcome;
 use rejoin_shared::time::Timestamp;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
@@ -68,22 +68,5 @@ pub(super) fn outcome(number: i16) -> Result<Outcome, StoreError> {
         4 => Ok(Outcome::Lost),
         5 => Ok(Outcome::Cancelled),
         other => Err(StoreError::Schema(format!("unknown outcome {other}"))),
-    }
-}
-
-pub(super) fn priority_name(priority: Priority) -> &'static str {
-    match priority {
-        Priority::High => "high",
-        Priority::Normal => "normal",
-        Priority::Low => "low",
-    }
-}
-
-pub(super) fn priority(name: &str) -> Result<Priority, StoreError> {
-    match name {
-        "high" => Ok(Priority::High),
-        "normal" => Ok(Priority::Normal),
-        "low" => Ok(Priority::Low),
-        other => Err(StoreError::Schema(format!("unknown priority {other}"))),
     }
 }

@@ -1,0 +1,441 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use rejoin_shared::config::Span;
+
+/// Durable workflow engine for parallel work.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rejoin",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every client command.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Client options")]
+pub struct Global {
+    /// Address of a coordinator [default: http://127.0.0.1:7070]
+    #[arg(long, global = true, env = "REJOIN_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+    /// Token to show it
+    #[arg(long, global = true, env = "REJOIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Namespace
+    #[arg(long, global = true, env = "REJOIN_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Context of ~/.config/rejoin/config.toml
+    #[arg(long, global = true, env = "REJOIN_CONTEXT")]
+    pub context: Option<String>,
+    /// Form of the output
+    #[arg(short, long, global = true, env = "REJOIN_OUTPUT", value_enum, default_value_t)]
+    pub output: OutputForm,
+}
+
+/// `-o`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputForm {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON document
+    Json,
+    /// One JSON value a line
+    Jsonl,
+    /// YAML
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Try it: an order workflow on three workers, one killed in the middle; nothing to install
+    Demo,
+    /// Work on workflows: everything in one process, reloading DIR/*.yaml
+    Dev(DevArgs),
+    /// Run a coordinator
+    Coordinator(CoordinatorArgs),
+    /// Run a worker for handlers in any language, or list workers
+    #[command(args_conflicts_with_subcommands = true)]
+    Worker(WorkerArgs),
+    /// Bring the database's schema up to date
+    Migrate(MigrateArgs),
+    /// Find out what is wrong with an installation
+    Doctor(ServerArgs),
+    /// Print the JSON Schema of workflow definitions
+    Schema,
+    /// Print a completion script
+    Completion {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Workflow definitions
+    #[command(subcommand)]
+    Workflow(WorkflowCommand),
+    /// Runs
+    #[command(subcommand)]
+    Run(RunCommand),
+    /// Task queues
+    #[command(subcommand)]
+    Queue(QueueCommand),
+}
+
+/// Where the servers are; overrides file and variables.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ServerArgs {
+    /// Configuration file [default: rejoin.toml, if there is one]
+    #[arg(long, env = "REJOIN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// PostgreSQL
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// RabbitMQ
+    #[arg(long, value_name = "URL")]
+    pub amqp_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CoordinatorArgs {
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Address and port of the HTTP API
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Stable name of this process
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Print the configuration that results, secrets masked, and stop
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    #[command(subcommand)]
+    pub command: Option<WorkerCommand>,
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// The handlers file
+    #[arg(long, value_name = "FILE", default_value = "handlers.yaml")]
+    pub handlers: PathBuf,
+    /// Task queue; may be repeated
+    #[arg(long = "queue")]
+    pub queues: Vec<String>,
+    /// Attempts at once
+    #[arg(long)]
+    pub concurrency: Option<u32>,
+    /// Name of the worker
+    #[arg(long)]
+    pub name: Option<String>,
+    /// How long running attempts may take when it is told to stop
+    #[arg(long, value_parser = duration)]
+    pub drain: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WorkerCommand {
+    /// List workers
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Only tell whether it is up to date (exit code 1 if not)
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Folder of workflows (*.yaml) and handlers.yaml
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Address and port of the HTTP API
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    pub listen: String,
+    /// Where the embedded store lies [default: DIR/.rejoin]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Options of every list.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ListArgs {
+    /// Most items
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Show again and again
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
+    /// List task queues
+    List(ListArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WorkflowCommand {
+    /// Register definitions
+    Apply {
+        /// Files, `-` for standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Only check, against the server
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check definitions, without a server
+    Validate {
+        /// Files, `-` for standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// List workflows
+    List(ListArgs),
+    /// Show a definition
+    Show {
+        /// Its name
+        name: String,
+        /// Its version [default: the newest]
+        #[arg(long)]
+        version: Option<u32>,
+    },
+    /// Draw its structure
+    Graph {
+        /// Its name
+        name: String,
+        /// Its version [default: the newest]
+        #[arg(long)]
+        version: Option<u32>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunCommand {
+    /// Start a run
+    Start(StartArgs),
+    /// List runs
+    List(RunListArgs),
+    /// Show a run
+    Show(RunArg),
+    /// Draw a run's structure with states
+    Tree(RunArg),
+    /// Follow a run until it ends
+    Watch(RunArg),
+    /// Wait until a run ends
+    Wait {
+        #[command(flatten)]
+        run: RunArg,
+        /// At most so long
+        #[arg(long, value_parser = duration)]
+        timeout: Option<Duration>,
+    },
+    /// Tell what a run waits for
+    Why(RunArg),
+    /// List a run's steps
+    Steps {
+        #[command(flatten)]
+        run: RunArg,
+        /// Only in this state; may be repeated
+        #[arg(long)]
+        state: Vec<String>,
+        /// Only at or below this path
+        #[arg(long)]
+        path: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show the logs of a run's steps
+    Logs {
+        #[command(flatten)]
+        run: RunArg,
+        /// Only at or below this path
+        #[arg(long)]
+        path: Option<String>,
+    },
+    /// Show a run's journal
+    Journal {
+        #[command(flatten)]
+        run: RunArg,
+        /// Only after this sequence number
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show a run's context, now or at a journal position
+    Context {
+        #[command(flatten)]
+        run: RunArg,
+        /// Journal position
+        #[arg(long)]
+        at: Option<u64>,
+        /// Key path into it
+        #[arg(long)]
+        path: Option<String>,
+    },
+    /// Cancel a run
+    Cancel {
+        #[command(flatten)]
+        run: RunArg,
+        /// Why, for people
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Dispatch nothing new
+    Pause(RunArg),
+    /// Go on with a paused or failed run
+    Resume {
+        #[command(flatten)]
+        run: RunArg,
+        /// Only tell what it would do
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Delete an ended run
+    Delete {
+        #[command(flatten)]
+        run: RunArg,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RunArg {
+    /// Id, a unique prefix or suffix of it, @latest or @latest:WORKFLOW
+    pub id: String,
+}
+
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// Name of the workflow
+    pub workflow: String,
+    /// JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub input: Option<String>,
+    /// Version [default: the newest]
+    #[arg(long)]
+    pub version: Option<u32>,
+    /// The same key starts no second run
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// KEY=VALUE; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub tags: Vec<(String, String)>,
+    /// Order among runs
+    #[arg(long, value_parser = ["high", "normal", "low"])]
+    pub priority: Option<String>,
+    /// Follow it to its end; the exit code tells the outcome
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: at most so long
+    #[arg(long, value_parser = duration, requires = "wait")]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunListArgs {
+    /// Only of this workflow; may be repeated
+    #[arg(long)]
+    pub workflow: Vec<String>,
+    /// Only in this state; may be repeated
+    #[arg(long)]
+    pub state: Vec<String>,
+    /// Only with this tag; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub tags: Vec<(String, String)>,
+    /// Only started within this time, as 1h
+    #[arg(long, value_parser = duration)]
+    pub since: Option<Duration>,
+    /// Part of an id or of a workflow's name
+    #[arg(short)]
+    pub q: Option<String>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `1h30m`
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<Span>().map(|span| span.0)
+}
+
+/// `key=value` or `key:value`
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once(['=', ':']) {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_start_reads_as_it_is_documented() {
+        let line = "rejoin run start orders --input {} --tag a=b --wait --timeout 1m -o json --server http://x";
+        let cli = Cli::try_parse_from(line.split(' ')).expect("documented");
+        let Command::Run(RunCommand::Start(start)) = cli.command else {
+            panic!("another command: {:?}", cli.command);
+        };
+        assert_eq!(start.tags, [("a".to_owned(), "b".to_owned())]);
+        assert_eq!(start.timeout, Some(Duration::from_secs(60)));
+        assert_eq!(cli.global.output, OutputForm::Json);
+    }
+
+    #[test]
+    fn a_worker_is_run_by_its_file_and_workers_are_listed() {
+        let run = Cli::try_parse_from([
+            "rejoin",
+            "worker",
+            "--handlers",
+            "h.yaml",
+            "--queue",
+            "a",
+            "--queue",
+            "b",
+        ]);
+        assert!(matches!(
+            run.expect("run").command,
+            Command::Worker(WorkerArgs { command: None, .. })
+        ));
+        let list = Cli::try_parse_from(["rejoin", "worker", "list"]);
+        assert!(matches!(
+            list.expect("list").command,
+            Command::Worker(WorkerArgs { command: Some(_), .. })
+        ));
+    }
+
+    #[test]
+    fn a_wrong_line_exits_with_2() {
+        for line in ["rejoin run start", "rejoin run list --since soon", "rejoin nonsense"] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A client of the HTTP API. Values stay exact: bodies are read with the engine's own JSON.
+
+use std::time::Duration;
+
+use rejoin_shared::json::Json;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+
+use crate::args::Global;
+use crate::exit::{self, Failure};
+use crate::settings::{self, Target};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Above the longest wait that the server grants.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(330);
+
+/// The server, the namespace and the token.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    target: Target,
+}
+
+/// An answer's text and value.
+pub struct Answer {
+    /// As the server wrote it: keys in its order.
+    pub text: Vec<u8>,
+    pub json: Json,
+    pub status: u16,
+}
+
+impl Client {
+    /// From flags, variables and the client's file.
+    pub fn of(global: &Global) -> Result<Client, Failure> {
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        Ok(Client {
+            http: http.map_err(|e| Failure::general(e.to_string()))?,
+            target: settings::target(global)?,
+        })
+    }
+
+    /// A request; `path` begins with a slash.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut request = self.http.request(method, format!("{}{path}", self.target.server));
+        if let Some(token) = &self.target.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(namespace) = &self.target.namespace {
+            request = request.header("Rejoin-Namespace", namespace);
+        }
+        request
+    }
+
+    /// Sends a request; an error answer becomes a failure that says what the server said.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {
+        let response = request
+            .timeout(ANSWER_TIMEOUT)
+            .send()
+            .await
+            .map_err(|e| self.away(&e))?;
+        let response = accepted(response).await?;
+        let status = response.status().as_u16();
+        let text = response.bytes().await.map_err(|e| self.away(&e))?.to_vec();
+        let json = match text.is_empty() {
+            true => Json::Null,
+            false => Json::parse(&text).map_err(|e| Failure::general(format!("the server's answer is {e}")))?,
+        };
+        Ok(Answer { text, json, status })
+    }
+
+    /// Sends a request whose answer is read piece by piece.
+    pub async fn open(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        accepted(request.send().await.map_err(|e| self.away(&e))?).await
+    }
+
+    /// Reads `path` with these query parameters.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Answer, Failure> {
+        self.send(self.request(Method::GET, &with_query(path, query))).await
+    }
+
+    /// Posts a JSON body.
+    pub async fn post(&self, path: &str, body: &Json) -> Result<Answer, Failure> {
+        let request = self
+            .request(Method::POST, path)
+            .header("Content-Type", "application/json");
+        self.send(request.body(body.to_bytes())).await
+    }
+
+    /// All items of a list, up to `limit`, page by page.
+    pub async fn list(&self, path: &str, query: &[(&str, String)], limit: usize) -> Result<Vec<Json>, Failure> {
+        let mut items: Vec<Json> = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut query = query.to_vec();
+            query.push(("limit", (limit - items.len()).clamp(1, 1000).to_string()));
+            query.extend(after.take().map(|cursor| ("after", cursor)));
+            let answer = self.get(path, &query).await?;
+            let page = answer.json.get("items").and_then(Json::as_list).unwrap_or_default();
+            items.extend_from_slice(page);
+            after = answer.json.get("next").and_then(Json::as_str).map(str::to_owned);
+            if after.is_none() || items.len() >= limit {
+                items.truncate(limit);
+                return Ok(items);
+            }
+        }
+    }
+
+    /// A failure to reach the server.
+    pub fn away(&self, error: &reqwest::Error) -> Failure {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(inner) = cause {
+            text = inner.to_string();
+            cause = inner.source();
+        }
+        let server = &self.target.server;
+        Failure::new(
+            exit::SERVER_AWAY,
+            format!("no answer from {server}: {text} (is a coordinator running there?)"),
+        )
+    }
+}
+
+async fn accepted(response: Response) -> Result<Response, Failure> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = response.bytes().await.unwrap_or_default();
+    Err(refusal(status, &text))
+}
+
+/// What an error answer says, with the places in the document.
+fn refusal(status: StatusCode, text: &[u8]) -> Failure {
+    let problem = Json::parse(text).unwrap_or_default();
+    let field = |key| problem.get(key).and_then(Json::as_str).unwrap_or_default();
+    let mut message = match (field("title"), field("detail")) {
+        ("", "") => format!("the server answered {status}"),
+        (title, "") => title.to_owned(),
+        (_, detail) => detail.to_owned(),
+    };
+    for error in problem.get("errors").and_then(Json::as_list).unwrap_or_default() {
+        let part = |key| error.get(key).map(ToString::to_string).unwrap_or_default();
+        let text = error.get("message").and_then(Json::as_str).unwrap_or_default();
+        message.push_str(&match error.get("line") {
+            Some(_) => format!("\n  {}:{}: {text}", part("line"), part("column")),
+            None => format!("\n  {text}"),
+        });
+    }
+    Failure::new(exit::of_http(status.as_u16()), message)
+}
+
+/// Appends an encoded query.
+pub fn with_query(path: &str, query: &[(&str, String)]) -> String {
+    let mut out = path.to_owned();
+    for (i, (key, value)) in query.iter().enumerate() {
+        out.push(if i == 0 { '?' } else { '&' });
+        out.push_str(key);
+        out.push('=');
+        out.push_str(&encode(value));
+    }
+    out
+}
+
+/// Percent-encodes a segment or a value.
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_encoded() {
+        assert_eq!(
+            with_query("/v1/runs", &[("tag", "a:b c".into()), ("q", "é".into())]),
+            "/v1/runs?tag=a%3Ab%20c&q=%C3%A9"
+        );
+    }
+
+    #[test]
+    fn a_refusal_shows_detail_and_places_and_carries_its_code() {
+        let text = br#"{"detail":"no","errors":[{"line":3,"column":5,"message":"unknown key"}]}"#;
+        let failure = refusal(StatusCode::CONFLICT, text);
+        assert_eq!(failure.to_string(), "no\n  3:5: unknown key");
+        assert_eq!(failure.code(), exit::CONFLICT);
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").code(), exit::SERVER_AWAY);
+    }
+}

@@ -1,0 +1,95 @@
+//! Tables for people: columns as wide as they must be.
+
+use rejoin_shared::json::Json;
+
+use super::style;
+
+/// Widest cell; longer ones are cut with a mark.
+const CELL_CHARS_MAX: usize = 80;
+
+/// A column: its head, and what it shows of an item.
+pub struct Column {
+    pub head: &'static str,
+    pub cell: fn(&Json) -> String,
+}
+
+/// The table of `items`.
+pub fn render(columns: &[Column], items: &[Json]) -> String {
+    let rows: Vec<Vec<String>> = items
+        .iter()
+        .map(|item| columns.iter().map(|c| cut((c.cell)(item))).collect())
+        .collect();
+    let head: Vec<String> = columns.iter().map(|c| c.head.to_owned()).collect();
+    let width = |i: usize| {
+        std::iter::once(&head)
+            .chain(&rows)
+            .map(|row| row[i].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut out = line(&head, &widths);
+    for row in &rows {
+        out.push_str(&line(row, &widths));
+    }
+    out
+}
+
+fn line(row: &[String], widths: &[usize]) -> String {
+    let mut out = String::new();
+    for (i, (cell, width)) in row.iter().zip(widths).enumerate() {
+        let pad = width - cell.chars().count();
+        out.push_str(&style::state(cell));
+        if i + 1 < row.len() {
+            out.extend(std::iter::repeat_n(' ', pad + 2));
+        }
+    }
+    format!("{}\n", out.trim_end())
+}
+
+fn cut(text: String) -> String {
+    let text = text.replace('\n', " ");
+    match text.char_indices().nth(CELL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// A member as text; nothing for null.
+pub fn member(item: &Json, key: &str) -> String {
+    item.get(key).map(shown).unwrap_or_default()
+}
+
+/// A value as a cell.
+pub fn shown(value: &Json) -> String {
+    match value {
+        Json::Null => String::new(),
+        Json::Str(text) => text.to_string(),
+        Json::List(items) => items.iter().map(shown).collect::<Vec<_>>().join(","),
+        Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_nothing_hangs_over() {
+        let columns = [
+            Column {
+                head: "NAME",
+                cell: |i| member(i, "n"),
+            },
+            Column {
+                head: "N",
+                cell: |i| member(i, "v"),
+            },
+        ];
+        let items = [
+            Json::parse(br#"{"n":"a","v":1}"#).expect("json"),
+            Json::parse(br#"{"n":"longer","v":null}"#).expect("json"),
+        ];
+        assert_eq!(render(&columns, &items), "NAME    N\na       1\nlonger\n");
+    }
+}

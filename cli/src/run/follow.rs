@@ -1,0 +1,249 @@
+//! Following a run to its end: a live tree on a terminal, plain lines elsewhere.
+
+use std::time::Duration;
+
+use rejoin_shared::json::Json;
+use rejoin_shared::run::RunStatus;
+use reqwest::Method;
+use tokio::time::{Instant, sleep_until};
+
+use super::{show, tree};
+use crate::args::{Global, OutputForm};
+use crate::client::Client;
+use crate::exit::{self, Failure};
+use crate::output;
+use crate::output::table::member;
+
+/// Time between two pictures of the live tree.
+const FRAME: Duration = Duration::from_millis(400);
+/// One `?wait=` of `run wait`.
+const WAIT_ROUND: Duration = Duration::from_secs(60);
+/// Pause before a lost watch is opened again.
+const REOPEN: Duration = Duration::from_millis(500);
+/// Watches that may be lost in a row.
+const LOSSES_MAX: u32 = 20;
+
+/// Follows a run and shows its end; the exit code tells its state.
+pub async fn follow(client: &Client, global: &Global, id: &str, timeout: Option<Duration>) -> Result<u8, Failure> {
+    let deadline = timeout.map(|t| Instant::now() + t);
+    if output::is_terminal() && global.output == OutputForm::Table {
+        live(client, id, deadline).await?;
+    } else {
+        lines(client, id, deadline).await?;
+    }
+    conclude(client, global, id).await
+}
+
+/// Shows the run as it is; its state becomes the exit code.
+async fn conclude(client: &Client, global: &Global, id: &str) -> Result<u8, Failure> {
+    let answer = client.get(&format!("/v1/runs/{id}"), &[]).await?;
+    output::value(global.output, &answer.text, || show(&answer.json))?;
+    Ok(code_of(&answer.json))
+}
+
+fn code_of(run: &Json) -> u8 {
+    let compensated = run.get("compensated").and_then(Json::as_bool).unwrap_or(false);
+    match RunStatus::from_name(&member(run, "state")) {
+        Some(state) => exit::of_run(state, compensated),
+        None => exit::ERROR,
+    }
+}
+
+fn is_over(run: &Json) -> bool {
+    RunStatus::from_name(&member(run, "state")).is_some_and(RunStatus::is_terminal)
+}
+
+fn timed_out(deadline: Option<Instant>) -> Result<(), Failure> {
+    match deadline {
+        Some(deadline) if Instant::now() >= deadline => {
+            Err(Failure::new(exit::TIMED_OUT, "the run goes on; stopped waiting"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Redraws the tree in place until the run ends.
+async fn live(client: &Client, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
+    let mut drawn = 0;
+    loop {
+        let next = Instant::now() + FRAME;
+        let run = client.get(&format!("/v1/runs/{id}"), &[]).await?.json;
+        let graph = client.get(&format!("/v1/runs/{id}/graph"), &[]).await?.json;
+        let picture = format!(
+            "{}{}\n",
+            tree::render(&graph, tree::FLOWS_SHOWN_MAX),
+            progress_line(&run, &graph)
+        );
+        let up = if drawn > 0 {
+            format!("\x1b[{drawn}A\x1b[J")
+        } else {
+            String::new()
+        };
+        output::text(&format!("{up}{picture}"))?;
+        drawn = picture.lines().count();
+        if is_over(&run) {
+            return Ok(());
+        }
+        timed_out(deadline)?;
+        sleep_until(next).await;
+    }
+}
+
+/// `branches 1,043/1,100 · 5 retrying`
+fn progress_line(run: &Json, graph: &Json) -> String {
+    let progress = run.get("progress").cloned().unwrap_or_default();
+    let number = |key| progress.get(key).and_then(Json::as_int).unwrap_or(0);
+    let mut line = format!("branches {}/{}", grouped(number("done")), grouped(number("total")));
+    let retrying = tree::count(graph, "retrying");
+    for (count, word) in [
+        (number("running"), "running"),
+        (retrying, "retrying"),
+        (number("failed"), "failed"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(" · {} {word}", grouped(count)));
+        }
+    }
+    line
+}
+
+/// `1,043`
+fn grouped(number: i64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Prints a line a record; a watch that breaks is opened again where it broke.
+async fn lines(client: &Client, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
+    let mut after = 0;
+    let mut losses = 0;
+    loop {
+        let request = client.request(Method::GET, &format!("/v1/runs/{id}/watch"));
+        let response = client.open(request.header("Last-Event-ID", after.to_string())).await?;
+        let before = after;
+        if read_events(client, response, &mut after, deadline).await? {
+            return Ok(());
+        }
+        losses = if after > before { 0 } else { losses + 1 };
+        if losses >= LOSSES_MAX {
+            return Err(Failure::new(exit::SERVER_AWAY, "the watch was cut again and again"));
+        }
+        sleep_until(Instant::now() + REOPEN).await;
+    }
+}
+
+/// Reads one response; `true` when the run ended.
+async fn read_events(
+    client: &Client,
+    mut response: reqwest::Response,
+    after: &mut u64,
+    deadline: Option<Instant>,
+) -> Result<bool, Failure> {
+    let mut buffer = Vec::new();
+    loop {
+        timed_out(deadline)?;
+        let until = deadline.unwrap_or_else(|| Instant::now() + WAIT_ROUND);
+        let chunk = tokio::select! {
+            chunk = response.chunk() => chunk,
+            () = sleep_until(until) => continue,
+        };
+        match chunk {
+            Ok(Some(bytes)) => buffer.extend_from_slice(&bytes),
+            Ok(None) => return Ok(false),
+            Err(e) => {
+                output::note(&client.away(&e).to_string());
+                return Ok(false);
+            }
+        }
+        while let Some(end) = buffer.windows(2).position(|w| w == b"\n\n") {
+            let block: Vec<u8> = buffer.drain(..end + 2).collect();
+            if event(&String::from_utf8_lossy(&block), after) {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// Shows one event; `true` for the last.
+fn event(block: &str, after: &mut u64) -> bool {
+    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    if field("event:") == Some("end") {
+        return true;
+    }
+    if let Some(seq) = field("id:").and_then(|id| id.parse().ok()) {
+        *after = seq;
+    }
+    if let Some(record) = field("data:").and_then(|data| Json::parse(data.as_bytes()).ok()) {
+        output::note(&record_line(&record));
+    }
+    false
+}
+
+/// A record in one line.
+pub fn record_line(record: &Json) -> String {
+    let mut line = format!(
+        "{:>6} {} {}",
+        member(record, "seq"),
+        member(record, "at"),
+        member(record, "kind")
+    );
+    for key in ["path", "worker"] {
+        let value = member(record, key);
+        if !value.is_empty() {
+            line.push_str(&format!(" {value}"));
+        }
+    }
+    if let Some(attempt) = record.get("attempt").and_then(Json::as_int).filter(|a| *a > 1) {
+        line.push_str(&format!(" attempt {attempt}"));
+    }
+    if let Some(error) = record.get("error").filter(|e| !e.is_null()) {
+        line.push_str(&format!(" {}: {}", member(error, "type"), member(error, "message")));
+    }
+    line
+}
+
+/// `run wait`: silent until the run ends.
+pub async fn wait(client: &Client, global: &Global, id: &str, timeout: Option<Duration>) -> Result<u8, Failure> {
+    let deadline = timeout.map(|t| Instant::now() + t);
+    loop {
+        let run = client.get(&format!("/v1/runs/{id}"), &[]).await?.json;
+        if is_over(&run) {
+            return conclude(client, global, id).await;
+        }
+        timed_out(deadline)?;
+        sleep_until(Instant::now() + FRAME).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_event_ends_the_watch_and_others_move_it_on() {
+        let mut after = 0;
+        assert!(!event(
+            "id: 7\nevent: step_completed\ndata: {\"seq\":7}\n\n",
+            &mut after
+        ));
+        assert_eq!(after, 7);
+        assert!(!event(": keep-alive\n\n", &mut after));
+        assert!(event("event: end\ndata: {}\n\n", &mut after));
+        assert_eq!(after, 7);
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(
+            (grouped(7), grouped(1043), grouped(1_000_000)),
+            ("7".into(), "1,043".into(), "1,000,000".into())
+        );
+    }
+}

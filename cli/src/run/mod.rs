@@ -1,0 +1,251 @@
+//! `run …`
+
+mod follow;
+mod logs;
+mod start;
+mod steps;
+pub mod tree;
+
+use rejoin_shared::json::Json;
+use rejoin_shared::time::Timestamp;
+use reqwest::Method;
+
+use crate::args::{Global, RunArg, RunCommand, RunListArgs};
+use crate::client::Client;
+use crate::exit::{self, Failure};
+use crate::fleet::show_list;
+use crate::output::table::{Column, member};
+use crate::{ids, output};
+
+/// Carries a `run` command out.
+pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
+    let client = Client::of(global)?;
+    match command {
+        RunCommand::Start(args) => start::start(&client, global, args).await,
+        RunCommand::List(args) => list(&client, global, args).await,
+        RunCommand::Show(run) => read(&client, global, &run, "", &[], show).await,
+        RunCommand::Tree(run) => read(&client, global, &run, "/graph", &[], draw).await,
+        RunCommand::Why(run) => read(&client, global, &run, "/why", &[], steps::why).await,
+        RunCommand::Watch(run) => {
+            let id = ids::resolve(&client, &run.id).await?;
+            follow::follow(&client, global, &id, None).await
+        }
+        RunCommand::Wait { run, timeout } => {
+            let id = ids::resolve(&client, &run.id).await?;
+            follow::wait(&client, global, &id, timeout).await
+        }
+        RunCommand::Steps { run, state, path, list } => {
+            let id = ids::resolve(&client, &run.id).await?;
+            steps::list(&client, global, &id, state, path, &list).await
+        }
+        RunCommand::Logs { run, path } => {
+            let id = ids::resolve(&client, &run.id).await?;
+            logs::logs(&client, global, &id, path).await
+        }
+        RunCommand::Journal { run, after, list } => {
+            let id = ids::resolve(&client, &run.id).await?;
+            steps::journal(&client, global, &id, after, &list).await
+        }
+        RunCommand::Context { run, at, path } => {
+            let mut query: Vec<(&str, String)> = at.map(|at| ("at", at.to_string())).into_iter().collect();
+            query.extend(path.map(|path| ("path", path)));
+            read(&client, global, &run, "/context", &query, context).await
+        }
+        RunCommand::Cancel { run, reason } => {
+            let body = match reason {
+                Some(reason) => Json::from_entries([("reason", Json::str(&reason))]),
+                None => Json::object(),
+            };
+            operate(&client, global, &run, "/cancel", &body).await
+        }
+        RunCommand::Pause(run) => operate(&client, global, &run, "/pause", &Json::object()).await,
+        RunCommand::Resume { run, plan: false } => operate(&client, global, &run, "/resume", &Json::object()).await,
+        RunCommand::Resume { run, plan: true } => plan(&client, global, &run).await,
+        RunCommand::Delete { run, yes } => delete(&client, &run, yes).await,
+    }
+}
+
+async fn read(
+    client: &Client,
+    global: &Global,
+    run: &RunArg,
+    below: &str,
+    query: &[(&str, String)],
+    shown: fn(&Json) -> String,
+) -> Result<u8, Failure> {
+    let id = ids::resolve(client, &run.id).await?;
+    let answer = client.get(&format!("/v1/runs/{id}{below}"), query).await?;
+    output::value(global.output, &answer.text, || shown(&answer.json))?;
+    Ok(exit::OK)
+}
+
+async fn operate(client: &Client, global: &Global, run: &RunArg, what: &str, body: &Json) -> Result<u8, Failure> {
+    let id = ids::resolve(client, &run.id).await?;
+    let answer = client.post(&format!("/v1/runs/{id}{what}"), body).await?;
+    output::value(global.output, &answer.text, || one_line(&answer.json))?;
+    Ok(exit::OK)
+}
+
+async fn plan(client: &Client, global: &Global, run: &RunArg) -> Result<u8, Failure> {
+    let id = ids::resolve(client, &run.id).await?;
+    let answer = client
+        .post(&format!("/v1/runs/{id}/resume?plan=true"), &Json::object())
+        .await?;
+    output::value(global.output, &answer.text, || {
+        let mut out = format!(
+            "would dispatch {} steps in about {} messages, keeping {} completions\n",
+            member(&answer.json, "dispatch_count"),
+            member(&answer.json, "messages"),
+            member(&answer.json, "kept_count"),
+        );
+        for path in answer.json.get("dispatch").and_then(Json::as_list).unwrap_or_default() {
+            out.push_str(&format!("  {}\n", path.as_str().unwrap_or_default()));
+        }
+        out
+    })?;
+    Ok(exit::OK)
+}
+
+async fn delete(client: &Client, run: &RunArg, yes: bool) -> Result<u8, Failure> {
+    let id = ids::resolve(client, &run.id).await?;
+    if !yes && !confirmed(&id)? {
+        return Err(Failure::general("not deleted"));
+    }
+    client
+        .send(client.request(Method::DELETE, &format!("/v1/runs/{id}")))
+        .await?;
+    output::note(&format!("run {id} deleted"));
+    Ok(exit::OK)
+}
+
+fn confirmed(id: &str) -> Result<bool, Failure> {
+    use std::io::IsTerminal as _;
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody to ask: give --yes"));
+    }
+    output::note(&format!("delete run {id} and its journal? [y/N]"));
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.map_err(|e| Failure::general(e.to_string()))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+async fn list(client: &Client, global: &Global, args: RunListArgs) -> Result<u8, Failure> {
+    let mut query: Vec<(&str, String)> = Vec::new();
+    query.extend(args.workflow.into_iter().map(|w| ("workflow", w)));
+    query.extend(args.state.into_iter().map(|s| ("state", s)));
+    query.extend(
+        args.tags
+            .into_iter()
+            .map(|(key, value)| ("tag", format!("{key}:{value}"))),
+    );
+    query.extend(args.q.map(|q| ("q", q)));
+    if let Some(since) = args.since {
+        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        query.push((
+            "since",
+            Timestamp(Timestamp::now().0.saturating_sub(micros)).to_string(),
+        ));
+    }
+    let columns = [
+        Column {
+            head: "RUN",
+            cell: |r| member(r, "id"),
+        },
+        Column {
+            head: "WORKFLOW",
+            cell: |r| format!("{}@{}", member(r, "workflow"), member(r, "version")),
+        },
+        Column {
+            head: "STATE",
+            cell: |r| member(r, "state"),
+        },
+        Column {
+            head: "PROGRESS",
+            cell: progress,
+        },
+        Column {
+            head: "CREATED",
+            cell: |r| member(r, "created_at"),
+        },
+        Column {
+            head: "TAGS",
+            cell: tags,
+        },
+    ];
+    show_list(client, global, "/v1/runs", &query, &args.list, &columns).await
+}
+
+fn progress(run: &Json) -> String {
+    let number = |key| run.get("progress").map(|p| member(p, key)).unwrap_or_default();
+    format!("{}/{}", number("done"), number("total"))
+}
+
+fn tags(run: &Json) -> String {
+    let map = run.get("tags").and_then(Json::as_object);
+    let pairs = map
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+/// `workflow@version id state`
+pub fn one_line(run: &Json) -> String {
+    let state = output::style::state(&member(run, "state"));
+    format!(
+        "{} {}@{} {state}\n",
+        member(run, "id"),
+        member(run, "workflow"),
+        member(run, "version")
+    )
+}
+
+/// A run with what a person asks for first.
+pub fn show(run: &Json) -> String {
+    let mut out = String::new();
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            out.push_str(&format!("{name:<12}{value}\n"));
+        }
+    };
+    row("run", member(run, "id"));
+    row(
+        "workflow",
+        format!("{}@{}", member(run, "workflow"), member(run, "version")),
+    );
+    row("state", output::style::state(&member(run, "state")));
+    row("progress", progress(run));
+    row("owner", member(run, "owner"));
+    row("tags", tags(run));
+    row("created", member(run, "created_at"));
+    row("started", member(run, "started_at"));
+    row("finished", member(run, "finished_at"));
+    if let Some(error) = run.get("error").filter(|e| !e.is_null()) {
+        row(
+            "error",
+            format!("{}: {}", member(error, "type"), member(error, "message")),
+        );
+        row("  at", member(error, "path"));
+    }
+    for key in ["input", "context", "output"] {
+        if let Some(value) = run.get(key).filter(|v| !v.is_null()) {
+            out.push_str(&format!("{key}\n{}\n", indented(value)));
+        }
+    }
+    out
+}
+
+fn indented(value: &Json) -> String {
+    let text = output::pretty::json(&value.to_bytes());
+    let lines: Vec<String> = text.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
+}
+
+fn draw(graph: &Json) -> String {
+    tree::render(graph, tree::FLOWS_SHOWN_MAX)
+}
+
+fn context(value: &Json) -> String {
+    output::pretty::json(&value.to_bytes()) + "\n"
+}

@@ -1,0 +1,103 @@
+//! `run steps`, `run journal`, `run why`
+
+use rejoin_shared::json::Json;
+
+use super::follow::record_line;
+use crate::args::{Global, ListArgs, OutputForm};
+use crate::client::Client;
+use crate::exit::{self, Failure};
+use crate::fleet::show_list;
+use crate::output;
+use crate::output::table::{Column, member};
+
+/// Lists steps.
+pub async fn list(
+    client: &Client,
+    global: &Global,
+    id: &str,
+    states: Vec<String>,
+    path: Option<String>,
+    list: &ListArgs,
+) -> Result<u8, Failure> {
+    let mut query: Vec<(&str, String)> = states.into_iter().map(|s| ("state", s)).collect();
+    query.extend(path.map(|p| ("path", p)));
+    let columns = [
+        Column {
+            head: "PATH",
+            cell: |s| member(s, "path"),
+        },
+        Column {
+            head: "HANDLER",
+            cell: |s| member(s, "handler"),
+        },
+        Column {
+            head: "QUEUE",
+            cell: |s| member(s, "queue"),
+        },
+        Column {
+            head: "STATE",
+            cell: |s| member(s, "state"),
+        },
+        Column {
+            head: "ATTEMPT",
+            cell: |s| member(s, "attempt"),
+        },
+        Column {
+            head: "WORKER",
+            cell: |s| member(s, "worker"),
+        },
+        Column {
+            head: "ERROR",
+            cell: |s| s.get("error").map(|e| member(e, "message")).unwrap_or_default(),
+        },
+    ];
+    show_list(client, global, &format!("/v1/runs/{id}/steps"), &query, list, &columns).await
+}
+
+/// Shows the journal.
+pub async fn journal(client: &Client, global: &Global, id: &str, after: u64, list: &ListArgs) -> Result<u8, Failure> {
+    let mut after = after;
+    loop {
+        let query = [("after", after.to_string())];
+        let items = client
+            .list(&format!("/v1/runs/{id}/journal"), &query, list.limit.max(1))
+            .await?;
+        match global.output {
+            OutputForm::Table => items.iter().try_for_each(|record| output::line(&record_line(record)))?,
+            OutputForm::Json | OutputForm::Jsonl | OutputForm::Yaml => output::list(global.output, &items, &[])?,
+        }
+        if !list.watch {
+            return Ok(exit::OK);
+        }
+        let last = items.last().and_then(|r| r.get("seq")).and_then(Json::as_int);
+        after = last.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(after);
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+}
+
+/// What a run waits for, in lines.
+pub fn why(answer: &Json) -> String {
+    let mut out = format!("{}\n", member(answer, "summary"));
+    for missing in answer.get("missing").and_then(Json::as_list).unwrap_or_default() {
+        let count = member(missing, "count");
+        let branches = missing.get("branches").and_then(Json::as_str);
+        let which = branches.map(|b| format!(" branches {b}")).unwrap_or_default();
+        out.push_str(&format!(
+            "  {count} × {}{which}: {}\n",
+            member(missing, "node"),
+            member(missing, "reason")
+        ));
+        let next = member(missing, "next_retry_at");
+        if !next.is_empty() {
+            out.push_str(&format!("      next attempt at {next}\n"));
+        }
+        if let Some(error) = missing.get("last_error").filter(|e| !e.is_null()) {
+            out.push_str(&format!(
+                "      last error {}: {}\n",
+                member(error, "type"),
+                member(error, "message")
+            ));
+        }
+    }
+    out
+}

@@ -1,0 +1,105 @@
+//! `rejoin coordinator`
+
+use std::sync::Arc;
+
+use rejoin_coordinator::api::Api;
+use rejoin_coordinator::api::backend::Local;
+use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
+use rejoin_coordinator::store::Store;
+use rejoin_shared::config::Settings;
+use rejoin_shared::link::Link;
+use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
+use rejoin_shared::topology::Topology;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{database, settings, signals, start_logs};
+use crate::args::CoordinatorArgs;
+use crate::exit::Failure;
+use crate::output;
+
+/// Runs a coordinator until it is told to stop and has handed its partitions over.
+pub async fn run(args: CoordinatorArgs) -> Result<(), Failure> {
+    let mut settings = settings(&args.servers)?;
+    if let Some(listen) = args.listen {
+        settings.http.listen = listen;
+    }
+    if let Some(name) = args.name {
+        settings.coordinator.name = name;
+    }
+    settings.validate().map_err(|e| Failure::usage(e.to_string()))?;
+    if args.print_config {
+        return output::text(&settings.printed());
+    }
+    start_logs(&settings)?;
+    let link = broker(&settings, "rejoin coordinator")?;
+    let store: Arc<dyn Store> = Arc::new(database(&settings).await?);
+    // The lease is renewed over connections of its own: a busy pool must not cost the partitions.
+    let lease_store: Arc<dyn Store> = Arc::new(database(&settings).await?);
+    let stopping = signals::stopping()?;
+    let outcome = serve(&settings, store, Some(lease_store), link.clone(), stopping).await;
+    link.close().await;
+    outcome
+}
+
+/// The broker as configured.
+pub fn broker(settings: &Settings, name: &str) -> Result<Arc<dyn Link>, Failure> {
+    let amqp = AmqpConfig::new(settings.amqp.url.reveal(), name);
+    amqp.validate().map_err(|e| Failure::usage(format!("amqp.url: {e}")))?;
+    Ok(AmqpLink::connect(amqp))
+}
+
+/// A coordinator and its API over any store and link, until `stopping`.
+pub async fn serve(
+    settings: &Settings,
+    store: Arc<dyn Store>,
+    lease_store: Option<Arc<dyn Store>>,
+    link: Arc<dyn Link>,
+    stopping: CancellationToken,
+) -> Result<(), Failure> {
+    let listen = &settings.http.listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.map_err(|e| Failure::general(format!("http.listen = {listen}: {e}")))?;
+    let address = listener
+        .local_addr()
+        .map(|a| a.to_string())
+        .unwrap_or_else(|_| listen.clone());
+    let name = match settings.coordinator.name.as_str() {
+        "" => format!("{}@{address}", host_name()),
+        given => given.to_owned(),
+    };
+    let config = CoordinatorConfig {
+        address: format!("http://{address}"),
+        lease_ms: u64::try_from(settings.coordinator.lease.0.as_millis()).unwrap_or(u64::MAX),
+        topology: Topology {
+            prefix: settings.amqp.prefix.clone(),
+        },
+        limits: settings.limits.clone(),
+        lease_store,
+        ..CoordinatorConfig::new(&name)
+    };
+    let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
+    let backend = Local {
+        coordinator: coordinator.clone(),
+        name: name.clone(),
+        store: store.clone(),
+        link,
+    };
+    let limits = Arc::new(settings.limits.clone());
+    let metrics = coordinator.metrics().registry.clone();
+    let body_max = settings.http.body_bytes_max;
+    let api = Api::new(store, Arc::new(backend), limits, metrics, body_max, stopping);
+    output::note(&format!("coordinator {name} serves http://{address}"));
+    let served = api.serve(listener).await;
+    coordinator.shutdown().await;
+    served.map_err(|e| Failure::general(format!("http: {e}")))
+}
+
+fn host_name() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = read.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}

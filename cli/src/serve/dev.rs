@@ -1,0 +1,176 @@
+//! `rejoin dev`: everything in one process, workflows reloaded when their files change.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rejoin_coordinator::store::Store;
+use rejoin_coordinator::store::embedded::EmbeddedStore;
+use rejoin_coordinator::store::postgres::migrate;
+use rejoin_shared::definition::{self, Format};
+use rejoin_shared::ids::Namespace;
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::Link;
+use rejoin_shared::link::memory::MemoryBroker;
+use rejoin_worker::{GenericWorkerConfig, run_generic};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::coordinator::{broker, serve};
+use super::{database, settings, signals, start_logs};
+use crate::args::DevArgs;
+use crate::exit::Failure;
+use crate::output;
+use crate::workflow::check;
+
+/// How often the folder is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The workers' file, which is no workflow.
+const HANDLERS: &str = "handlers.yaml";
+
+/// Runs it until it is told to stop.
+pub async fn run(args: DevArgs) -> Result<(), Failure> {
+    let mut settings = settings(&args.servers)?;
+    settings.http.listen.clone_from(&args.listen);
+    start_logs(&settings)?;
+    if !args.dir.is_dir() {
+        return Err(Failure::usage(format!("{} is no folder", args.dir.display())));
+    }
+    let store: Arc<dyn Store> = match args.servers.database_url {
+        Some(_) => {
+            let migrated = migrate(settings.database.url.reveal()).await;
+            migrated.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))?;
+            Arc::new(database(&settings).await?)
+        }
+        None => {
+            let dir = args.data_dir.clone().unwrap_or_else(|| args.dir.join(".rejoin"));
+            Arc::new(EmbeddedStore::open(&dir).map_err(|e| Failure::general(format!("{}: {e}", dir.display())))?)
+        }
+    };
+    let (link, worker_link): (Arc<dyn Link>, Arc<dyn Link>) = match args.servers.amqp_url {
+        Some(_) => (
+            broker(&settings, "rejoin dev")?,
+            broker(&settings, "rejoin dev worker")?,
+        ),
+        None => {
+            let broker = MemoryBroker::new();
+            (broker.link("coordinator"), broker.link("worker"))
+        }
+    };
+    let stopping = signals::stopping()?;
+    let tasks = TaskTracker::new();
+    tasks.spawn(reload(
+        args.dir.clone(),
+        store.clone(),
+        settings.limits.clone(),
+        stopping.clone(),
+    ));
+    let config = GenericWorkerConfig {
+        handlers: args.dir.join(HANDLERS),
+        name: Some("dev".to_owned()),
+        prefix: settings.amqp.prefix.clone(),
+        limits: settings.limits.clone(),
+        ..GenericWorkerConfig::default()
+    };
+    tasks.spawn(work(config, worker_link, stopping.clone()));
+    let served = serve(&settings, store, None, link, stopping.clone()).await;
+    stopping.cancel();
+    tasks.close();
+    tasks.wait().await;
+    served
+}
+
+/// Runs the worker; where its file is wrong or changes, it is started anew with what stands there then.
+async fn work(config: GenericWorkerConfig, link: Arc<dyn Link>, stopping: CancellationToken) {
+    let mut told = None;
+    while !stopping.is_cancelled() {
+        let changed = modified(&config.handlers);
+        if changed.is_none() && told != Some(None) {
+            output::note(&format!("no {} yet: no worker runs", config.handlers.display()));
+        }
+        if changed.is_some() && told != Some(changed) {
+            let again = stopping.child_token();
+            let watched = config.handlers.clone();
+            let watching = async {
+                while modified(&watched) == changed {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                again.cancel();
+            };
+            let working = run_generic(config.clone(), link.clone(), again.clone());
+            tokio::pin!(working);
+            let outcome = tokio::select! {
+                outcome = &mut working => outcome,
+                () = watching => working.await,
+                () = stopping.cancelled() => working.await,
+            };
+            if let Err(error) = outcome {
+                output::note(&format!("worker: {error}"));
+            }
+        }
+        told = Some(changed);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|m| m.modified()).ok()
+}
+
+/// Registers the workflows of a folder, and again whenever a file changes.
+async fn reload(dir: PathBuf, store: Arc<dyn Store>, limits: Limits, stopping: CancellationToken) {
+    let mut seen: HashMap<PathBuf, Option<SystemTime>> = HashMap::new();
+    while !stopping.is_cancelled() {
+        for file in workflow_files(&dir) {
+            let changed = modified(&file);
+            if seen.get(&file) != Some(&changed) {
+                register(&file, &*store, &limits).await;
+                seen.insert(file, changed);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+}
+
+fn workflow_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_workflow = |path: &PathBuf| {
+        let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+        is_yaml && path.file_name().is_some_and(|n| n != HANDLERS)
+    };
+    let mut files: Vec<PathBuf> = entries.map(|e| e.path()).filter(is_workflow).collect();
+    files.sort();
+    files
+}
+
+/// Says what became of a file; a wrong one leaves what was registered before.
+async fn register(file: &Path, store: &dyn Store, limits: &Limits) {
+    let note = |text: String| output::note(&text);
+    let text = match std::fs::read(file) {
+        Ok(text) => text,
+        Err(e) => return note(format!("{}: {e}", file.display())),
+    };
+    let name = match check(file, &text) {
+        Ok(name) => name,
+        Err(failure) => return note(failure.to_string()),
+    };
+    let Ok(tree) = definition::read(&text, Format::Auto, limits) else {
+        return;
+    };
+    let namespace = Namespace::default_name();
+    match store
+        .put_workflow(&namespace, &name, &tree.digest(), &tree.canonical_json())
+        .await
+    {
+        Ok((row, true)) => note(format!("{}: {name} version {} registered", file.display(), row.version)),
+        Ok((row, false)) => note(format!("{}: {name} version {} is known", file.display(), row.version)),
+        Err(e) => note(format!("{}: {e}", file.display())),
+    }
+}

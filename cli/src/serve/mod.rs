@@ -1,0 +1,55 @@
+//! The commands that are processes of their own, and those that look after an installation.
+
+pub mod coordinator;
+pub mod demo;
+pub mod dev;
+pub mod doctor;
+pub mod migrate;
+mod signals;
+pub mod worker;
+
+use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig};
+use rejoin_shared::config::{SecretUrl, Settings};
+
+use crate::args::ServerArgs;
+use crate::exit::Failure;
+
+/// File, then variables, then flags.
+pub fn settings(args: &ServerArgs) -> Result<Settings, Failure> {
+    // Variables that are no Unicode cannot be ours: all our names and values are text.
+    let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let mut settings = Settings::load(args.config.as_deref(), variables).map_err(|e| Failure::usage(e.to_string()))?;
+    if let Some(url) = &args.database_url {
+        settings.database.url = SecretUrl::new(url);
+    }
+    if let Some(url) = &args.amqp_url {
+        settings.amqp.url = SecretUrl::new(url);
+    }
+    Ok(settings)
+}
+
+/// Starts logging as configured.
+pub fn start_logs(settings: &Settings) -> Result<(), Failure> {
+    rejoin_shared::telemetry::start(&settings.log).map_err(Failure::usage)
+}
+
+/// The database as configured.
+pub async fn database(settings: &Settings) -> Result<PostgresStore, Failure> {
+    let store = PostgresStore::connect(store_config(settings)).await;
+    store.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))
+}
+
+fn store_config(settings: &Settings) -> StoreConfig {
+    let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let defaults = StoreConfig::default();
+    StoreConfig {
+        url: settings.database.url.reveal().to_owned(),
+        pool_size: settings.database.pool_max,
+        connect_timeout_ms: millis(settings.database.connect_timeout.0),
+        // Below half the lease, so that an orphaned append is gone before a takeover gives up.
+        statement_timeout_ms: defaults
+            .statement_timeout_ms
+            .min((millis(settings.coordinator.lease.0) / 2).saturating_sub(1).max(1)),
+        ..defaults
+    }
+}

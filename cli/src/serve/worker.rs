@@ -1,0 +1,31 @@
+//! `rejoin worker`
+
+use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
+use rejoin_worker::{GenericWorkerConfig, run_generic};
+
+use super::{settings, signals, start_logs};
+use crate::args::WorkerArgs;
+use crate::exit::Failure;
+
+/// Runs a generic worker until it is told to stop and has drained.
+pub async fn run(args: WorkerArgs) -> Result<(), Failure> {
+    let settings = settings(&args.servers)?;
+    start_logs(&settings)?;
+    let amqp = AmqpConfig::new(settings.amqp.url.reveal(), "rejoin worker");
+    amqp.validate().map_err(|e| Failure::usage(format!("amqp.url: {e}")))?;
+    let config = GenericWorkerConfig {
+        handlers: args.handlers,
+        queues: args.queues,
+        concurrency: args.concurrency,
+        name: args.name,
+        namespace: std::env::var("REJOIN_NAMESPACE").ok().filter(|n| !n.is_empty()),
+        drain: args.drain,
+        prefix: settings.amqp.prefix.clone(),
+        limits: settings.limits.clone(),
+    };
+    let stopping = signals::stopping()?;
+    let link = AmqpLink::connect(amqp);
+    let outcome = run_generic(config, link.clone(), stopping).await;
+    rejoin_shared::link::Link::close(&*link).await;
+    outcome.map_err(|e| Failure::general(e.to_string()))
+}

@@ -1,0 +1,163 @@
+//! Registered definitions, compiled once: a small cache over the store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use rejoin_shared::definition::{self, model::Definition};
+use rejoin_shared::ids::Namespace;
+use rejoin_shared::json::Json;
+use rejoin_shared::limits::Limits;
+
+use super::problem::{Code, DocumentError, Problem};
+use crate::store::{Store, WorkflowRow};
+
+/// Versions kept compiled; beyond that the cache begins anew.
+const CACHED_MAX: usize = 256;
+/// Errors of an input that are reported at once.
+const INPUT_ERRORS_MAX: usize = 100;
+
+/// A registered version, ready for use.
+pub struct Known {
+    /// As it is stored.
+    pub row: WorkflowRow,
+    /// Compiled.
+    pub definition: Arc<Definition>,
+    /// Of its `input`.
+    validator: Option<jsonschema::Validator>,
+}
+
+/// A version's name.
+type Key = (Namespace, String, u32);
+
+/// The cache.
+pub struct Definitions {
+    known: Mutex<HashMap<Key, Arc<Known>>>,
+    limits: Arc<Limits>,
+}
+
+impl Definitions {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>) -> Definitions {
+        Definitions {
+            known: Mutex::new(HashMap::new()),
+            limits,
+        }
+    }
+
+    /// A version, or the newest.
+    ///
+    /// # Errors
+    /// 404, or what the store says.
+    pub async fn get(
+        &self,
+        store: &dyn Store,
+        namespace: &Namespace,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Arc<Known>, Problem> {
+        if let Some(version) = version
+            && let Some(known) = self.cached(&(namespace.clone(), name.to_owned(), version))
+        {
+            return Ok(known);
+        }
+        let row = store.workflow(namespace, name, version).await?;
+        let row = row.ok_or_else(|| match version {
+            None => Problem::not_found("workflow", name),
+            Some(version) => Problem::not_found("workflow", &format!("{name} of version {version}")),
+        })?;
+        let key = (namespace.clone(), name.to_owned(), row.version);
+        if let Some(known) = self.cached(&key) {
+            return Ok(known);
+        }
+        let known = Arc::new(self.compile(row)?);
+        let mut cache = self.known.lock().expect("nothing panics under this lock");
+        if cache.len() >= CACHED_MAX {
+            cache.clear();
+        }
+        cache.insert(key, Arc::clone(&known));
+        Ok(known)
+    }
+
+    fn cached(&self, key: &Key) -> Option<Arc<Known>> {
+        self.known
+            .lock()
+            .expect("nothing panics under this lock")
+            .get(key)
+            .cloned()
+    }
+
+    fn compile(&self, row: WorkflowRow) -> Result<Known, Problem> {
+        let compiled = definition::load(&row.document, &self.limits);
+        let definition = compiled.map_err(|errors| {
+            tracing::error!(workflow = %row.name, version = row.version, %errors, "a registered definition does not compile");
+            Problem::new(Code::Internal, format!("workflow {} of version {} cannot be read", row.name, row.version))
+        })?;
+        let validator = definition.input.as_ref().map(validator).transpose()?;
+        Ok(Known {
+            row,
+            definition: Arc::new(definition),
+            validator,
+        })
+    }
+}
+
+impl Known {
+    /// Checks an input against the definition's JSON Schema.
+    ///
+    /// # Errors
+    /// 422 that names each place that does not fit.
+    pub fn check_input(&self, input: &Json) -> Result<(), Problem> {
+        let Some(validator) = &self.validator else {
+            return Ok(());
+        };
+        let value = serde_json::to_value(input).unwrap_or_default();
+        let errors: Vec<DocumentError> = validator
+            .iter_errors(&value)
+            .take(INPUT_ERRORS_MAX)
+            .map(|e| misfit(&e))
+            .collect();
+        let Some(first) = errors.first() else {
+            return Ok(());
+        };
+        let detail = format!(
+            "the input does not fit the schema of {}: {}",
+            self.row.name, first.message
+        );
+        Err(Problem::new(Code::InvalidInput, detail).with_errors(errors))
+    }
+}
+
+fn misfit(error: &jsonschema::ValidationError<'_>) -> DocumentError {
+    let pointer = error.instance_path().to_string();
+    let shown = if pointer.is_empty() { "/" } else { &pointer };
+    DocumentError {
+        message: format!("{shown}: {error}"),
+        pointer,
+        line: None,
+        column: None,
+        code: "schema".into(),
+        suggestion: None,
+    }
+}
+
+/// Compiles a definition's `input`; a schema that is none was let in by no check so far, so it is the client's error here.
+///
+/// # Errors
+/// 422 with the place in the schema.
+pub fn validator(schema: &Json) -> Result<jsonschema::Validator, Problem> {
+    let value = serde_json::to_value(schema).unwrap_or_default();
+    jsonschema::validator_for(&value).map_err(|e| {
+        let pointer = format!("/input{}", e.instance_path());
+        let message = format!("`input` is no usable JSON Schema: {e}");
+        let error = DocumentError {
+            pointer,
+            line: None,
+            column: None,
+            code: "input_schema".into(),
+            message: message.clone(),
+            suggestion: None,
+        };
+        Problem::new(Code::InvalidDefinition, message).with_errors(vec![error])
+    })
+}

@@ -1,0 +1,292 @@
+//! How requests are read: namespaces, queries, bodies. Whatever is wrong becomes a [`Problem`].
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use rejoin_shared::config::Span;
+use rejoin_shared::ids::Namespace;
+use rejoin_shared::json::Json;
+use rejoin_shared::time::Timestamp;
+
+use super::problem::{Code, Problem};
+
+/// Header that names the namespace.
+pub const NAMESPACE_HEADER: &str = "rejoin-namespace";
+/// Items of a list's page by default.
+pub const PAGE_DEFAULT: usize = 50;
+/// Items of a list's page at most.
+pub const PAGE_MAX: usize = 1000;
+
+/// The namespace of a request.
+pub struct InNamespace(pub Namespace);
+
+impl<S: Sync> FromRequestParts<S> for InNamespace {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InNamespace, Problem> {
+        let Some(value) = parts.headers.get(NAMESPACE_HEADER) else {
+            return Ok(InNamespace(Namespace::default_name()));
+        };
+        match value.to_str() {
+            Ok(name) if Namespace::is_valid(name) => Ok(InNamespace(Namespace(name.into()))),
+            _ => Err(Problem::new(
+                Code::Malformed,
+                "header Rejoin-Namespace: a letter, then letters, digits, _ and -, at most 64 characters",
+            )),
+        }
+    }
+}
+
+/// The query of a request, pair by pair.
+pub struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params, Problem> {
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let query = query.map_err(|e: QueryRejection| Problem::new(Code::Malformed, e.body_text()))?;
+        if query
+            .0
+            .iter()
+            .any(|(key, value)| key.contains('\0') || value.contains('\0'))
+        {
+            return Err(Problem::new(Code::Malformed, "a NUL character in the query"));
+        }
+        Ok(Params(query.0))
+    }
+}
+
+impl Params {
+    /// Refuses parameters that are not among `known`.
+    ///
+    /// # Errors
+    /// A problem that names the unknown one.
+    pub fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        match self.0.iter().find(|(key, _)| !known.contains(&&**key)) {
+            None => Ok(()),
+            Some((key, _)) => Err(Problem::new(
+                Code::UnknownParameter,
+                format!("unknown parameter {key}; known are: {}", known.join(", ")),
+            )),
+        }
+    }
+
+    /// The last value of `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, v)| &**v)
+    }
+
+    /// All values of `key`: repeated, or with commas.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        let pairs = self.0.iter().filter(move |(k, _)| k == key);
+        pairs.flat_map(|(_, v)| v.split(',')).filter(|part| !part.is_empty())
+    }
+
+    /// The value of `key`, read.
+    ///
+    /// # Errors
+    /// A problem that names the parameter and `expected`.
+    pub fn read<T: FromStr>(&self, key: &str, expected: &str) -> Result<Option<T>, Problem> {
+        let read = |text: &str| text.parse().map_err(|_| bad_parameter(key, text, expected));
+        self.get(key).map(read).transpose()
+    }
+
+    /// A flag: `?key`, `?key=true`, `?key=false`.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn flag(&self, key: &str) -> Result<bool, Problem> {
+        match self.get(key) {
+            None | Some("false" | "0") => Ok(false),
+            Some("" | "true" | "1") => Ok(true),
+            Some(other) => Err(bad_parameter(key, other, "true or false")),
+        }
+    }
+
+    /// A page's size.
+    ///
+    /// # Errors
+    /// No number from 1.
+    pub fn limit(&self) -> Result<usize, Problem> {
+        match self.read::<usize>("limit", "a number from 1 to 1000")? {
+            None => Ok(PAGE_DEFAULT),
+            Some(0) => Err(bad_parameter("limit", "0", "a number from 1 to 1000")),
+            Some(n) => Ok(n.min(PAGE_MAX)),
+        }
+    }
+
+    /// A point in time (RFC 3339).
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn time(&self, key: &str) -> Result<Option<Timestamp>, Problem> {
+        let read = |text: &str| {
+            Timestamp::parse(text).ok_or_else(|| bad_parameter(key, text, "an RFC 3339 time, as 2026-01-31T12:00:00Z"))
+        };
+        self.get(key).map(read).transpose()
+    }
+
+    /// A duration.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn duration(&self, key: &str) -> Result<Option<Duration>, Problem> {
+        Ok(self.read::<Span>(key, "a duration, as 30s")?.map(|span| span.0))
+    }
+}
+
+/// A parameter whose value cannot be read.
+#[must_use]
+pub fn bad_parameter(key: &str, value: &str, expected: &str) -> Problem {
+    Problem::new(
+        Code::Malformed,
+        format!("parameter {key} = {value:?}: expected {expected}"),
+    )
+}
+
+/// The body of a request, with its headers.
+pub struct Body {
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Body, Problem> {
+        let headers = request.headers().clone();
+        let bytes = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        Ok(Body { headers, bytes })
+    }
+}
+
+fn unreadable(rejection: BytesRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the body is larger than this server takes"),
+        _ => Problem::new(Code::Malformed, rejection.body_text()),
+    }
+}
+
+impl Body {
+    /// The body's media type without parameters, in lower case.
+    #[must_use]
+    pub fn media_type(&self) -> Option<String> {
+        let value = self.headers.get(axum::http::header::CONTENT_TYPE)?.to_str().ok()?;
+        Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    }
+
+    /// The body as a JSON object; an empty body is an empty object.
+    ///
+    /// # Errors
+    /// A type that is no JSON, text that is none, or another kind of value.
+    pub fn object(&self) -> Result<Json, Problem> {
+        if self.bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Json::object());
+        }
+        if let Some(media) = self.media_type()
+            && media != "application/json"
+            && !media.ends_with("+json")
+            && media != "application/x-www-form-urlencoded"
+        {
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                format!("content type {media}; send application/json"),
+            ));
+        }
+        let json = Json::parse(&self.bytes)?;
+        match json {
+            Json::Object(_) => Ok(json),
+            Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) | Json::List(_) => {
+                let kind = json.kind();
+                Err(Problem::new(
+                    Code::Malformed,
+                    format!("the body must be a JSON object, not {kind}"),
+                ))
+            }
+        }
+    }
+}
+
+/// The members of a JSON object, taken one by one, so that what is left over is known to be unknown.
+pub struct Fields {
+    rest: rejoin_shared::json::Map,
+    known: Vec<&'static str>,
+}
+
+impl Fields {
+    /// The members of `object`; of anything else none.
+    #[must_use]
+    pub fn of(object: &Json) -> Fields {
+        Fields {
+            rest: object.as_object().cloned().unwrap_or_default(),
+            known: Vec::new(),
+        }
+    }
+
+    /// Takes a member as it is.
+    pub fn take(&mut self, key: &'static str) -> Option<Json> {
+        self.known.push(key);
+        self.rest.remove(key)
+    }
+
+    /// Takes a member that is not null.
+    pub fn take_some(&mut self, key: &'static str) -> Option<Json> {
+        self.take(key).filter(|value| !value.is_null())
+    }
+
+    /// Takes a text.
+    ///
+    /// # Errors
+    /// Another kind of value.
+    pub fn take_text(&mut self, key: &'static str) -> Result<Option<String>, Problem> {
+        let read = |value: Json| match value.as_str() {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(wrong_kind(key, "text", &value)),
+        };
+        self.take_some(key).map(read).transpose()
+    }
+
+    /// Takes a truth value; absent is false.
+    ///
+    /// # Errors
+    /// Another kind of value.
+    pub fn take_bool(&mut self, key: &'static str) -> Result<bool, Problem> {
+        match self.take_some(key) {
+            None => Ok(false),
+            Some(value) => value.as_bool().ok_or_else(|| wrong_kind(key, "true or false", &value)),
+        }
+    }
+
+    /// Refuses what is left.
+    ///
+    /// # Errors
+    /// A problem that names the first unknown member.
+    pub fn end(self) -> Result<(), Problem> {
+        match self.rest.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(Problem::new(
+                Code::InvalidRequest,
+                format!("unknown member {key:?}; known are: {}", self.known.join(", ")),
+            )),
+        }
+    }
+}
+
+/// A member of the wrong kind.
+#[must_use]
+pub fn wrong_kind(key: &str, expected: &str, value: &Json) -> Problem {
+    Problem::new(
+        Code::InvalidRequest,
+        format!("member {key} must be {expected}, not {}", value.kind()),
+    )
+}

@@ -1,0 +1,293 @@
+//! Every error of the API (RFC 9457), and what other layers' errors become: the one place that knows HTTP statuses.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rejoin_shared::json::{JsonError, JsonProblem};
+use serde::Serialize;
+
+use crate::owner::command::CommandError;
+use crate::store::{Retry, StoreError};
+
+/// Seconds a client waits before it tries again when the database or the broker is away.
+const RETRY_AFTER_S: u64 = 1;
+
+/// The codes, each with its status, title and whether the same request may work later. Documented under `/docs/errors`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the table below says it
+pub enum Code {
+    Malformed,
+    MalformedJson,
+    UnknownParameter,
+    NotFound,
+    NoSuchRoute,
+    Gone,
+    MethodNotAllowed,
+    Ambiguous,
+    Conflict,
+    TooLarge,
+    UnsupportedMediaType,
+    InvalidDefinition,
+    InvalidInput,
+    InvalidRequest,
+    IdempotencyMismatch,
+    NotSupported,
+    Unavailable,
+    Internal,
+}
+
+impl Code {
+    /// All of them, for the docs and the tests.
+    pub const ALL: [Code; 18] = [
+        Code::Malformed,
+        Code::MalformedJson,
+        Code::UnknownParameter,
+        Code::NotFound,
+        Code::NoSuchRoute,
+        Code::Gone,
+        Code::MethodNotAllowed,
+        Code::Ambiguous,
+        Code::Conflict,
+        Code::TooLarge,
+        Code::UnsupportedMediaType,
+        Code::InvalidDefinition,
+        Code::InvalidInput,
+        Code::InvalidRequest,
+        Code::IdempotencyMismatch,
+        Code::NotSupported,
+        Code::Unavailable,
+        Code::Internal,
+    ];
+
+    /// Code, status and title.
+    #[must_use]
+    pub fn row(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Code::Malformed => ("malformed", StatusCode::BAD_REQUEST, "The request cannot be read"),
+            Code::MalformedJson => ("malformed_json", StatusCode::BAD_REQUEST, "The body is no JSON"),
+            Code::UnknownParameter => ("unknown_parameter", StatusCode::BAD_REQUEST, "Unknown query parameter"),
+            Code::NotFound => ("not_found", StatusCode::NOT_FOUND, "Not found"),
+            Code::NoSuchRoute => ("no_such_route", StatusCode::NOT_FOUND, "No such address"),
+            Code::Gone => ("gone", StatusCode::GONE, "No longer kept"),
+            Code::MethodNotAllowed => (
+                "method_not_allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+            ),
+            Code::Ambiguous => ("ambiguous_id", StatusCode::CONFLICT, "The id is ambiguous"),
+            Code::Conflict => ("conflict", StatusCode::CONFLICT, "The state does not allow it"),
+            Code::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE, "Too large"),
+            Code::UnsupportedMediaType => (
+                "unsupported_media_type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Unsupported content type",
+            ),
+            Code::InvalidDefinition => (
+                "invalid_definition",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The definition is not valid",
+            ),
+            Code::InvalidInput => (
+                "invalid_input",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The input does not fit",
+            ),
+            Code::InvalidRequest => (
+                "invalid_request",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The request is not valid",
+            ),
+            Code::IdempotencyMismatch => (
+                "idempotency_mismatch",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The idempotency key belongs to another request",
+            ),
+            Code::NotSupported => ("not_supported", StatusCode::UNPROCESSABLE_ENTITY, "Not supported yet"),
+            Code::Unavailable => (
+                "unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Temporarily unavailable",
+            ),
+            Code::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
+        }
+    }
+}
+
+/// One thing wrong in a document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // INTERFACE 8
+pub struct DocumentError {
+    pub pointer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    pub code: Cow<'static, str>,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
+}
+
+/// An error answer.
+#[derive(Debug)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    errors: Vec<DocumentError>,
+    allow: Option<HeaderValue>,
+}
+
+impl Problem {
+    /// An error of `code`; `detail` says what is wrong this time and what to do.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            allow: None,
+        }
+    }
+
+    /// The same with the places in the document.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<DocumentError>) -> Problem {
+        self.errors = errors;
+        self
+    }
+
+    /// The same with the `Allow` header that the router had put on.
+    #[must_use]
+    pub fn with_allow(mut self, allow: Option<HeaderValue>) -> Problem {
+        self.allow = allow;
+        self
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// No run, workflow, … of that name.
+    #[must_use]
+    pub fn not_found(what: &str, name: &str) -> Problem {
+        Problem::new(Code::NotFound, format!("there is no {what} {name}"))
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [DocumentError],
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (code, status, title) = self.code.row();
+        let retryable = self.code == Code::Unavailable;
+        let body = Body {
+            r#type: format!("/docs/errors#{code}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            code,
+            retryable,
+            errors: &self.errors,
+        };
+        let text = serde_json::to_vec(&body).expect("a problem is plain data");
+        let mut response = (status, text).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if retryable {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, allow);
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        if let StoreError::Refused(why) = &error {
+            return Problem::new(Code::InvalidRequest, format!("the database cannot hold it: {why}"));
+        }
+        match error.retry() {
+            Retry::Later | Retry::AfterReload => Problem::new(Code::Unavailable, error.to_string()),
+            Retry::Never => {
+                tracing::error!(%error, "the store does not answer as it must");
+                Problem::new(
+                    Code::Internal,
+                    "the database does not fit this version; see the coordinator's log",
+                )
+            }
+        }
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Problem {
+        let code = match &error {
+            CommandError::NotFound => Code::NotFound,
+            CommandError::NotAllowed { .. } => Code::Conflict,
+            CommandError::Refused { .. } => Code::InvalidRequest,
+            CommandError::Unavailable { .. } => Code::Unavailable,
+        };
+        Problem::new(code, error.to_string())
+    }
+}
+
+/// A body that is no JSON is 400; JSON that Rejoin cannot keep (depth, integers, NUL) is 422.
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Problem {
+        let code = match error.problem {
+            problem if problem.is_limit() => Code::InvalidRequest,
+            JsonProblem::Syntax(_)
+            | JsonProblem::UnexpectedEnd
+            | JsonProblem::TrailingText
+            | JsonProblem::NotUtf8
+            | JsonProblem::TooDeep
+            | JsonProblem::IntegerRange
+            | JsonProblem::DoubleRange
+            | JsonProblem::Nul => Code::MalformedJson,
+        };
+        Problem::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_code_is_in_the_table_once() {
+        let names: HashSet<&str> = Code::ALL.iter().map(|code| code.row().0).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn only_what_may_work_later_asks_to_come_again() {
+        for code in Code::ALL {
+            let response = Problem::new(code, "x").into_response();
+            let comes_again = response.headers().contains_key(header::RETRY_AFTER);
+            assert_eq!(
+                comes_again,
+                response.status() == StatusCode::SERVICE_UNAVAILABLE,
+                "{code:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What a run did and does: steps, journal, context, graph, why.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use rejoin_engine::record::Record;
+use rejoin_engine::state::RunState;
+use rejoin_shared::definition::model::Definition;
+use rejoin_shared::ids::{Namespace, RunId};
+use rejoin_shared::json::Json;
+use rejoin_shared::keypath::KeyPath;
+use serde::Serialize;
+
+use super::Api;
+use super::extract::{InNamespace, Params, bad_parameter};
+use super::find::Segments;
+use super::problem::{Code, Problem};
+use crate::owner::views::{Explanation, FleetView, Place};
+use crate::read::graph::{GraphView, graph as draw};
+use crate::read::journal::{ReadError, entry, records};
+use crate::read::replay::{self, Held};
+use crate::read::steps::{StepState, StepView};
+use crate::read::why::{ScopeView, Why, why as explain};
+use crate::store::RunRow;
+
+/// Open scopes listed in an explanation.
+const SCOPES_SHOWN_MAX: usize = 1000;
+
+/// One page of anything.
+#[derive(Serialize)]
+pub struct Page<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Problem {
+        match error {
+            ReadError::Store(error) => error.into(),
+            ReadError::Unreadable { run, reason } => unreadable(run, &reason),
+        }
+    }
+}
+
+fn unreadable(run: RunId, reason: &str) -> Problem {
+    tracing::error!(%run, reason, "a journal cannot be folded");
+    Problem::new(
+        Code::Internal,
+        format!("the journal of run {run} cannot be read: {reason}"),
+    )
+}
+
+fn held(explanation: Option<Explanation>) -> Held {
+    let attempts = explanation.map(|e| e.attempts).unwrap_or_default();
+    let held = attempts.into_iter().filter_map(|a| match a.place {
+        Place::Held { worker } => Some(((a.step, a.attempt), worker)),
+        Place::Unsent | Place::NoWorker | Place::Sent | Place::Doubtful => None,
+    });
+    held.collect()
+}
+
+fn serves(fleet: &FleetView, namespace: &Namespace, queue: &str, handler: &str) -> bool {
+    let among = |list: &[String], name: &str| list.iter().any(|entry| entry == name);
+    let mut workers = fleet.workers.iter().filter(|w| w.namespace == *namespace);
+    workers.any(|w| among(&w.queues, queue) && among(&w.handlers, handler))
+}
+
+impl Api {
+    async fn definition(&self, row: &RunRow) -> Result<Arc<Definition>, Problem> {
+        let known = self
+            .definitions
+            .get(&*self.store, &row.namespace, &row.workflow, Some(row.version))
+            .await?;
+        Ok(Arc::clone(&known.definition))
+    }
+
+    /// The run's records up to `until`, and the state they give.
+    pub(super) async fn replayed(&self, row: &RunRow, until: Option<u64>) -> Result<(Vec<Record>, RunState), Problem> {
+        let definition = self.definition(row).await?;
+        let records = records(&*self.store, row.id, until).await?;
+        let state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
+        Ok((records, state))
+    }
+
+    async fn steps_of(&self, row: &RunRow) -> Result<(Vec<Record>, Vec<StepView>), Problem> {
+        let definition = self.definition(row).await?;
+        let records = records(&*self.store, row.id, None).await?;
+        let held = held(self.backend.explain(row.id).await);
+        let steps = replay::steps(&definition, &records, &held).map_err(|e| unreadable(row.id, &e))?;
+        Ok((records, steps))
+    }
+}
+
+/// `GET /v1/runs/{id}/steps`
+pub async fn steps(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(id): Segments<String>,
+    params: Params,
+) -> Result<Answer<Page<StepView>>, Problem> {
+    params.only(&["state", "path", "after", "limit"])?;
+    let state = |name: &str| {
+        StepState::from_name(name)
+            .ok_or_else(|| bad_parameter("state", name, "pending, running, retrying, completed, …"))
+    };
+    let states: Vec<StepState> = params.all("state").map(state).collect::<Result<_, _>>()?;
+    let path = params.get("path");
+    let after: usize = params.read("after", "the `next` of the page before")?.unwrap_or(0);
+    let limit = params.limit()?;
+    let row = api.run(&namespace, &id).await?;
+    let (_, all) = api.steps_of(&row).await?;
+    let wanted = |step: &StepView| {
+        (states.is_empty() || states.contains(&step.state)) && path.is_none_or(|p| is_at_or_below(&step.path, p))
+    };
+    let mut items: Vec<StepView> = all.into_iter().filter(wanted).skip(after).take(limit + 1).collect();
+    let next = (items.len() > limit).then(|| (after + limit).to_string());
+    items.truncate(limit);
+    Ok(Answer(Page { items, next }))
+}
+
+/// Whether `path` is `above`, or lies inside it.
+fn is_at_or_below(path: &str, above: &str) -> bool {
+    let above = above.strip_suffix('/').unwrap_or(above);
+    path.strip_prefix(above)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[', '#']))
+}
+
+/// `GET /v1/runs/{id}/journal`
+pub async fn journal(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(id): Segments<String>,
+    params: Params,
+) -> Result<Answer<Page<Json>>, Problem> {
+    params.only(&["after", "limit"])?;
+    let after = params.read("after", "a sequence number")?.unwrap_or(0);
+    let limit = params.limit()?;
+    let row = api.run(&namespace, &id).await?;
+    let mut rows = Vec::new();
+    // The store's pages are bounded in bytes too, so one may be shorter than asked for.
+    while rows.len() <= limit {
+        let from = rows.last().map_or(after, |r: &crate::store::StoredRow| r.row.seq);
+        let page = api.store.journal(row.id, from, limit + 1 - rows.len()).await?;
+        if page.is_empty() {
+            break;
+        }
+        rows.extend(page);
+    }
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|r| r.row.seq.to_string());
+    let items = rows.iter().map(entry).collect();
+    Ok(Answer(Page { items, next }))
+}
+
+/// `GET /v1/runs/{id}/context`
+pub async fn context(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(id): Segments<String>,
+    params: Params,
+) -> Result<Answer<Json>, Problem> {
+    params.only(&["at", "path"])?;
+    let at: Option<u64> = params.read("at", "a sequence number")?;
+    let path = params.get("path").filter(|p| !p.is_empty());
+    let path = path
+        .map(|p| KeyPath::parse(p).ok_or_else(|| bad_parameter("path", p, "keys joined by dots")))
+        .transpose()?;
+    let row = api.run(&namespace, &id).await?;
+    if at == Some(0) {
+        return Err(Problem::not_found("journal position", "0: the first is 1"));
+    }
+    let (_, state) = api.replayed(&row, at).await?;
+    if let Some(at) = at.filter(|at| *at > state.last_seq()) {
+        let detail = format!("{at}: the last is {}", state.last_seq());
+        return Err(Problem::not_found("journal position", &detail));
+    }
+    let context = state.context();
+    match path {
+        None => Ok(Answer(context)),
+        Some(path) => match path.read(&context) {
+            Some(value) => Ok(Answer(value.clone())),
+            None => Err(Problem::not_found("value at", params.get("path").unwrap_or_default())),
+        },
+    }
+}
+
+/// `GET /v1/runs/{id}/graph`
+pub async fn graph(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(id): Segments<String>,
+) -> Result<Answer<GraphView>, Problem> {
+    let row = api.run(&namespace, &id).await?;
+    let (records, steps) = api.steps_of(&row).await?;
+    let definition = api.definition(&row).await?;
+    Ok(Answer(draw(&definition, row.version, &records, &steps)))
+}
+
+/// `GET /v1/runs/{id}/why`
+pub async fn why(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(id): Segments<String>,
+) -> Result<Answer<Why>, Problem> {
+    let row = api.run(&namespace, &id).await?;
+    let fleet = api.backend.fleet().await;
+    let (records, steps) = api.steps_of(&row).await?;
+    let definition = api.definition(&row).await?;
+    let state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
+    let scopes = state.open_scopes().take(SCOPES_SHOWN_MAX).map(ScopeView::of).collect();
+    let is_served = |queue: &str, handler: &str| serves(&fleet, &namespace, queue, handler);
+    let error = row.error.as_ref().and_then(|text| serde_json::from_slice(text).ok());
+    Ok(Answer(explain(row.id, row.status, error, &steps, scopes, &is_served)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_filter_takes_the_node_its_visits_and_what_lies_inside() {
+        for path in ["/a", "/a/b", "/a[3]/b", "/a#2"] {
+            assert!(is_at_or_below(path, "/a"), "{path}");
+        }
+        assert!(!is_at_or_below("/ab", "/a"));
+        assert!(is_at_or_below("/ab", "/"));
+    }
+}

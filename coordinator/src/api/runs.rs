@@ -1,0 +1,106 @@
+//! Lists of runs, and one run.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use rejoin_shared::ids::RunId;
+use rejoin_shared::run::RunStatus;
+use serde::Serialize;
+
+use super::Api;
+use super::extract::{InNamespace, Params, bad_parameter};
+use super::find::Segments;
+use super::problem::{Code, Problem};
+use crate::read::run::RunView;
+use crate::store::{RunFilter, RunRow};
+
+/// One page of runs.
+#[derive(Serialize)]
+pub struct Page {
+    items: Vec<RunView>,
+    next: Option<RunId>,
+}
+
+const PARAMETERS: &[&str] = &[
+    "workflow", "state", "tag", "since", "until", "parent", "waiting", "q", "after", "limit",
+];
+
+/// `GET /v1/runs`
+pub async fn list(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    params: Params,
+) -> Result<Answer<Page>, Problem> {
+    params.only(PARAMETERS)?;
+    let filter = filter(&params)?;
+    let before = params.read("after", "the `next` of the page before")?;
+    let limit = params.limit()?;
+    let mut rows = api.store.runs(&namespace, &filter, before, limit + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|row| row.id);
+    let items = rows.into_iter().map(RunView::of).collect();
+    Ok(Answer(Page { items, next }))
+}
+
+fn filter(params: &Params) -> Result<RunFilter, Problem> {
+    if params.get("waiting").is_some() {
+        return Err(Problem::new(
+            Code::NotSupported,
+            "parameter waiting is not supported yet",
+        ));
+    }
+    let state = |name: &str| {
+        RunStatus::from_name(name).ok_or_else(|| {
+            let known: Vec<&str> = RunStatus::ALL.iter().map(|s| s.as_str()).collect();
+            bad_parameter("state", name, &known.join(", "))
+        })
+    };
+    let tag = |text: &str| match text.split_once(':') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(bad_parameter("tag", text, "key:value")),
+    };
+    Ok(RunFilter {
+        workflows: params.all("workflow").map(str::to_owned).collect(),
+        statuses: params.all("state").map(state).collect::<Result<_, _>>()?,
+        tags: params.all("tag").map(tag).collect::<Result<_, _>>()?,
+        since: params.time("since")?,
+        until: params.time("until")?,
+        parent: params.read("parent", "a run's whole id")?,
+        text: params.get("q").filter(|q| !q.is_empty()).map(str::to_owned),
+    })
+}
+
+/// `GET /v1/runs/{id}`
+pub async fn one(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(id): Segments<String>,
+) -> Result<Answer<RunView>, Problem> {
+    let row = api.run(&namespace, &id).await?;
+    Ok(Answer(api.show(row).await?))
+}
+
+impl Api {
+    /// A run with what only its owner, or its journal, knows.
+    pub(super) async fn show(&self, row: RunRow) -> Result<RunView, Problem> {
+        let run = row.id;
+        let owner = self.backend.owner(run).await;
+        if row.status.is_terminal() {
+            return Ok(RunView {
+                owner,
+                ..RunView::of(row)
+            });
+        }
+        let (_, state) = self.replayed(&row, None).await?;
+        let mut view = RunView {
+            owner,
+            ..RunView::of(row)
+        };
+        view.progress = state.progress();
+        view.set_context(&state.context());
+        if let Some(live) = self.backend.explain(run).await {
+            view.counts = live.counts;
+        }
+        Ok(view)
+    }
+}

@@ -1,0 +1,227 @@
+//! Registering and reading definitions.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use rejoin_shared::definition::{self, DefinitionError, DefinitionErrors, Format};
+use rejoin_shared::time::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Api;
+use super::definitions::validator;
+use super::extract::{Body, InNamespace, Params};
+use super::find::Segments;
+use super::problem::{Code, DocumentError, Problem};
+use crate::read::graph::{GraphView, graph as draw};
+use crate::store::WorkflowRow;
+
+#[derive(Serialize)]
+struct Registered {
+    name: String,
+    version: Option<u32>,
+    digest: String,
+    created: bool,
+    created_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct WorkflowView {
+    name: String,
+    version: u32,
+    digest: String,
+    description: Option<String>,
+    created_at: Timestamp,
+    definition: Box<RawValue>,
+}
+
+#[derive(Serialize)]
+struct Page {
+    items: Vec<WorkflowView>,
+    next: Option<String>,
+}
+
+/// `PUT /v1/workflows`
+pub async fn put(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    params: Params,
+    body: Body,
+) -> Result<Response, Problem> {
+    params.only(&["dry_run"])?;
+    let dry_run = params.flag("dry_run")?;
+    let max = api.limits.definition_bytes_max;
+    if body.bytes.len() > max {
+        return Err(Problem::new(
+            Code::TooLarge,
+            format!(
+                "the definition has {} bytes, more than the {max} allowed",
+                body.bytes.len()
+            ),
+        ));
+    }
+    let tree = definition::read(&body.bytes, format_of(&body)?, &api.limits).map_err(refused)?;
+    let checked = definition::compile(&tree, &api.limits).map_err(refused)?;
+    checked.input.as_ref().map(validator).transpose()?;
+    let (name, digest) = (checked.workflow.to_string(), tree.digest());
+    if dry_run {
+        return Ok(Answer(known(&api, &namespace, name, digest).await?).into_response());
+    }
+    let document = tree.canonical_json();
+    let (row, created) = api.store.put_workflow(&namespace, &name, &digest, &document).await?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let answer = Registered {
+        name: row.name,
+        version: Some(row.version),
+        digest: row.digest,
+        created,
+        created_at: Some(row.created_at),
+    };
+    Ok((status, Answer(answer)).into_response())
+}
+
+/// What a dry run answers: the version, if the newest has this content already.
+async fn known(
+    api: &Api,
+    namespace: &rejoin_shared::ids::Namespace,
+    name: String,
+    digest: String,
+) -> Result<Registered, Problem> {
+    let newest = api.store.workflow(namespace, &name, None).await?;
+    let same = newest.filter(|row| row.digest == digest);
+    Ok(Registered {
+        name,
+        version: same.as_ref().map(|row| row.version),
+        digest,
+        created: false,
+        created_at: same.map(|row| row.created_at),
+    })
+}
+
+fn format_of(body: &Body) -> Result<Format, Problem> {
+    match body.media_type().as_deref() {
+        Some("application/json") => Ok(Format::Json),
+        Some("application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml") => Ok(Format::Yaml),
+        // What a client sends that names no type of its own (curl names the last one).
+        None | Some("text/plain" | "application/octet-stream" | "application/x-www-form-urlencoded") => {
+            Ok(Format::Auto)
+        }
+        Some(other) => Err(Problem::new(
+            Code::UnsupportedMediaType,
+            format!("content type {other}; send application/yaml, application/json or text/plain"),
+        )),
+    }
+}
+
+/// Text that cannot be read at all is 400, what reads but means nothing 422.
+fn refused(errors: DefinitionErrors) -> Problem {
+    let count = errors.0.len();
+    let unreadable = errors
+        .0
+        .iter()
+        .any(|e| matches!(e.code, "syntax" | "not_utf8" | "encoding"));
+    let code = match unreadable {
+        true => Code::Malformed,
+        false => Code::InvalidDefinition,
+    };
+    let first = errors.0.first().map(ToString::to_string).unwrap_or_default();
+    let detail = match count {
+        1 => first,
+        n => format!("{n} errors; the first: {first}"),
+    };
+    Problem::new(code, detail).with_errors(errors.0.into_iter().map(document_error).collect())
+}
+
+fn document_error(error: DefinitionError) -> DocumentError {
+    DocumentError {
+        pointer: error.pointer,
+        line: Some(error.line),
+        column: Some(error.column),
+        code: error.code.into(),
+        message: error.message,
+        suggestion: error.suggestion,
+    }
+}
+
+fn view(row: WorkflowRow) -> WorkflowView {
+    let definition = serde_json::from_slice(&row.document).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    WorkflowView {
+        description: description(&row.document),
+        name: row.name,
+        version: row.version,
+        digest: row.digest,
+        created_at: row.created_at,
+        definition,
+    }
+}
+
+fn description(document: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        description: Option<String>,
+    }
+    serde_json::from_slice::<Head>(document).ok()?.description
+}
+
+/// `GET /v1/workflows`
+pub async fn list(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&["after", "limit"])?;
+    let limit = params.limit()?;
+    let mut rows = api.store.workflows(&namespace, params.get("after"), limit + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|row| row.name.clone());
+    let items = rows.into_iter().map(view).collect();
+    Ok(Answer(Page { items, next }).into_response())
+}
+
+async fn read(
+    api: &Api,
+    namespace: &rejoin_shared::ids::Namespace,
+    name: &str,
+    version: Option<u32>,
+) -> Result<Response, Problem> {
+    let row = api.store.workflow(namespace, name, version).await?;
+    let row = row.ok_or_else(|| match version {
+        None => Problem::not_found("workflow", name),
+        Some(v) => Problem::not_found("workflow", &format!("{name} of version {v}")),
+    })?;
+    Ok(Answer(view(row)).into_response())
+}
+
+/// `GET /v1/workflows/{name}`
+pub async fn newest(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(name): Segments<String>,
+) -> Result<Response, Problem> {
+    read(&api, &namespace, &name, None).await
+}
+
+/// `GET /v1/workflows/{name}/versions/{v}`
+pub async fn version(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments((name, version)): Segments<(String, String)>,
+) -> Result<Response, Problem> {
+    let number = version.parse().map_err(|_| Problem::not_found("version", &version))?;
+    read(&api, &namespace, &name, Some(number)).await
+}
+
+/// `GET /v1/workflows/{name}/graph`
+pub async fn graph(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(name): Segments<String>,
+    params: Params,
+) -> Result<Answer<GraphView>, Problem> {
+    params.only(&["version"])?;
+    let version = params.read("version", "a version's number")?;
+    let known = api.definitions.get(&*api.store, &namespace, &name, version).await?;
+    Ok(Answer(draw(&known.definition, known.row.version, &[], &[])))
+}

@@ -1,0 +1,235 @@
+//! Subscriptions that outlive connections: one for each event queue, one for the coordinator's own queue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::ids::Partition;
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Settle};
+use rejoin_shared::topology::Topology;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::decode::{self, Notice};
+use crate::owner::inbound::{Inbound, Incoming};
+
+/// Unsettled messages of one event queue.
+const EVENT_PREFETCH: u16 = 512;
+/// Unsettled messages of the own queue; reports are acknowledged as they are read.
+const NOTICE_PREFETCH: u16 = 256;
+/// Wait after a failed subscription.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Stops one subscription in two steps, so that what was read is settled in between.
+struct Subscription {
+    no_more: CancellationToken,
+    close: CancellationToken,
+}
+
+/// The event queues that are read.
+pub struct Consumers {
+    link: Arc<dyn Link>,
+    topology: Topology,
+    limits: Limits,
+    events: mpsc::Sender<Incoming>,
+    tasks: TaskTracker,
+    open: BTreeMap<Partition, Subscription>,
+}
+
+impl Consumers {
+    /// Reads none yet; deliveries go to `events`.
+    #[must_use]
+    pub fn new(
+        link: Arc<dyn Link>,
+        topology: Topology,
+        limits: Limits,
+        events: mpsc::Sender<Incoming>,
+        tasks: TaskTracker,
+    ) -> Consumers {
+        Consumers {
+            link,
+            topology,
+            limits,
+            events,
+            tasks,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Begins to read the event queue of `partition`, unless it is read already.
+    pub fn open(&mut self, partition: Partition) {
+        if self.open.contains_key(&partition) {
+            return;
+        }
+        let subscription = Subscription {
+            no_more: CancellationToken::new(),
+            close: CancellationToken::new(),
+        };
+        let reader = EventReader {
+            link: self.link.clone(),
+            topology: self.topology.clone(),
+            limits: self.limits.clone(),
+            events: self.events.clone(),
+            partition,
+            no_more: subscription.no_more.clone(),
+            close: subscription.close.clone(),
+        };
+        self.tasks.spawn(reader.run());
+        self.open.insert(partition, subscription);
+    }
+
+    /// Reads no more of it; what was read can still be settled.
+    pub fn stop(&self, partition: Partition) {
+        if let Some(subscription) = self.open.get(&partition) {
+            subscription.no_more.cancel();
+        }
+    }
+
+    /// Ends the subscription: what is not settled is delivered to the next owner.
+    pub fn close(&mut self, partition: Partition) {
+        if let Some(subscription) = self.open.remove(&partition) {
+            subscription.no_more.cancel();
+            subscription.close.cancel();
+        }
+    }
+
+    /// Ends all of them.
+    pub fn close_all(&mut self) {
+        let all: Vec<Partition> = self.open.keys().copied().collect();
+        all.into_iter().for_each(|partition| self.close(partition));
+    }
+}
+
+struct EventReader {
+    link: Arc<dyn Link>,
+    topology: Topology,
+    limits: Limits,
+    events: mpsc::Sender<Incoming>,
+    partition: Partition,
+    no_more: CancellationToken,
+    close: CancellationToken,
+}
+
+impl EventReader {
+    async fn run(self) {
+        let queue = self.topology.event_queue(self.partition.0);
+        loop {
+            let subscribed = async {
+                self.link.declare(&queue).await?;
+                self.link.consume(&queue.name, EVENT_PREFETCH).await
+            };
+            let subscribed = tokio::select! {
+                () = self.no_more.cancelled() => return,
+                subscribed = subscribed => subscribed,
+            };
+            let ended = match subscribed {
+                Ok(mut consumer) => self.read(consumer.as_mut()).await,
+                Err(error) => {
+                    tracing::debug!(queue = queue.name, %error, "event queue cannot be read yet");
+                    false
+                }
+            };
+            if ended || wait_for_link(&self.link, &self.no_more).await {
+                return;
+            }
+        }
+    }
+
+    /// Reads until the subscription ends; `true`: for good.
+    async fn read(&self, consumer: &mut dyn Consumer) -> bool {
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = self.no_more.cancelled() => {
+                    self.close.cancelled().await;
+                    return true;
+                }
+                delivery = consumer.next() => delivery,
+            };
+            let Some(delivery) = delivery else { return false };
+            if self.pass_on(delivery).await {
+                return true;
+            }
+        }
+    }
+
+    async fn pass_on(&self, delivery: Delivery) -> bool {
+        match decode::event(&delivery.message, &self.limits) {
+            Ok(body) => {
+                let incoming = Incoming {
+                    queue: self.partition,
+                    receipt: delivery.receipt,
+                    message: delivery.message,
+                    body,
+                };
+                self.events.send(incoming).await.is_err()
+            }
+            Err(reason) => {
+                tracing::warn!(message = %delivery.message.id, reason, "unreadable event, to the dead letters");
+                self.link.settle(delivery.receipt, Settle::DeadLetter).await.ok();
+                false
+            }
+        }
+    }
+}
+
+/// Waits a moment, and for the connection; `true`: stopped.
+async fn wait_for_link(link: &Arc<dyn Link>, stop: &CancellationToken) -> bool {
+    let mut state = link.state();
+    let up = async {
+        tokio::time::sleep(RETRY).await;
+        state.wait_for(|state| *state != LinkState::Down).await.is_ok()
+    };
+    tokio::select! {
+        () = stop.cancelled() => true,
+        up = up => !up,
+    }
+}
+
+/// Reads reports and nudges for ever.
+pub async fn read_notices(
+    link: Arc<dyn Link>,
+    topology: Topology,
+    incarnation: Uuid,
+    notices: mpsc::Sender<Inbound>,
+    stop: CancellationToken,
+) {
+    let queue = topology.coordinator_queue(incarnation);
+    loop {
+        let subscribed: Result<Box<dyn Consumer>, LinkError> = async {
+            link.declare(&queue).await?;
+            link.consume(&queue.name, NOTICE_PREFETCH).await
+        }
+        .await;
+        if let Ok(mut consumer) = subscribed {
+            if notices.send(Inbound::Listening).await.is_err() {
+                return;
+            }
+            while let Some(delivery) = next_or_stop(consumer.as_mut(), &stop).await {
+                link.settle(delivery.receipt, Settle::Ack).await.ok();
+                let inbound = match decode::notice(&delivery.message) {
+                    Some(Notice::Report(report)) => Inbound::Report(report),
+                    Some(Notice::Nudge) => Inbound::Nudge,
+                    None => continue,
+                };
+                if notices.send(inbound).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if wait_for_link(&link, &stop).await {
+            return;
+        }
+    }
+}
+
+async fn next_or_stop(consumer: &mut dyn Consumer, stop: &CancellationToken) -> Option<Delivery> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        delivery = consumer.next() => delivery,
+    }
+}

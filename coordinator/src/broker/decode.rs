@@ -1,0 +1,109 @@
+//! Messages of event queues and of the coordinator's own queue, as the owner takes them.
+
+use rejoin_engine::event::Completed;
+use rejoin_shared::ids::RunId;
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::Message;
+use rejoin_shared::wire::{Check, Completions, FetchContext, HandBack, PROTOCOL, Report, kind};
+
+use crate::owner::completion;
+
+/// What an event queue carries.
+#[derive(Clone, Debug)]
+pub enum EventBody {
+    /// Attempts that ended.
+    Completions(Vec<(RunId, Completed)>),
+    /// May these run?
+    Check(Check),
+    /// Not started, and will not be.
+    HandBack(HandBack),
+    /// A base context is wanted.
+    Fetch(FetchContext),
+}
+
+/// What the coordinator's own queue carries.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// Of a worker.
+    Report(Box<Report>),
+    /// The inbox holds something new.
+    Nudge,
+}
+
+/// Reads a message of an event queue.
+///
+/// # Errors
+/// Text, if it is for the dead letters: not of this protocol, or not readable.
+pub fn event(message: &Message, limits: &Limits) -> Result<EventBody, String> {
+    check_protocol(message)?;
+    match message.kind.as_str() {
+        kind::COMPLETIONS => read::<Completions>(message).map(|body| {
+            let worker = body.worker.name;
+            let items = body.items.into_iter();
+            EventBody::Completions(
+                items
+                    .map(|c| (c.run, completion::completed(c, &worker, limits)))
+                    .collect(),
+            )
+        }),
+        kind::CHECK => read(message).map(EventBody::Check),
+        kind::HAND_BACK => read(message).map(EventBody::HandBack),
+        kind::FETCH_CONTEXT => read(message).map(EventBody::Fetch),
+        other => Err(format!("{other:?} is no event")),
+    }
+}
+
+/// Reads a message of the coordinator's own queue; `None` for what is not for it.
+#[must_use]
+pub fn notice(message: &Message) -> Option<Notice> {
+    check_protocol(message).ok()?;
+    match message.kind.as_str() {
+        kind::REPORT => read(message).ok().map(|report| Notice::Report(Box::new(report))),
+        kind::NUDGE => Some(Notice::Nudge),
+        _ => None,
+    }
+}
+
+fn check_protocol(message: &Message) -> Result<(), String> {
+    match message.protocol == PROTOCOL {
+        true => Ok(()),
+        false => Err(format!("protocol {} is not {PROTOCOL}", message.protocol)),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(message: &Message) -> Result<T, String> {
+    serde_json::from_slice(&message.body).map_err(|e| e.to_string())
+}
+
+/// The part of a message that is about runs which `wanted` picks; `None` if there is none.
+#[must_use]
+pub fn part_for(message: &Message, wanted: impl Fn(RunId) -> bool) -> Option<Vec<u8>> {
+    match message.kind.as_str() {
+        kind::COMPLETIONS => {
+            let mut body: Completions = read(message).ok()?;
+            body.items.retain(|item| wanted(item.run));
+            (!body.items.is_empty()).then(|| to_bytes(&body))
+        }
+        kind::CHECK => {
+            let mut body: Check = read(message).ok()?;
+            body.attempts.retain(|key| wanted(key.run));
+            (!body.attempts.is_empty()).then(|| to_bytes(&body))
+        }
+        kind::HAND_BACK => {
+            let mut body: HandBack = read(message).ok()?;
+            body.attempts.retain(|key| wanted(key.run));
+            (!body.attempts.is_empty()).then(|| to_bytes(&body))
+        }
+        kind::FETCH_CONTEXT => {
+            let body: FetchContext = read(message).ok()?;
+            wanted(body.run).then(|| to_bytes(&body))
+        }
+        _ => None,
+    }
+}
+
+/// A wire message as JSON.
+#[must_use]
+pub fn to_bytes<T: serde::Serialize>(body: &T) -> Vec<u8> {
+    serde_json::to_vec(body).expect("wire messages are plain data with text keys")
+}

@@ -1,0 +1,5 @@
+//! The coordinator's domain operations over the link: publishing in order, reading event queues and reports.
+
+pub mod consumers;
+pub mod decode;
+pub mod publisher;

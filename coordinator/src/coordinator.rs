@@ -1,0 +1,317 @@
+//! Puts a coordinator together: lease, membership, publisher, consumers, and the one owner.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rejoin_shared::ids::{PARTITIONS, Partition, RunId};
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::{Link, Receipt, Settle};
+use rejoin_shared::topology::Topology;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::consumers::{Consumers, read_notices};
+use crate::broker::publisher;
+use crate::inbox;
+use crate::members::lease::{Lease, LeaseKeeper, Renewal, ThreadKeeper};
+use crate::members::{join, watch as watch_members};
+use crate::metrics::Metrics;
+use crate::owner::clock::{Clock, Dice, SystemClock, SystemDice};
+use crate::owner::command::{Command, CommandError, Reply};
+use crate::owner::definitions::{DefinitionError, Definitions};
+use crate::owner::inbound::{CommandCall, Inbound};
+use crate::owner::views::{Explanation, FleetView};
+use crate::owner::{Inputs, Owner, Parts, Watchers};
+use crate::store::{Member, Store, StoredRow};
+
+/// Deliveries between the consumers and the owner.
+const EVENTS_MAX: usize = 1_024;
+/// Commands between callers and the owner.
+const COMMANDS_MAX: usize = 1_024;
+/// Reports and the like between their readers and the owner.
+const NOTICES_MAX: usize = 1_024;
+/// Longest wait for the owner's answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for the tasks at shutdown.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+
+/// What a coordinator is told at its start.
+#[derive(Clone)]
+pub struct CoordinatorConfig {
+    /// Stable name, unique among the coordinators of a database.
+    pub name: String,
+    /// Where its API listens, for people and forwarding.
+    pub address: String,
+    /// Of the membership lease, in ms.
+    pub lease_ms: u64,
+    /// Names of queues.
+    pub topology: Topology,
+    /// Limits in force.
+    pub limits: Limits,
+    /// A store with a connection of its own for the lease; `None`: the same store.
+    pub lease_store: Option<Arc<dyn Store>>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws random numbers.
+    pub dice: Arc<dyn Dice>,
+    /// Renews the lease.
+    pub lease_keeper: Arc<dyn LeaseKeeper>,
+}
+
+impl CoordinatorConfig {
+    /// A configuration with everything else as it is usual.
+    #[must_use]
+    pub fn new(name: &str) -> CoordinatorConfig {
+        CoordinatorConfig {
+            name: name.to_owned(),
+            address: String::new(),
+            lease_ms: 10_000,
+            topology: Topology::default(),
+            limits: Limits::default(),
+            lease_store: None,
+            clock: Arc::new(SystemClock),
+            dice: Arc::new(SystemDice),
+            lease_keeper: Arc::new(ThreadKeeper),
+        }
+    }
+}
+
+/// A running coordinator, as API and command line use it.
+#[derive(Clone)]
+pub struct Coordinator {
+    parts: Parts,
+    commands: mpsc::Sender<CommandCall>,
+    notices: mpsc::Sender<Inbound>,
+    owned: watch::Receiver<Vec<Partition>>,
+    stop: CancellationToken,
+    owner_done: CancellationToken,
+    late_stop: CancellationToken,
+}
+
+impl Coordinator {
+    /// Starts a coordinator. It joins, takes its partitions, and works until `stop` or [`Coordinator::shutdown`].
+    #[must_use]
+    pub fn start(
+        config: CoordinatorConfig,
+        store: Arc<dyn Store>,
+        link: Arc<dyn Link>,
+        stop: CancellationToken,
+    ) -> Coordinator {
+        let (owned_tx, owned) = watch::channel(Vec::new());
+        let parts = Parts {
+            definitions: Arc::new(Definitions::new(store.clone(), config.limits.clone())),
+            member: Member {
+                name: config.name.clone(),
+                incarnation: config.dice.id(),
+                address: config.address.clone(),
+            },
+            store,
+            link,
+            clock: config.clock.clone(),
+            dice: config.dice.clone(),
+            limits: config.limits.clone(),
+            topology: config.topology.clone(),
+            metrics: Metrics::new(),
+            watchers: Watchers::default(),
+            lease: Arc::new(Lease::default()),
+            owned: owned_tx,
+            is_ready: Arc::new(AtomicBool::new(false)),
+            tasks: TaskTracker::new(),
+        };
+        let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
+        let (notices, notices_rx) = mpsc::channel(NOTICES_MAX);
+        let coordinator = Coordinator {
+            parts,
+            commands,
+            notices,
+            owned,
+            stop,
+            owner_done: CancellationToken::new(),
+            late_stop: CancellationToken::new(),
+        };
+        coordinator
+            .parts
+            .tasks
+            .spawn(coordinator.clone().work(config, commands_rx, notices_rx));
+        coordinator
+    }
+
+    async fn work(
+        self,
+        config: CoordinatorConfig,
+        commands: mpsc::Receiver<CommandCall>,
+        notices: mpsc::Receiver<Inbound>,
+    ) {
+        let _done = self.owner_done.clone().drop_guard();
+        let parts = self.parts.clone();
+        let joined = join(parts.store.as_ref(), &parts.member, config.lease_ms);
+        let earlier = tokio::select! {
+            () = self.stop.cancelled() => return,
+            earlier = joined => earlier,
+        };
+        let renewal = Renewal {
+            store: config.lease_store.clone().unwrap_or_else(|| parts.store.clone()),
+            member: parts.member.clone(),
+            lease_ms: config.lease_ms,
+            lease: parts.lease.clone(),
+        };
+        renewal.run_once().await;
+        config.lease_keeper.keep(renewal, self.late_stop.clone());
+        let (told_tx, told) = mpsc::unbounded_channel();
+        let (events_tx, events) = mpsc::channel(EVENTS_MAX);
+        let (out, out_rx) = mpsc::unbounded_channel();
+        let (settles, settles_rx) = mpsc::unbounded_channel();
+        let late = self.late_stop.clone();
+        let tasks = &parts.tasks;
+        tasks.spawn(publisher::run(
+            parts.link.clone(),
+            out_rx,
+            told_tx.clone(),
+            late.clone(),
+        ));
+        tasks.spawn(settle_all(parts.link.clone(), settles_rx));
+        let own_queue = parts.member.incarnation;
+        let (link, topology) = (parts.link.clone(), parts.topology.clone());
+        tasks.spawn(read_notices(
+            link,
+            topology,
+            own_queue,
+            self.notices.clone(),
+            late.clone(),
+        ));
+        tasks.spawn(watch_members(parts.store.clone(), self.notices.clone(), late.clone()));
+        let (link, topology) = (parts.link.clone(), parts.topology.clone());
+        let consumers = Consumers::new(link, topology, parts.limits.clone(), events_tx, tasks.clone());
+        let inputs = Inputs {
+            events,
+            commands,
+            notices,
+            told,
+            link: parts.link.state(),
+        };
+        let owner = Owner::new(parts.clone(), inputs, out, told_tx, settles, consumers, earlier);
+        Box::pin(owner.run(self.stop.clone())).await;
+        self.late_stop.cancel();
+    }
+
+    /// Asks the owner of `run`: in this process directly, elsewhere by the inbox.
+    ///
+    /// # Errors
+    /// [`CommandError`]; [`CommandError::Unavailable`] may be asked again.
+    pub async fn submit(&self, run: RunId, command: Command) -> Result<Reply, CommandError> {
+        if !self.owned.borrow().contains(&run.partition()) {
+            return inbox::ask(&self.parts.store, &self.parts.link, &self.parts.topology, run, &command).await;
+        }
+        let prepared = inbox::prepare(&command, &self.parts.definitions)
+            .await
+            .map_err(|error| match error {
+                DefinitionError::Store(error) => CommandError::unavailable(error.to_string()),
+                DefinitionError::Unknown(..) | DefinitionError::Unreadable(..) => CommandError::Refused {
+                    message: error.to_string(),
+                },
+            })?;
+        let (reply, answer) = oneshot::channel();
+        let call = CommandCall {
+            run,
+            command,
+            prepared,
+            reply,
+        };
+        let stopped = || CommandError::unavailable("the coordinator stops");
+        let asked = async {
+            self.commands.send(call).await.map_err(|_| stopped())?;
+            answer.await.map_err(|_| stopped())?
+        };
+        let late = || CommandError::unavailable("no answer in time; it may still be obeyed");
+        tokio::time::timeout(ANSWER_MAX, asked)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    /// An id for a new run: in a partition this process owns, if it owns any.
+    #[must_use]
+    pub fn new_run_id(&self) -> RunId {
+        let owned = self.owned.borrow();
+        let roll = self.parts.dice.roll();
+        let count = u64::try_from(owned.len()).unwrap_or(0);
+        let place = roll.checked_rem(count).and_then(|place| usize::try_from(place).ok());
+        let any = Partition(u8::try_from(roll % u64::from(PARTITIONS)).unwrap_or(0));
+        let partition = place.and_then(|place| owned.get(place).copied()).unwrap_or(any);
+        RunId::from_uuid_in(self.parts.dice.id(), partition)
+    }
+
+    /// Partitions this process owns, those not counted that it hands over.
+    #[must_use]
+    pub fn partitions_owned(&self) -> Vec<Partition> {
+        self.owned.borrow().clone()
+    }
+
+    /// Waits until it owns at least `count` partitions.
+    pub async fn owns(&self, count: usize) {
+        // The sender lives in `parts`, so this cannot fail.
+        self.owned.clone().wait_for(|owned| owned.len() >= count).await.ok();
+    }
+
+    /// Whether lease and membership are in order.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.parts.is_ready.load(Ordering::Acquire)
+    }
+
+    /// Committed rows of a run that this process owns, from now on.
+    #[must_use]
+    pub fn watch(&self, run: RunId) -> broadcast::Receiver<Arc<StoredRow>> {
+        self.parts.watchers.watch(run)
+    }
+
+    /// What a run waits for; `None` if it is not in memory here.
+    pub async fn explain(&self, run: RunId) -> Option<Explanation> {
+        let (reply, answer) = oneshot::channel();
+        self.notices.send(Inbound::Explain(run, reply)).await.ok()?;
+        tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()?
+    }
+
+    /// Workers and queues, as this process sees them; `None` if its owner does not answer.
+    pub async fn fleet(&self) -> Option<FleetView> {
+        let (reply, answer) = oneshot::channel();
+        self.notices.send(Inbound::Fleet(reply)).await.ok()?;
+        tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+    }
+
+    /// Its metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    /// Definitions, parsed.
+    #[must_use]
+    pub fn definitions(&self) -> &Arc<Definitions> {
+        &self.parts.definitions
+    }
+
+    /// Hands over: stops consuming, drains, acknowledges, releases its partitions.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.owner_done.cancelled().await;
+        self.parts.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_MAX, self.parts.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some tasks did not end in time");
+        }
+    }
+}
+
+/// Settles deliveries in the order the owner says; ends with the owner.
+async fn settle_all(link: Arc<dyn Link>, mut settles: mpsc::UnboundedReceiver<(Receipt, Settle)>) {
+    while let Some((receipt, how)) = settles.recv().await {
+        // Of an earlier connection: the broker delivers it again, and it is judged again.
+        if let Err(error) = link.settle(receipt, how).await {
+            tracing::debug!(%error, "delivery not settled");
+        }
+    }
+}

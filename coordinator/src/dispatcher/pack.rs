@@ -1,0 +1,145 @@
+//! Puts attempts of one task queue into packs: across runs, each base context once.
+
+use std::collections::HashMap;
+
+use rejoin_engine::decision::Surroundings;
+use rejoin_engine::state::view::Request;
+use rejoin_shared::ids::{AttemptKey, RunId};
+use rejoin_shared::json::Json;
+use rejoin_shared::run::ErrorValue;
+use rejoin_shared::wire::{BaseContext, CONTEXT_INLINE_BYTES_MAX, Order, OrderPayload, Pack};
+use serde_json::value::RawValue;
+
+use super::{Around, QueueKey};
+use crate::owner::run::{Run, Try};
+
+/// Bytes after which a pack is full, whatever it holds.
+const BYTES_MAX: usize = 512 * 1024;
+
+/// A pack in the making.
+pub(super) struct Builder {
+    /// Number of its publish.
+    pub number: u64,
+    contexts: Vec<BaseContext>,
+    places: HashMap<(RunId, u64), usize>,
+    orders: Vec<Order>,
+    keys: Vec<AttemptKey>,
+    bytes: usize,
+}
+
+impl Builder {
+    pub fn new(number: u64) -> Builder {
+        Builder {
+            number,
+            contexts: Vec::new(),
+            places: HashMap::new(),
+            orders: Vec::new(),
+            keys: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.orders.is_empty()
+    }
+
+    pub fn is_full(&self, size: usize) -> bool {
+        self.orders.len() >= size || self.bytes >= BYTES_MAX
+    }
+
+    /// Adds an attempt of `run`.
+    ///
+    /// # Errors
+    /// What the attempt fails with.
+    pub fn add(&mut self, run: &mut Run, attempt: Try, around: &Around<'_>) -> Result<(), Box<ErrorValue>> {
+        let surroundings = Surroundings {
+            now: around.now,
+            limits: around.limits,
+        };
+        let request = run.state.request(attempt.0, attempt.1, surroundings)?;
+        let base = self.place_of(run, &request);
+        let order = order_of(run, attempt, request, base);
+        self.bytes += order.payload.input.as_ref().map_or(256, |input| input.get().len());
+        self.orders.push(order);
+        self.keys.push(run.key(attempt));
+        Ok(())
+    }
+
+    fn place_of(&mut self, run: &mut Run, request: &Request) -> usize {
+        let key = (run.id, request.base_seq);
+        if let Some(place) = self.places.get(&key) {
+            return *place;
+        }
+        let context = base_context(run, request);
+        if let BaseContext::Inline(text) = &context {
+            self.bytes += text.get().len();
+        }
+        self.contexts.push(context);
+        self.places.insert(key, self.contexts.len() - 1);
+        self.contexts.len() - 1
+    }
+
+    /// The pack, and the attempts in it.
+    pub fn finish(self, queue: &QueueKey, around: &Around<'_>) -> (Pack, Vec<AttemptKey>) {
+        let pack = Pack {
+            owner: around.name.to_owned(),
+            publish: self.number,
+            check: false,
+            suspect: false,
+            probe: None,
+            namespace: queue.namespace.clone(),
+            queue: queue.name.to_string(),
+            contexts: self.contexts,
+            attempts: self.orders,
+        };
+        (pack, self.keys)
+    }
+}
+
+fn base_context(run: &mut Run, request: &Request) -> BaseContext {
+    if let Some((seq, base)) = &run.base
+        && *seq == request.base_seq
+    {
+        return base.clone();
+    }
+    let bytes = request.base.text_len();
+    let base = match bytes > CONTEXT_INLINE_BYTES_MAX {
+        false => BaseContext::Inline(raw(&request.base)),
+        true => BaseContext::Stored {
+            run: run.id,
+            seq: request.base_seq,
+            bytes,
+        },
+    };
+    run.base = Some((request.base_seq, base.clone()));
+    base
+}
+
+fn order_of(run: &Run, attempt: Try, request: Request, base: usize) -> Order {
+    let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    Order {
+        run: run.id,
+        step: attempt.0,
+        attempt: attempt.1,
+        workflow: run.definition.workflow.to_string(),
+        path: request.path,
+        handler: request.handler.to_string(),
+        idempotency_key: request.idempotency_key,
+        timeout_ms: request.timeout.map(ms),
+        heartbeat_ms: request.heartbeat.map(ms),
+        token: None,
+        payload_encoding: "json".to_owned(),
+        payload: OrderPayload {
+            base,
+            changes: (!request.changes.is_empty()).then_some(request.changes),
+            input: request.input.as_ref().map(raw),
+            item: request.item.as_ref().map(raw),
+            index: request.index.as_ref().map(raw),
+            checkpoint: None,
+        },
+    }
+}
+
+fn raw(json: &Json) -> Box<RawValue> {
+    RawValue::from_string(json.to_string()).expect("a JSON value's text is JSON")
+}

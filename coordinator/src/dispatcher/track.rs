@@ -1,0 +1,234 @@
+//! Follows sent attempts: confirms, reports, ends.
+
+use std::time::Duration;
+
+use rejoin_shared::ids::AttemptKey;
+use uuid::Uuid;
+
+use super::{Around, Dispatcher, Phase, Publish, Runs};
+use crate::broker::publisher::Fate;
+use crate::fleet::Ended;
+use crate::owner::run::{Run, Try};
+
+/// A sent attempt that no worker lists for so long is doubted.
+const UNLISTED_MAX: Duration = Duration::from_secs(5);
+/// Pause of a queue whose messages came back.
+const RETURNED_PAUSE: Duration = Duration::from_millis(500);
+/// Confirmed starts whose worker vanished, then the step is poison.
+const STRIKES_MAX: u8 = 5;
+
+impl Dispatcher {
+    /// What became of a pack or probe.
+    pub fn published(&mut self, number: u64, fate: Fate, runs: &mut Runs, around: &Around<'_>) {
+        let Some(publish) = self.publishes.remove(&number) else {
+            return;
+        };
+        self.bytes_unconfirmed = self.bytes_unconfirmed.saturating_sub(publish.bytes);
+        match fate {
+            Fate::Accepted => around
+                .metrics
+                .dispatch_seconds
+                .observe(around.now.since(publish.at).as_secs_f64()),
+            Fate::CameBack | Fate::NotSent => {
+                let queue = self.queue(&publish.queue);
+                queue.is_declared = false;
+                queue.not_before = around.now.plus(RETURNED_PAUSE);
+            }
+            Fate::Unknown => self
+                .queue(&publish.queue)
+                .doubt
+                .wait_until(around.now.plus(Duration::from_secs(1))),
+        }
+        match publish.is_probe {
+            true => self.queue(&publish.queue).doubt.probe_published(fate, around.now),
+            false => self.pack_published(number, &publish, fate, runs, around),
+        }
+    }
+
+    fn pack_published(&mut self, number: u64, publish: &Publish, fate: Fate, runs: &mut Runs, around: &Around<'_>) {
+        for key in &publish.keys {
+            let attempt = (key.step, key.attempt);
+            let Some(run) = runs.get_mut(&key.run) else { continue };
+            let Some(flight) = run.flights.get_mut(&attempt) else {
+                continue;
+            };
+            if flight.phase != Phase::Publishing(number) {
+                continue; // a report or a question was faster
+            }
+            let queue = self.queue(&publish.queue);
+            match fate {
+                Fate::Accepted => {
+                    let since = around.now;
+                    queue.set_phase(flight, Phase::Sent { publish: number, since });
+                    queue.sent_log.push_back((since, *key));
+                }
+                Fate::CameBack | Fate::NotSent => {
+                    queue.set_phase(flight, Phase::Waiting);
+                    queue.line.push(run.priority, run.id, attempt);
+                }
+                Fate::Unknown => {
+                    queue.set_phase(flight, Phase::Doubtful);
+                    queue.doubt.add(*key);
+                }
+            }
+        }
+    }
+
+    /// A worker lists these anew.
+    pub fn listed(&mut self, by: Uuid, keys: &[AttemptKey], runs: &mut Runs, around: &Around<'_>) {
+        for key in keys {
+            let Some(run) = runs.get_mut(&key.run) else { continue };
+            let Some(flight) = run.flights.get(&(key.step, key.attempt)) else {
+                continue;
+            };
+            let stays = match flight.phase {
+                // The first of two holders keeps it: the other one asks, and is told.
+                Phase::Held(other) => around
+                    .fleet
+                    .worker(other)
+                    .is_some_and(|worker| worker.held.contains(key)),
+                Phase::Waiting | Phase::Publishing(_) | Phase::Sent { .. } | Phase::Doubtful => false,
+            };
+            if !stays {
+                self.hold(run, (key.step, key.attempt), by);
+            }
+        }
+    }
+
+    /// A worker holds an attempt from now on.
+    pub fn hold(&mut self, run: &mut Run, attempt: Try, by: Uuid) {
+        if let Some(flight) = run.flights.get_mut(&attempt) {
+            let queue = flight.queue.clone();
+            self.queue(&queue).set_phase(flight, Phase::Held(by));
+        }
+    }
+
+    /// A worker lists these no more: their completion is on its way, or else they will be doubted.
+    pub fn unlisted(&mut self, by: Uuid, keys: &[AttemptKey], runs: &mut Runs, around: &Around<'_>) {
+        for key in keys {
+            let Some(run) = runs.get_mut(&key.run) else { continue };
+            let Some(flight) = run.flights.get_mut(&(key.step, key.attempt)) else {
+                continue;
+            };
+            if flight.phase != Phase::Held(by) {
+                continue;
+            }
+            let (name, since) = (flight.queue.clone(), around.now);
+            let queue = self.queue(&name);
+            match around.fleet.holder(key) {
+                Some(other) => queue.set_phase(flight, Phase::Held(other)),
+                None => {
+                    queue.set_phase(flight, Phase::Sent { publish: 0, since });
+                    queue.sent_log.push_back((since, *key));
+                }
+            }
+        }
+    }
+
+    /// A worker is no more: what it held is doubtful. Returns the attempts that are poison.
+    pub fn worker_ended(&mut self, ended: &Ended, runs: &mut Runs, around: &Around<'_>) -> Vec<AttemptKey> {
+        let mut poison = Vec::new();
+        for run in runs.values_mut() {
+            let held = run
+                .flights
+                .iter()
+                .filter(|(_, flight)| flight.phase == Phase::Held(ended.incarnation));
+            let held: Vec<Try> = held.map(|(attempt, _)| *attempt).collect();
+            for attempt in held {
+                let key = run.key(attempt);
+                match around.fleet.holder(&key) {
+                    Some(other) => self.hold(run, attempt, other),
+                    None => self.doubt(run, attempt),
+                }
+                if ended.vanished && strike(run, attempt) {
+                    poison.push(key);
+                }
+            }
+        }
+        poison
+    }
+
+    /// An attempt may be lost.
+    pub fn doubt(&mut self, run: &mut Run, attempt: Try) {
+        let key = run.key(attempt);
+        if let Some(flight) = run.flights.get_mut(&attempt) {
+            let name = flight.queue.clone();
+            let queue = self.queue(&name);
+            queue.set_phase(flight, Phase::Doubtful);
+            queue.doubt.add(key);
+        }
+    }
+
+    /// An attempt is on its way no more: recorded, revoked, or its run leaves memory.
+    pub fn land(&mut self, run: &mut Run, attempt: Try) -> Option<Phase> {
+        let mut flight = run.flights.remove(&attempt)?;
+        let phase = flight.phase;
+        let name = flight.queue.clone();
+        self.queue(&name).set_phase(&mut flight, Phase::Waiting);
+        self.enlist(run);
+        Some(phase)
+    }
+
+    /// A run leaves memory.
+    pub fn forget(&mut self, run: &mut Run) {
+        let all: Vec<Try> = run.flights.keys().copied().collect();
+        for attempt in all {
+            self.land(run, attempt);
+        }
+    }
+
+    /// An attempt that left is known not to run: it goes out again, with a check.
+    pub fn send_again(&mut self, run: &mut Run, attempt: Try) {
+        self.land(run, attempt);
+        run.marks.entry(attempt).or_default().check = true;
+        run.counts.redelivered += 1;
+        run.row_stale = true;
+        run.state.put_back(attempt.0, attempt.1);
+    }
+
+    /// Doubts what was sent long ago and is listed by nobody.
+    pub fn doubt_unlisted(&mut self, runs: &mut Runs, around: &Around<'_>) {
+        if self.is_doubt_suspended(around.fleet) {
+            return;
+        }
+        for queue in self.queues.values_mut() {
+            while let Some((since, key)) = queue.sent_log.front().copied() {
+                if around.now.since(since) < UNLISTED_MAX || around.fleet.of_queue(&queue.key).next().is_none() {
+                    break;
+                }
+                queue.sent_log.pop_front();
+                let flight = runs
+                    .get_mut(&key.run)
+                    .and_then(|run| run.flights.get_mut(&(key.step, key.attempt)));
+                let Some(flight) = flight else { continue };
+                if matches!(flight.phase, Phase::Sent { since: last, .. } if last == since) {
+                    queue.set_phase(flight, Phase::Doubtful);
+                    queue.doubt.add(key);
+                }
+            }
+            queue.close_second();
+        }
+    }
+
+    /// Puts the waiting attempts of a paused run back.
+    pub fn recall(&mut self, run: &mut Run) {
+        let waiting = run.flights.iter().filter(|(_, flight)| flight.phase == Phase::Waiting);
+        let waiting: Vec<Try> = waiting.map(|(attempt, _)| *attempt).collect();
+        for attempt in waiting {
+            run.flights.remove(&attempt);
+            run.state.put_back(attempt.0, attempt.1);
+        }
+    }
+}
+
+/// Counts a vanished worker against an attempt that it had a confirmed start of; `true`: it is poison.
+fn strike(run: &mut Run, attempt: Try) -> bool {
+    let Some(mark) = run.marks.get_mut(&attempt) else {
+        return false;
+    };
+    if !std::mem::take(&mut mark.confirmed) {
+        return false;
+    }
+    mark.strikes += 1;
+    mark.strikes >= STRIKES_MAX
+}

@@ -1,0 +1,272 @@
+//! What workers report: who is there, what they serve, and which attempts they hold.
+
+mod worker;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use rejoin_shared::ids::{AttemptKey, Namespace};
+use rejoin_shared::time::Timestamp;
+use rejoin_shared::wire::{Report, WorkerId};
+use uuid::Uuid;
+
+use crate::dispatcher::QueueKey;
+pub use worker::Worker;
+
+/// Silence after which a worker counts as dead.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The same, once a mandatory message to its own queue came back.
+pub const SILENCE_AFTER_RETURN_MAX: Duration = Duration::from_secs(10);
+/// Silence after which a new incarnation of the same name takes its place: it missed a report.
+const SUPERSEDED_AFTER: Duration = Duration::from_secs(3);
+/// A worker that has been silent so long gets nothing new.
+const QUIET: Duration = Duration::from_secs(10);
+/// After so long, every worker there is has been heard.
+const FIRST_ROUND: Duration = Duration::from_secs(3);
+
+/// What a report changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Attempts the worker lists now and did not before.
+    pub listed: Vec<AttemptKey>,
+    /// Attempts it does not list any more.
+    pub unlisted: Vec<AttemptKey>,
+    /// Workers that ended with this: what they held, and whether their process lives on under a new incarnation.
+    pub ended: Vec<Ended>,
+    /// Whether queues or handlers changed.
+    pub serves_more: bool,
+}
+
+/// A worker that is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its incarnation.
+    pub incarnation: Uuid,
+    /// What it held.
+    pub held: Vec<AttemptKey>,
+    /// Its process vanished: neither a farewell nor a mere reconnect.
+    pub vanished: bool,
+}
+
+/// All workers that report.
+pub struct Fleet {
+    workers: HashMap<Uuid, Worker>,
+    listening_since: Timestamp,
+    /// Incarnations whose end was noticed; their late reports are not taken for new workers.
+    ended: HashSet<Uuid>,
+}
+
+impl Fleet {
+    /// Nobody yet; reports are being read from `now` on.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Fleet {
+        Fleet {
+            workers: HashMap::new(),
+            listening_since: now,
+            ended: HashSet::new(),
+        }
+    }
+
+    /// Reports could not be read until `now`: nobody's silence counts from before, and a full round has to be heard again.
+    pub fn heard_nothing_until(&mut self, now: Timestamp) {
+        self.listening_since = now;
+        for worker in self.workers.values_mut() {
+            worker.seen_at = now;
+            worker.returned = false;
+        }
+    }
+
+    /// Whether everyone alive has been heard since reports are read.
+    #[must_use]
+    pub fn is_settled(&self, now: Timestamp) -> bool {
+        now.since(self.listening_since) >= FIRST_ROUND
+    }
+
+    /// Takes a report in.
+    pub fn hear(&mut self, report: Report, now: Timestamp) -> Changes {
+        let incarnation = report.worker.incarnation;
+        if self.ended.contains(&incarnation) {
+            return Changes::default();
+        }
+        let mut changes = Changes::default();
+        if report.gone {
+            changes.ended.extend(self.end(incarnation, false));
+            return changes;
+        }
+        if !self.workers.contains_key(&incarnation) {
+            changes.ended = self.superseded_by(&report, now);
+            changes.serves_more = true;
+            self.workers.insert(
+                incarnation,
+                Worker::expected(report.worker.clone(), report.namespace.clone(), now),
+            );
+        }
+        let worker = self.workers.get_mut(&incarnation).expect("it was put in above");
+        changes.serves_more |=
+            worker.handlers.len() != report.handlers.len() || worker.queues.len() != report.queues.len();
+        (changes.listed, changes.unlisted) = worker.update(report, now);
+        changes
+    }
+
+    /// A worker that was allowed to run something before its first report came: it counts as heard now.
+    pub fn expect(&mut self, id: &WorkerId, namespace: Namespace, now: Timestamp) {
+        if !self.ended.contains(&id.incarnation) {
+            let worker = || Worker::expected(id.clone(), namespace, now);
+            self.workers.entry(id.incarnation).or_insert_with(worker);
+        }
+    }
+
+    fn superseded_by(&mut self, report: &Report, now: Timestamp) -> Vec<Ended> {
+        let earlier = self
+            .workers
+            .values()
+            .filter(|w| w.id.name == report.worker.name && (w.returned || now.since(w.seen_at) > SUPERSEDED_AFTER));
+        let earlier: Vec<(Uuid, bool)> = earlier
+            .map(|w| (w.id.incarnation, w.started_at != report.started_at))
+            .collect();
+        earlier
+            .into_iter()
+            .filter_map(|(id, vanished)| self.end(id, vanished))
+            .collect()
+    }
+
+    fn end(&mut self, incarnation: Uuid, vanished: bool) -> Option<Ended> {
+        if self.ended.len() > 10_000 {
+            self.ended.clear();
+        }
+        self.ended.insert(incarnation);
+        let worker = self.workers.remove(&incarnation)?;
+        Some(Ended {
+            incarnation,
+            held: worker.held.into_iter().collect(),
+            vanished,
+        })
+    }
+
+    /// Ends the workers that have been silent too long.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Ended> {
+        let silent = self.workers.values().filter(|worker| {
+            let patience = match worker.returned {
+                true => SILENCE_AFTER_RETURN_MAX,
+                false => SILENCE_MAX,
+            };
+            now.since(worker.seen_at) > patience
+        });
+        let silent: Vec<Uuid> = silent.map(|worker| worker.id.incarnation).collect();
+        silent.into_iter().filter_map(|id| self.end(id, true)).collect()
+    }
+
+    /// A mandatory message to a worker's own queue came back.
+    pub fn came_back(&mut self, incarnation: Uuid) {
+        if let Some(worker) = self.workers.get_mut(&incarnation) {
+            worker.returned = true;
+        }
+    }
+
+    /// The worker of this incarnation, if it is alive.
+    #[must_use]
+    pub fn worker(&self, incarnation: Uuid) -> Option<&Worker> {
+        self.workers.get(&incarnation)
+    }
+
+    /// All workers.
+    pub fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.values()
+    }
+
+    /// Some worker that lists this attempt.
+    #[must_use]
+    pub fn holder(&self, attempt: &AttemptKey) -> Option<Uuid> {
+        let holder = self.workers.values().find(|worker| worker.held.contains(attempt));
+        holder.map(|worker| worker.id.incarnation)
+    }
+
+    /// Workers that consume this queue and are alive, whether they take new work or not.
+    pub fn of_queue<'a>(&'a self, queue: &'a QueueKey) -> impl Iterator<Item = &'a Worker> {
+        self.workers.values().filter(|worker| worker.consumes(queue))
+    }
+
+    /// Workers of a queue that take new work.
+    pub fn takers<'a>(&'a self, queue: &'a QueueKey, now: Timestamp) -> impl Iterator<Item = &'a Worker> {
+        self.of_queue(queue)
+            .filter(move |worker| !worker.draining && !worker.returned && now.since(worker.seen_at) < QUIET)
+    }
+
+    /// Whether a worker of this queue serves this handler and takes new work.
+    #[must_use]
+    pub fn serves(&self, queue: &QueueKey, handler: &str, now: Timestamp) -> bool {
+        self.takers(queue, now).any(|worker| worker.handlers.contains(handler))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_shared::ids::{Partition, RunId, StepKey};
+
+    fn report(name: &str, incarnation: u128, number: u64, held: Vec<AttemptKey>) -> Report {
+        Report {
+            worker: WorkerId {
+                name: name.to_owned(),
+                incarnation: Uuid::from_u128(incarnation),
+            },
+            number,
+            started_at: Timestamp(1),
+            namespace: Namespace::default_name(),
+            queues: vec!["default".to_owned()],
+            handlers: vec!["a".to_owned()],
+            slots: 4,
+            busy: 0,
+            held,
+            probes: Vec::new(),
+            draining: false,
+            gone: false,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000_000)
+    }
+
+    fn attempt() -> AttemptKey {
+        let step = StepKey {
+            scope: 0,
+            branch: 0,
+            pos: 0,
+        };
+        AttemptKey {
+            run: RunId::new_in(Partition(1)),
+            step,
+            attempt: 1,
+        }
+    }
+
+    #[test]
+    fn a_report_tells_what_is_held_since_the_last_one_and_what_is_not() {
+        let (mut fleet, key) = (Fleet::new(at(0)), attempt());
+        assert_eq!(fleet.hear(report("w", 1, 1, vec![key]), at(0)).listed, [key]);
+        assert_eq!(fleet.holder(&key), Some(Uuid::from_u128(1)));
+        assert_eq!(fleet.hear(report("w", 1, 2, vec![]), at(2)).unlisted, [key]);
+    }
+
+    #[test]
+    fn nobody_is_dead_before_30_s_of_silence_or_10_after_a_returned_message() {
+        let mut fleet = Fleet::new(at(0));
+        fleet.hear(report("a", 1, 1, vec![]), at(0));
+        fleet.hear(report("b", 2, 1, vec![]), at(0));
+        fleet.came_back(Uuid::from_u128(2));
+        assert!(fleet.expire(at(10)).is_empty());
+        assert_eq!(fleet.expire(at(11)).len(), 1);
+        assert!(fleet.expire(at(30)).is_empty());
+        assert!(fleet.expire(at(31))[0].vanished);
+    }
+
+    #[test]
+    fn a_reconnected_process_did_not_vanish_and_a_restarted_one_did() {
+        let (mut fleet, mut restarted) = (Fleet::new(at(0)), report("w", 3, 1, vec![]));
+        fleet.hear(report("w", 1, 1, vec![]), at(0));
+        assert!(!fleet.hear(report("w", 2, 1, vec![]), at(4)).ended[0].vanished);
+        restarted.started_at = Timestamp(2);
+        assert!(fleet.hear(restarted, at(8)).ended[0].vanished);
+    }
+}

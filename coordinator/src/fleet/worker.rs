@@ -1,0 +1,75 @@
+//! One worker, as its reports show it.
+
+use std::collections::HashSet;
+
+use rejoin_shared::ids::{AttemptKey, Namespace};
+use rejoin_shared::time::Timestamp;
+use rejoin_shared::wire::{Report, WorkerId};
+
+use crate::dispatcher::QueueKey;
+
+/// One worker.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // as in wire::Report
+pub struct Worker {
+    pub id: WorkerId,
+    pub namespace: Namespace,
+    pub queues: HashSet<String>,
+    pub handlers: HashSet<String>,
+    pub slots: u32,
+    pub busy: u32,
+    pub held: HashSet<AttemptKey>,
+    pub started_at: Timestamp,
+    pub draining: bool,
+    /// Number of its last report.
+    pub number: u64,
+    /// When that came, by our clock.
+    pub seen_at: Timestamp,
+    /// A mandatory message to its own queue came back.
+    pub returned: bool,
+}
+
+impl Worker {
+    /// One that has not reported yet.
+    pub(super) fn expected(id: WorkerId, namespace: Namespace, now: Timestamp) -> Worker {
+        Worker {
+            id,
+            namespace,
+            queues: HashSet::new(),
+            handlers: HashSet::new(),
+            slots: 0,
+            busy: 0,
+            held: HashSet::new(),
+            started_at: now,
+            draining: false,
+            number: 0,
+            seen_at: now,
+            returned: false,
+        }
+    }
+
+    /// Takes the newest report over; returns what it lists anew, and what it lists no more.
+    pub(super) fn update(&mut self, report: Report, now: Timestamp) -> (Vec<AttemptKey>, Vec<AttemptKey>) {
+        self.seen_at = now;
+        self.returned = false;
+        if report.number <= self.number {
+            return (Vec::new(), Vec::new());
+        }
+        let held: HashSet<AttemptKey> = report.held.into_iter().collect();
+        let listed = held.difference(&self.held).copied().collect();
+        let unlisted = self.held.difference(&held).copied().collect();
+        self.number = report.number;
+        self.started_at = report.started_at;
+        self.queues = report.queues.into_iter().collect();
+        self.handlers = report.handlers.into_iter().collect();
+        (self.slots, self.busy, self.draining) = (report.slots, report.busy, report.draining);
+        self.held = held;
+        (listed, unlisted)
+    }
+
+    /// Whether it consumes this task queue.
+    #[must_use]
+    pub fn consumes(&self, queue: &QueueKey) -> bool {
+        self.namespace == queue.namespace && self.queues.contains(&*queue.name)
+    }
+}

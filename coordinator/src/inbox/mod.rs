@@ -1,0 +1,132 @@
+//! Commands for runs of other owners: rows that the owner reads, with a verdict that the asker takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::link::{Address, Link, Message};
+use rejoin_shared::topology::Topology;
+use rejoin_shared::wire::kind;
+use tokio::time::Instant;
+
+use crate::owner::command::{Command, CommandError, PreparedStart, Reply};
+use crate::owner::definitions::{DefinitionError, Definitions};
+use crate::store::{InboxMessage, InboxRow, Store, StoreError};
+
+/// How long an asker waits for a verdict.
+const VERDICT_WAIT: Duration = Duration::from_secs(10);
+/// Pause between two looks for it.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Rows read at once.
+const PAGE: usize = 256;
+
+/// A row of the inbox, read.
+#[derive(Debug)]
+pub struct InboxItem {
+    /// The row.
+    pub id: u64,
+    /// The run.
+    pub run: RunId,
+    /// Whether somebody waits.
+    pub wants_verdict: bool,
+    /// What is asked; or why it cannot be read, which is then its verdict.
+    pub command: Result<(Command, Option<PreparedStart>), CommandError>,
+}
+
+/// Reads what the inbox holds for these partitions.
+///
+/// # Errors
+/// [`StoreError`]: to be asked again.
+pub async fn read(
+    store: &dyn Store,
+    definitions: &Definitions,
+    of: &[Partition],
+) -> Result<Vec<InboxItem>, StoreError> {
+    let rows = store.inbox(of, 0, PAGE).await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
+        items.push(item(row, definitions).await?);
+    }
+    Ok(items)
+}
+
+async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, StoreError> {
+    let command = match serde_json::from_slice::<Command>(&row.message.body) {
+        Ok(command) => match prepare(&command, definitions).await {
+            Ok(prepared) => Ok((command, prepared)),
+            Err(DefinitionError::Store(error)) => return Err(error),
+            Err(error) => Err(CommandError::Refused {
+                message: error.to_string(),
+            }),
+        },
+        Err(error) => Err(CommandError::Refused {
+            message: error.to_string(),
+        }),
+    };
+    Ok(InboxItem {
+        id: row.id,
+        run: row.message.run,
+        wants_verdict: row.message.wants_verdict,
+        command,
+    })
+}
+
+/// Finds the definition that a start needs.
+///
+/// # Errors
+/// [`DefinitionError`]
+pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Option<PreparedStart>, DefinitionError> {
+    match command {
+        Command::Start(start) => {
+            let definition = definitions
+                .get(&start.namespace, &start.workflow, start.version)
+                .await?;
+            let start = (**start).clone();
+            Ok(Some(PreparedStart { start, definition }))
+        }
+        Command::Cancel { .. } | Command::Pause | Command::Resume => Ok(None),
+    }
+}
+
+/// A verdict as it is stored.
+#[must_use]
+pub fn verdict_text(verdict: &Result<Reply, CommandError>) -> Vec<u8> {
+    serde_json::to_vec(verdict).expect("a verdict is plain data")
+}
+
+/// Asks the owner of `run`, whoever that is, and waits for its verdict.
+///
+/// # Errors
+/// The verdict's, or [`CommandError::Unavailable`] if none came in time.
+pub async fn ask(
+    store: &Arc<dyn Store>,
+    link: &Arc<dyn Link>,
+    topology: &Topology,
+    run: RunId,
+    command: &Command,
+) -> Result<Reply, CommandError> {
+    let away = |error: StoreError| CommandError::unavailable(error.to_string());
+    let message = InboxMessage {
+        partition: run.partition(),
+        run,
+        kind: command.kind().to_owned(),
+        body: serde_json::to_vec(command).expect("a command is plain data").into(),
+        dedupe_key: None,
+        wants_verdict: true,
+    };
+    let id = store.inbox_put(&message).await.map_err(away)?;
+    let nudge = Message::new(kind::NUDGE, false, Vec::new());
+    if let Err(error) = link.publish(&Address::Fanout(topology.reports()), nudge).await {
+        tracing::debug!(%error, "no nudge: the owner polls");
+    }
+    let until = Instant::now() + VERDICT_WAIT;
+    while Instant::now() < until {
+        if let Some(text) = store.take_verdict(id).await.map_err(away)? {
+            let verdict: Result<Reply, CommandError> = serde_json::from_slice(&text)
+                .map_err(|error| CommandError::unavailable(format!("unreadable verdict: {error}")))?;
+            return verdict;
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    Err(CommandError::unavailable("the run's owner did not answer in time"))
+}

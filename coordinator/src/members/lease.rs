@@ -1,0 +1,113 @@
+//! The lease, renewed where a busy owner cannot starve it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Member, Store};
+
+/// Until when this process may act as an owner, by its monotonic clock: a process that was frozen finds it lapsed.
+#[derive(Debug)]
+pub struct Lease {
+    base: Instant,
+    until_ms: AtomicU64,
+}
+
+impl Default for Lease {
+    fn default() -> Lease {
+        Lease {
+            base: Instant::now(),
+            until_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Lease {
+    /// Whether it still runs.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.now_ms() < self.until_ms.load(Ordering::Acquire)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a keeper does again and again.
+pub struct Renewal {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Who.
+    pub member: Member,
+    /// For how long at a time.
+    pub lease_ms: u64,
+    /// What the owner looks at.
+    pub lease: Arc<Lease>,
+}
+
+impl Renewal {
+    /// Renews once. The lease counts from before the call: the database's own begins later.
+    pub async fn run_once(&self) -> bool {
+        let asked_ms = self.lease.now_ms();
+        match self.store.renew(&self.member, self.lease_ms).await {
+            Ok(()) => {
+                self.lease.until_ms.store(asked_ms + self.lease_ms, Ordering::Release);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "lease could not be renewed");
+                false
+            }
+        }
+    }
+
+    /// Renews three times a lease until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let pause = Duration::from_millis((self.lease_ms / 3).max(1));
+        loop {
+            let pause = match self.run_once().await {
+                true => pause,
+                false => pause / 4,
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+/// Where renewals run.
+pub trait LeaseKeeper: Send + Sync {
+    /// Begins to renew, until `stop`.
+    fn keep(&self, renewal: Renewal, stop: CancellationToken);
+}
+
+/// On a thread and runtime of its own.
+pub struct ThreadKeeper;
+
+impl LeaseKeeper for ThreadKeeper {
+    fn keep(&self, renewal: Renewal, stop: CancellationToken) {
+        let work = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(renewal.run(stop)),
+            Err(error) => tracing::error!(%error, "no runtime for the lease"),
+        };
+        if let Err(error) = std::thread::Builder::new().name("lease".to_owned()).spawn(work) {
+            tracing::error!(%error, "no thread for the lease");
+        }
+    }
+}
+
+/// On a task beside the owner: for simulation, where time is one.
+pub struct TaskKeeper;
+
+impl LeaseKeeper for TaskKeeper {
+    fn keep(&self, renewal: Renewal, stop: CancellationToken) {
+        // Ends with `stop`; whoever simulates owns the runtime.
+        drop(tokio::spawn(renewal.run(stop)));
+    }
+}

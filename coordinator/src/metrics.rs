@@ -1,0 +1,171 @@
+//! Every metric name of the coordinator, in one place (INTERFACE 13). No ids in labels; counters start at 0 with the process.
+
+use prometheus::{
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
+};
+
+const LATENCY_S: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+const LONG_S: &[f64] = &[0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
+const ROWS: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0,
+];
+
+/// The metrics of one process.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // INTERFACE 13
+pub struct Metrics {
+    pub registry: Registry,
+    pub runs_started: Counter,
+    pub runs_finished: CounterVec,
+    pub runs: GaugeVec,
+    pub run_duration_seconds: Histogram,
+    pub steps_completed: CounterVec,
+    pub step_duration_seconds: HistogramVec,
+    pub dispatch_seconds: Histogram,
+    pub completion_seconds: Histogram,
+    pub join_seconds: Histogram,
+    pub dispatches: CounterVec,
+    pub branches_kept_on_resume: Counter,
+    pub duplicate_completions: Counter,
+    pub late_completions: Counter,
+    pub journal_append_seconds: Histogram,
+    pub journal_batch_size: Histogram,
+    pub broker_up: Gauge,
+    pub broker_unconfirmed: Gauge,
+    pub partitions_owned: Gauge,
+    pub timers_due: Gauge,
+    pub queue_depth: GaugeVec,
+    pub worker_slots: GaugeVec,
+    pub events_unknown_run: Counter,
+    pub steps_unserved: Gauge,
+    pub build_info: GaugeVec,
+}
+
+struct Maker(Registry);
+
+impl Maker {
+    fn keep<T: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {
+        let made = made.expect("a metric's name and labels are constants");
+        self.0
+            .register(Box::new(made.clone()))
+            .expect("metric names are unique");
+        made
+    }
+    fn counter(&self, name: &str, help: &str) -> Counter {
+        self.keep(Counter::new(name, help))
+    }
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+        self.keep(CounterVec::new(Opts::new(name, help), labels))
+    }
+    fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.keep(Gauge::new(name, help))
+    }
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.keep(GaugeVec::new(Opts::new(name, help), labels))
+    }
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.keep(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+        ))
+    }
+    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
+        self.keep(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+            labels,
+        ))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All of them, from 0, in a registry of their own.
+    ///
+    /// # Panics
+    /// If two metrics share a name, which a test excludes.
+    #[must_use]
+    pub fn new() -> Metrics {
+        let m = Maker(Registry::new());
+        let metrics = Metrics {
+            runs_started: m.counter("rejoin_runs_started_total", "Runs started"),
+            runs_finished: m.counters("rejoin_runs_finished_total", "Runs that ended", &["workflow", "state"]),
+            runs: m.gauges("rejoin_runs", "Runs in memory by state", &["state"]),
+            run_duration_seconds: m.histogram("rejoin_run_duration_seconds", "Start to end of a run", LONG_S),
+            steps_completed: m.counters(
+                "rejoin_steps_completed_total",
+                "Recorded ends of attempts",
+                &["workflow", "handler", "queue", "outcome"],
+            ),
+            step_duration_seconds: m.histograms("rejoin_step_duration_seconds", "Of an attempt", LONG_S, &["queue"]),
+            dispatch_seconds: m.histogram("rejoin_dispatch_seconds", "Hand-over to confirm", LATENCY_S),
+            completion_seconds: m.histogram("rejoin_completion_seconds", "End to durable", LATENCY_S),
+            join_seconds: m.histogram("rejoin_join_seconds", "Last branch durable to next dispatch", LATENCY_S),
+            dispatches: m.counters("rejoin_dispatches_total", "Attempts published", &["reason"]),
+            branches_kept_on_resume: m.counter(
+                "rejoin_branches_kept_on_resume_total",
+                "Recorded steps that a load kept",
+            ),
+            duplicate_completions: m.counter("rejoin_duplicate_completions_total", "Completions recorded already"),
+            late_completions: m.counter("rejoin_late_completions_total", "Completions of ended branches"),
+            journal_append_seconds: m.histogram("rejoin_journal_append_seconds", "Of a batch", LATENCY_S),
+            journal_batch_size: m.histogram("rejoin_journal_batch_size", "Rows of a batch", ROWS),
+            broker_up: m.gauge("rejoin_broker_up", "1 if connected and not blocked"),
+            broker_unconfirmed: m.gauge("rejoin_broker_unconfirmed", "Publishes that await their confirm"),
+            partitions_owned: m.gauge("rejoin_partitions_owned", "Partitions this process owns"),
+            timers_due: m.gauge("rejoin_timers_due", "Runs with a timer ahead"),
+            queue_depth: m.gauges("rejoin_queue_depth", "Attempts that wait for credit or out", &["queue"]),
+            worker_slots: m.gauges("rejoin_worker_slots", "Slots by state", &["queue", "state"]),
+            events_unknown_run: m.counter("rejoin_events_unknown_run_total", "Events for runs that are not there"),
+            steps_unserved: m.gauge(
+                "rejoin_steps_unserved",
+                "Handlers with ready steps that no worker serves",
+            ),
+            build_info: m.gauges("rejoin_build_info", "Always 1", &["version"]),
+            registry: m.0,
+        };
+        metrics
+            .build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
+        metrics
+    }
+
+    /// Attempts left for a reason.
+    pub fn dispatched(&self, reason: &str, count: usize) {
+        self.dispatches.with_label_values(&[reason]).inc_by(as_f64(count));
+    }
+
+    /// The text that `/metrics` answers.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be rendered");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// A count as metrics take it.
+#[must_use]
+pub fn as_f64(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metric_names_are_unique_and_prefixed() {
+        let text = Metrics::new().render();
+        let names = text.lines().filter(|line| line.starts_with("# TYPE "));
+        assert!(names.clone().count() > 5 && names.clone().all(|line| line.starts_with("# TYPE rejoin_")));
+    }
+}

@@ -1,0 +1,208 @@
+//! The one executor of effects: what leaves the process once a batch is durable.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rejoin_engine::decision::Effect;
+use rejoin_shared::ids::{AttemptKey, RunId};
+use rejoin_shared::link::{Address, Message, Settle};
+use rejoin_shared::run::{Outcome, RunStatus};
+use rejoin_shared::time::Timestamp;
+use rejoin_shared::wire::{Cancel, Verdict, Verdicts, WorkerId, kind};
+use uuid::Uuid;
+
+use super::Owner;
+use super::batch::Draft;
+use super::command::CommandError;
+use super::inbound::{Answer, Item, Origin};
+use super::run::Try;
+use crate::broker::decode::to_bytes;
+use crate::broker::publisher::{Outgoing, Purpose};
+use crate::dispatcher::Phase;
+use crate::store::{JOURNAL_FORMAT, StoredRow};
+
+/// Attempts named in one cancel message.
+const CANCEL_MAX: usize = 1_000;
+/// A timer that fired and is still due fires again after so long at the earliest.
+const DUE_AGAIN: Duration = Duration::from_millis(50);
+/// Ended runs kept in memory, for late completions.
+const ENDED_MAX: usize = 2_000;
+
+impl Owner {
+    /// Acts on a draft; `at` is the database's time of its append, if it had anything to append.
+    pub(super) fn act(&mut self, draft: Draft, at: Option<Timestamp>) {
+        let id = draft.run;
+        self.count(&draft);
+        if let Some(at) = at {
+            let rows = draft.rows.into_iter().map(|row| StoredRow {
+                row,
+                format: JOURNAL_FORMAT,
+                at,
+            });
+            self.parts.watchers.tell(id, rows);
+        }
+        for effect in draft.effects {
+            match effect {
+                Effect::Revoke(attempts) => self.revoke(id, &attempts),
+                Effect::Ended(status) => self.run_ended(id, status),
+            }
+        }
+        for (item, answer) in draft.items {
+            self.tell(item, answer);
+        }
+        self.publish_all(verdict_messages(&self.parts.topology, draft.verdicts));
+        self.publish_all(draft.outgoing);
+        self.follow_up(id);
+    }
+
+    /// Tells whoever brought an item what came of it.
+    fn tell(&mut self, item: Item, answer: Answer) {
+        match item.origin {
+            Origin::Delivery(ticket) => {
+                let how = match answer {
+                    Answer::Settled(how) => how,
+                    Answer::Command(_) => Settle::Ack,
+                };
+                self.ticket_done(ticket, how);
+            }
+            Origin::Caller(reply) => {
+                let verdict = match answer {
+                    Answer::Command(verdict) => verdict,
+                    Answer::Settled(_) => Err(CommandError::unavailable("the command was not judged")),
+                };
+                // A caller that has gone away needs no answer.
+                reply.send(verdict).ok();
+            }
+            Origin::Inbox { id, .. } => {
+                self.inbox_seen.remove(&id);
+            }
+            Origin::Own => {}
+        }
+    }
+
+    pub(super) fn ticket_done(&mut self, ticket: super::tickets::TicketId, how: Settle) {
+        if let Some(settle) = self.tickets.done(ticket, how) {
+            self.settles.send(settle).ok();
+        }
+    }
+
+    /// Drops what is not wanted any more from the tracker, and tells the workers that hold it.
+    fn revoke(&mut self, id: RunId, attempts: &[Try]) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let mut told: HashMap<Option<Uuid>, Vec<AttemptKey>> = HashMap::new();
+        for attempt in attempts.iter().copied() {
+            run.marks.remove(&attempt);
+            match self.dispatcher.land(run, attempt) {
+                Some(Phase::Held(worker)) => told.entry(Some(worker)).or_default().push(run.key(attempt)),
+                Some(Phase::Sent { .. } | Phase::Publishing(_) | Phase::Doubtful) => {
+                    told.entry(None).or_default().push(run.key(attempt));
+                }
+                Some(Phase::Waiting) | None => {}
+            }
+        }
+        let topology = self.parts.topology.clone();
+        for (worker, keys) in told {
+            for keys in keys.chunks(CANCEL_MAX) {
+                let (purpose, to) = match worker {
+                    Some(worker) => (Purpose::Worker(worker), Address::Queue(topology.worker(worker))),
+                    None => (Purpose::Notice, Address::Fanout(topology.workers())),
+                };
+                let cancel = Cancel {
+                    attempts: keys.to_vec(),
+                };
+                self.publish_all(vec![Outgoing {
+                    purpose,
+                    to,
+                    message: Message::new(kind::CANCEL, false, to_bytes(&cancel)),
+                    declare: None,
+                }]);
+            }
+        }
+    }
+
+    fn run_ended(&mut self, id: RunId, status: RunStatus) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let left: Vec<Try> = run.flights.keys().copied().collect();
+        let labels = [&*run.definition.workflow, status.as_str()];
+        self.parts.metrics.runs_finished.with_label_values(&labels).inc();
+        self.revoke(id, &left);
+        self.keep_ended(id);
+    }
+
+    /// Keeps an ended run for a while, for late completions, and lets the oldest go.
+    pub(super) fn keep_ended(&mut self, id: RunId) {
+        self.ended.push_back(id);
+        while self.ended.len() > ENDED_MAX {
+            let Some(oldest) = self.ended.pop_front() else { break };
+            if self
+                .runs
+                .get(&oldest)
+                .is_some_and(|run| run.state.status().is_terminal())
+            {
+                self.forget(oldest);
+            }
+        }
+    }
+
+    /// After each judgement: the run's timer, its place in the ring, what a pause takes back.
+    pub(super) fn follow_up(&mut self, id: RunId) {
+        self.reschedule(id);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        match run.state.status() {
+            RunStatus::Paused => self.dispatcher.recall(run),
+            RunStatus::Completed | RunStatus::Failed | RunStatus::CompensationFailed | RunStatus::Cancelled => {}
+            RunStatus::Scheduled | RunStatus::Running | RunStatus::Waiting | RunStatus::Compensating => {
+                self.dispatcher.enlist(run);
+            }
+        }
+    }
+
+    fn reschedule(&mut self, id: RunId) {
+        let now = self.parts.clock.now();
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let status = run.state.status();
+        if status.is_terminal() || status == RunStatus::Paused {
+            return;
+        }
+        let Some(due) = run.state.next_due() else { return };
+        let due = due.max(now.plus(DUE_AGAIN).min(Timestamp(due.0.saturating_add(50_000))));
+        if run.due.is_none_or(|known| due < known) {
+            run.due = Some(due);
+            self.timers.push(Reverse((due, id)));
+        }
+    }
+
+    fn count(&self, draft: &Draft) {
+        for row in &draft.rows {
+            if let Some(outcome) = row.outcome
+                && let Some(run) = self.runs.get(&draft.run)
+            {
+                self.count_outcome(&run.definition.workflow, outcome);
+            }
+        }
+    }
+
+    fn count_outcome(&self, workflow: &str, outcome: Outcome) {
+        let labels = [workflow, "", "", outcome.as_str()];
+        self.parts.metrics.steps_completed.with_label_values(&labels).inc();
+    }
+}
+
+/// Verdicts grouped by question.
+fn verdict_messages(
+    topology: &rejoin_shared::topology::Topology,
+    verdicts: Vec<(WorkerId, Uuid, AttemptKey, Verdict)>,
+) -> Vec<Outgoing> {
+    let mut groups: HashMap<(Uuid, Uuid), Vec<(AttemptKey, Verdict)>> = HashMap::new();
+    for (worker, id, key, verdict) in verdicts {
+        groups.entry((worker.incarnation, id)).or_default().push((key, verdict));
+    }
+    let messages = groups.into_iter().map(|((worker, id), verdicts)| Outgoing {
+        purpose: Purpose::Worker(worker),
+        to: Address::Queue(topology.worker(worker)),
+        message: Message::new(kind::VERDICTS, false, to_bytes(&Verdicts { id, verdicts })),
+        declare: None,
+    });
+    messages.collect()
+}

@@ -1,0 +1,193 @@
+//! What a batch does to each run, until it is durable.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use rejoin_engine::decision::Effect;
+use rejoin_engine::record::Record;
+use rejoin_shared::ids::{AttemptKey, Partition, RunId};
+use rejoin_shared::json::Json;
+use rejoin_shared::time::Timestamp;
+use rejoin_shared::wire::{Verdict, WorkerId};
+use uuid::Uuid;
+
+use super::inbound::{Answer, Item};
+use super::run::Run;
+use crate::broker::publisher::Outgoing;
+use crate::store::{Batch, Claim, JournalRow, RunChange, RunEnd, RunRow};
+
+/// Everything a batch does to one run.
+pub struct Draft {
+    /// The run.
+    pub run: RunId,
+    /// Its row, if it begins.
+    pub created: Option<RunRow>,
+    /// New rows.
+    pub rows: Vec<JournalRow>,
+    /// Its changed row.
+    pub change: Option<RunChange>,
+    /// Inbox rows that are done with.
+    pub received: Vec<u64>,
+    /// Inbox rows with their verdicts.
+    pub answered: Vec<(u64, Bytes)>,
+    /// What was judged, and what came of it.
+    pub items: Vec<(Item, Answer)>,
+    /// The engine's effects.
+    pub effects: Vec<Effect>,
+    /// Answers to workers' questions.
+    pub verdicts: Vec<(WorkerId, Uuid, AttemptKey, Verdict)>,
+    /// Other messages.
+    pub outgoing: Vec<Outgoing>,
+    /// Bytes of its rows.
+    pub bytes: usize,
+}
+
+impl Draft {
+    fn new(run: RunId) -> Draft {
+        Draft {
+            run,
+            created: None,
+            rows: Vec::new(),
+            change: None,
+            received: Vec::new(),
+            answered: Vec::new(),
+            items: Vec::new(),
+            effects: Vec::new(),
+            verdicts: Vec::new(),
+            outgoing: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Whether it has anything for the database.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        let inbox = !self.received.is_empty() || !self.answered.is_empty();
+        self.created.is_some() || !self.rows.is_empty() || self.change.is_some() || inbox
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: &Record) {
+        let row = row_of(self.run, record);
+        let optional = [&row.output, &row.snapshot, &row.logs];
+        let optional: usize = optional.into_iter().flatten().map(Bytes::len).sum();
+        self.bytes += row.body.len() + optional + 128;
+        self.rows.push(row);
+    }
+
+    /// Writes the run's row anew if it has to be.
+    pub fn close(&mut self, run: &mut Run, now: Timestamp) {
+        let status = run.state.status();
+        let is_due = run.row_stale && now.since(run.row_at).as_millis() >= 1_000;
+        if status == run.row_status && !is_due {
+            run.row_stale |= !self.rows.is_empty();
+            return;
+        }
+        let ends = status.is_terminal() && !run.row_status.is_terminal();
+        self.change = Some(RunChange {
+            run: self.run,
+            status,
+            progress: run.state.progress(),
+            counts: run.counts,
+            wake_at: run.state.next_due(),
+            ended: ends.then(|| end_of(run)),
+            reopened: !status.is_terminal() && run.row_status.is_terminal(),
+        });
+        (run.row_status, run.row_at, run.row_stale) = (status, now, false);
+    }
+}
+
+fn end_of(run: &Run) -> RunEnd {
+    let (output, error) = run.state.result();
+    let text = |json: &Json| Bytes::from(json.to_bytes());
+    RunEnd {
+        context: Some(text(&run.state.context())),
+        output: output.as_ref().map(text),
+        error: error.map(|error| text(&error.to_json())),
+        compensated: false,
+    }
+}
+
+/// A record as a journal row.
+#[must_use]
+pub fn row_of(run: RunId, record: &Record) -> JournalRow {
+    let parts = record.to_parts();
+    JournalRow {
+        run,
+        seq: parts.seq,
+        kind: parts.kind.to_owned(),
+        path: parts.path,
+        attempt: parts.attempt,
+        outcome: parts.outcome,
+        worker: parts.worker,
+        body: parts.body.into(),
+        output: parts.output.map(Bytes::from),
+        snapshot: parts.snapshot.map(Bytes::from),
+        logs: parts.logs.map(Bytes::from),
+    }
+}
+
+/// The drafts of a batch, one a run.
+#[derive(Default)]
+pub struct Drafts {
+    all: Vec<Draft>,
+    places: HashMap<RunId, usize>,
+}
+
+impl Drafts {
+    /// The draft of a run.
+    pub fn of(&mut self, run: RunId) -> &mut Draft {
+        let place = *self.places.entry(run).or_insert_with(|| {
+            self.all.push(Draft::new(run));
+            self.all.len() - 1
+        });
+        &mut self.all[place]
+    }
+
+    /// Takes a run's draft out: it is not part of this batch after all.
+    pub fn remove(&mut self, run: RunId) -> Option<Draft> {
+        let place = *self.places.get(&run)?;
+        Some(std::mem::replace(&mut self.all[place], Draft::new(run)))
+    }
+
+    /// Rows and bytes so far.
+    pub fn size(&self) -> (usize, usize) {
+        self.all.iter().fold((0, 0), |(rows, bytes), draft| {
+            (rows + draft.rows.len(), bytes + draft.bytes)
+        })
+    }
+
+    /// All of them.
+    pub fn into_vec(self) -> Vec<Draft> {
+        self.all
+    }
+
+    /// Each of them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Draft> {
+        self.all.iter_mut()
+    }
+}
+
+/// The batch of these drafts, each partition's claim once, sorted.
+#[must_use]
+pub fn batch_of(drafts: &[Draft], claim: impl Fn(Partition) -> Option<Claim>) -> Batch {
+    let mut partitions: Vec<Partition> = drafts
+        .iter()
+        .filter(|d| d.writes())
+        .map(|d| d.run.partition())
+        .collect();
+    partitions.sort();
+    partitions.dedup();
+    let mut batch = Batch {
+        claims: partitions.into_iter().filter_map(claim).collect(),
+        ..Batch::default()
+    };
+    for draft in drafts {
+        batch.created.extend(draft.created.clone());
+        batch.rows.extend(draft.rows.iter().cloned());
+        batch.changed.extend(draft.change.clone());
+        batch.received.extend(&draft.received);
+        batch.answered.extend(draft.answered.iter().cloned());
+    }
+    batch
+}

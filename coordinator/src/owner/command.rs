@@ -1,0 +1,152 @@
+//! What callers ask of the owner of a run, and what they are told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rejoin_engine::event::{Event, Start};
+use rejoin_shared::definition::model::Definition;
+use rejoin_shared::ids::{Namespace, RunId};
+use rejoin_shared::json::Json;
+use rejoin_shared::run::{Priority, RunStatus};
+use serde::{Deserialize, Serialize};
+
+/// A run to be started; its id was drawn by the caller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartRun {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// The workflow.
+    pub workflow: String,
+    /// Its version.
+    pub version: u32,
+    /// Checked against the definition's schema.
+    pub input: Json,
+    /// Labels.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Order among runs.
+    #[serde(default)]
+    pub priority: Priority,
+    /// The run that called it.
+    #[serde(default)]
+    pub parent: Option<RunId>,
+    /// The key it was reserved with; written into the run's row.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// The same start may have been asked before (a repeated request with a key): look first.
+    #[serde(default)]
+    pub may_exist: bool,
+}
+
+/// What can be asked of the owner of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Command {
+    /// Starts it.
+    Start(Box<StartRun>),
+    /// Cancels it.
+    Cancel {
+        /// For people.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Dispatches nothing new.
+    Pause,
+    /// Goes on: a paused run, or a failed one.
+    Resume,
+}
+
+impl Command {
+    /// The engine's event for a run that is there; `None` for a start.
+    #[must_use]
+    pub fn event(&self) -> Option<Event> {
+        match self {
+            Command::Start(_) => None,
+            Command::Cancel { reason } => Some(Event::Cancel { reason: reason.clone() }),
+            Command::Pause => Some(Event::Pause),
+            Command::Resume => Some(Event::Resume),
+        }
+    }
+
+    /// Its name in the inbox.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Command::Start(_) => "start",
+            Command::Cancel { .. } => "cancel",
+            Command::Pause => "pause",
+            Command::Resume => "resume",
+        }
+    }
+}
+
+/// The answer to a command that was obeyed; durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The run's state after it.
+    pub status: RunStatus,
+    /// False: its effect was there already.
+    pub changed: bool,
+}
+
+/// Why a command was not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "error", rename_all = "snake_case")]
+pub enum CommandError {
+    /// 404.
+    #[error("there is no such run")]
+    NotFound,
+    /// 409.
+    #[error("{message}")]
+    NotAllowed {
+        /// Why the state does not allow it.
+        message: String,
+    },
+    /// 422: the database or the definition does not take it.
+    #[error("{message}")]
+    Refused {
+        /// Why.
+        message: String,
+    },
+    /// 503: no answer in time, or the database is away; it may be asked again.
+    #[error("{message}")]
+    Unavailable {
+        /// What is away.
+        message: String,
+    },
+}
+
+impl CommandError {
+    /// A [`CommandError::Unavailable`].
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>) -> CommandError {
+        CommandError::Unavailable {
+            message: message.into(),
+        }
+    }
+}
+
+/// A start together with the definition it runs.
+#[derive(Clone, Debug)]
+pub struct PreparedStart {
+    /// What was asked.
+    pub start: StartRun,
+    /// Its definition.
+    pub definition: Arc<Definition>,
+}
+
+impl PreparedStart {
+    /// The engine's words for it.
+    #[must_use]
+    pub fn to_engine(&self, run: RunId) -> Start {
+        Start {
+            run,
+            namespace: self.start.namespace.clone(),
+            version: self.start.version,
+            input: self.start.input.clone(),
+            tags: self.start.tags.clone(),
+            priority: self.start.priority,
+            parent: self.start.parent,
+        }
+    }
+}

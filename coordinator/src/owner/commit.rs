@@ -1,0 +1,246 @@
+//! Makes a batch durable, and says what happens if that fails (DESIGN 3).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rejoin_engine::event::Event;
+use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::link::Settle;
+use rejoin_shared::run::{Counts, ErrorValue, Progress, RunStatus};
+use rejoin_shared::time::Timestamp;
+
+use super::Owner;
+use super::batch::{Draft, Drafts, batch_of};
+use super::command::CommandError;
+use super::inbound::{Answer, Item, Origin, What};
+use super::judge::settle;
+use crate::metrics::as_f64;
+use crate::store::{RunChange, RunEnd, StoreError};
+
+/// First pause while the database is away; doubles up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// So long without a database, and the consumers close.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+
+/// Why a batch was not appended.
+#[derive(Debug)]
+enum Failure {
+    /// A partition has another owner.
+    NotOwner(Option<Partition>),
+    /// It may have been written or not.
+    Unknown,
+    /// The lease ran out: nothing may be written any more.
+    LeaseOver,
+    /// These data are refused, now and later.
+    Refused(String),
+}
+
+/// An item that is judged anew: a start may have been committed.
+pub(super) fn again(mut item: Item) -> Item {
+    if let What::Start(prepared) = &mut item.what {
+        prepared.start.may_exist = true;
+    }
+    item
+}
+
+impl Owner {
+    /// Appends the drafts and acts on them; halves them where the database refuses.
+    pub(super) async fn commit(&mut self, drafts: Drafts) {
+        let mut parts = vec![drafts.into_vec()];
+        while let Some(mut part) = parts.pop() {
+            match self.append(&part).await {
+                Ok(at) => part.into_iter().for_each(|draft| self.act(draft, at)),
+                Err(Failure::Refused(reason)) if part.len() <= 1 => {
+                    part.into_iter().for_each(|draft| self.refuse(draft, &reason));
+                }
+                Err(Failure::Refused(_)) => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.push(second);
+                    parts.push(part);
+                }
+                Err(failure) => {
+                    part.extend(parts.into_iter().rev().flatten());
+                    return self.recover(part, failure).await;
+                }
+            }
+        }
+    }
+
+    /// One append; repeats it while the database is away and nothing was written.
+    async fn append(&mut self, drafts: &[Draft]) -> Result<Option<Timestamp>, Failure> {
+        if !drafts.iter().any(Draft::writes) {
+            return Ok(None);
+        }
+        let batch = batch_of(drafts, |partition| self.claims.get(&partition).copied());
+        let began_at = self.parts.clock.now();
+        let mut pause = PAUSE;
+        loop {
+            if !self.parts.lease.is_valid() {
+                return Err(Failure::LeaseOver);
+            }
+            match self.parts.store.append(&batch).await {
+                Ok(at) => {
+                    for claim in &batch.claims {
+                        self.claims.entry(claim.partition).and_modify(|own| own.batch += 1);
+                    }
+                    let took = self.parts.clock.now().since(began_at);
+                    self.parts.metrics.journal_append_seconds.observe(took.as_secs_f64());
+                    self.parts.metrics.journal_batch_size.observe(as_f64(batch.rows.len()));
+                    return Ok(Some(at));
+                }
+                Err(StoreError::NotOwner(partition)) => return Err(Failure::NotOwner(partition)),
+                Err(StoreError::Unknown(reason)) => {
+                    tracing::warn!(reason, "outcome of an append is unknown");
+                    return Err(Failure::Unknown);
+                }
+                Err(StoreError::Refused(reason)) => return Err(Failure::Refused(reason)),
+                Err(error @ (StoreError::Away(_) | StoreError::Schema(_))) => {
+                    tracing::warn!(%error, "append waits");
+                    if self.parts.clock.now().since(began_at) > AWAY_MAX {
+                        self.consumers.close_all();
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Drops what was decided since the last confirmed batch, loads those runs again, and judges their events anew.
+    async fn recover(&mut self, drafts: Vec<Draft>, failure: Failure) {
+        tracing::warn!(
+            ?failure,
+            runs = drafts.len(),
+            "a batch is dropped and its runs are loaded again"
+        );
+        let mut again_for: Vec<(RunId, Vec<Item>)> = Vec::new();
+        for draft in drafts {
+            self.forget(draft.run);
+            let items = draft.items.into_iter().map(|(item, _)| item);
+            let items = items
+                .filter(|item| !matches!(item.origin, Origin::Own))
+                .map(again)
+                .collect();
+            again_for.push((draft.run, items));
+        }
+        match failure {
+            Failure::NotOwner(Some(partition)) => self.lose(partition),
+            Failure::NotOwner(None) | Failure::Unknown => self.reclaim().await,
+            Failure::LeaseOver => self.lose_all(),
+            Failure::Refused(_) => {}
+        }
+        for (run, items) in again_for {
+            match self.claims.contains_key(&run.partition()) {
+                true => self.load(run, items),
+                false => items.into_iter().for_each(|item| self.turn_away(item)),
+            }
+        }
+    }
+
+    /// Takes the own partitions under new epochs: that waits for the orphaned statement, which can then commit no more.
+    async fn reclaim(&mut self) {
+        let own: Vec<Partition> = self.claims.keys().copied().collect();
+        let claims = loop {
+            if !self.parts.lease.is_valid() {
+                return self.lose_all();
+            }
+            match self.parts.store.claim(&self.parts.member, &own, None).await {
+                Ok(claims) => break claims,
+                Err(error) => tracing::warn!(%error, "partitions could not be taken again yet"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        for partition in own {
+            match claims.iter().find(|claim| claim.partition == partition) {
+                Some(claim) => drop(self.claims.insert(partition, *claim)),
+                None => self.lose(partition),
+            }
+        }
+        // A load that began before may not have seen what the orphaned statement wrote.
+        let loading: Vec<RunId> = self.loading.keys().copied().collect();
+        for run in loading {
+            let parked = self
+                .loading
+                .remove(&run)
+                .map(|loading| loading.parked)
+                .unwrap_or_default();
+            self.load(run, parked);
+        }
+    }
+
+    /// The database refuses what this one run writes: it is quarantined, its events go to the dead letters.
+    fn refuse(&mut self, mut draft: Draft, reason: &str) {
+        let id = draft.run;
+        tracing::error!(run = %id, reason, "the database refuses a run's data; it is quarantined");
+        let is_new = draft.created.is_some();
+        let is_final = draft.rows.is_empty();
+        for (item, answer) in &mut draft.items {
+            *answer = match item.origin {
+                Origin::Delivery(_) => Answer::Settled(Settle::DeadLetter),
+                Origin::Caller(_) | Origin::Inbox { .. } | Origin::Own => Answer::Command(Err(CommandError::Refused {
+                    message: reason.to_owned(),
+                })),
+            };
+        }
+        draft.effects.clear();
+        draft.verdicts.clear();
+        self.forget(id);
+        self.act(draft, None);
+        if is_new || is_final {
+            return;
+        }
+        if !self.quarantined.insert(id) {
+            return self.broken.push((id, reason.to_owned(), Vec::new()));
+        }
+        let quarantine = Item {
+            run: id,
+            what: What::Event(Event::Quarantine {
+                message: reason.to_owned(),
+            }),
+            origin: Origin::Own,
+        };
+        self.load(id, vec![quarantine]);
+    }
+
+    /// A run that cannot even be folded: only its row says that it failed, so that a later version may still resume it.
+    pub(super) fn give_up(&mut self, drafts: &mut Drafts, id: RunId, reason: &str) {
+        tracing::error!(run = %id, reason, "the run cannot be handled and is given up");
+        self.forget(id);
+        let error = ErrorValue {
+            kind: "rejoin.internal".to_owned(),
+            message: reason.to_owned(),
+            ..ErrorValue::default()
+        };
+        drafts.of(id).change = Some(RunChange {
+            run: id,
+            status: RunStatus::Failed,
+            progress: Progress::default(),
+            counts: Counts::default(),
+            wake_at: None,
+            ended: Some(RunEnd {
+                context: None,
+                output: None,
+                error: Some(Bytes::from(error.to_json().to_bytes())),
+                compensated: false,
+            }),
+            reopened: false,
+        });
+    }
+
+    /// An item for a run whose partition is not owned here any more.
+    pub(super) fn turn_away(&mut self, item: Item) {
+        let answer = match item.origin {
+            Origin::Delivery(_) => Answer::Settled(Settle::Requeue),
+            Origin::Caller(_) => Answer::Command(Err(CommandError::unavailable("the run has another owner now"))),
+            Origin::Inbox { .. } | Origin::Own => Answer::Settled(Settle::Ack),
+        };
+        let mut drafts = Drafts::default();
+        let run = item.run;
+        settle(&mut drafts, item, answer);
+        if let Some(mut draft) = drafts.remove(run) {
+            (draft.received, draft.answered) = (Vec::new(), Vec::new());
+            self.act(draft, None);
+        }
+    }
+}

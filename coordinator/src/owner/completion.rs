@@ -1,0 +1,137 @@
+//! A worker's completion as the engine takes it: checked against the limits, never trusted.
+
+use std::time::Duration;
+
+use rejoin_engine::event::{Completed, End, Failure};
+use rejoin_shared::json::Json;
+use rejoin_shared::keypath::KeyPath;
+use rejoin_shared::limits::Limits;
+use rejoin_shared::run::{ErrorValue, Outcome};
+use rejoin_shared::wire::{AttemptEnd, Completion, HandlerError};
+use serde_json::value::RawValue;
+
+/// The engine's event for `completion`; its random number is still to be drawn.
+#[must_use]
+pub fn completed(completion: Completion, worker: &str, limits: &Limits) -> Completed {
+    Completed {
+        step: completion.step,
+        attempt: completion.attempt,
+        end: end_of(completion.end, limits).unwrap_or_else(|(kind, message)| final_failure(kind, message)),
+        worker: Some(worker.to_owned()),
+        started_at: completion.started_at,
+        finished_at: completion.finished_at,
+        logs: cut_logs(completion.logs, limits),
+        random: 0,
+    }
+}
+
+type Unfit = (&'static str, String);
+
+fn end_of(end: AttemptEnd, limits: &Limits) -> Result<End, Unfit> {
+    match end {
+        AttemptEnd::Ok { output, set, unset } => {
+            let set = writes(set, limits)?;
+            let unset = unset.iter().map(|path| key_path(path)).collect::<Result<Vec<_>, _>>()?;
+            check_overlaps(&set, &unset)?;
+            Ok(End::Ok {
+                output: value(output.as_deref(), limits)?.unwrap_or_default(),
+                set,
+                unset,
+            })
+        }
+        AttemptEnd::Error(error) => Ok(End::Error(failure(error))),
+    }
+}
+
+fn value(raw: Option<&RawValue>, limits: &Limits) -> Result<Option<Json>, Unfit> {
+    let Some(raw) = raw else { return Ok(None) };
+    let text = raw.get();
+    if text.len() > limits.output_bytes_max {
+        let message = format!("{} bytes are more than {}", text.len(), limits.output_bytes_max);
+        return Err(("rejoin.too_large", message));
+    }
+    let parsed = Json::parse(text.as_bytes());
+    parsed.map(Some).map_err(|e| ("rejoin.invalid_output", e.to_string()))
+}
+
+fn writes(set: Option<Box<RawValue>>, limits: &Limits) -> Result<Vec<(KeyPath, Json)>, Unfit> {
+    let Some(set) = value(set.as_deref(), limits)? else {
+        return Ok(Vec::new());
+    };
+    let entries = set
+        .as_object()
+        .ok_or_else(|| ("rejoin.invalid_output", "set is no object".to_owned()))?;
+    entries
+        .iter()
+        .map(|(key, value)| Ok((key_path(key)?, value.clone())))
+        .collect()
+}
+
+fn key_path(text: &str) -> Result<KeyPath, Unfit> {
+    KeyPath::parse(text).ok_or_else(|| ("rejoin.invalid_output", format!("{text:?} is no key path")))
+}
+
+fn check_overlaps(set: &[(KeyPath, Json)], unset: &[KeyPath]) -> Result<(), Unfit> {
+    let mut paths: Vec<&KeyPath> = set.iter().map(|(path, _)| path).chain(unset).collect();
+    paths.sort_by(|a, b| a.keys().cmp(b.keys()));
+    match paths.windows(2).any(|pair| pair[0].overlaps(pair[1])) {
+        true => Err(("rejoin.invalid_output", "one key path begins with another".to_owned())),
+        false => Ok(()),
+    }
+}
+
+fn failure(error: HandlerError) -> Failure {
+    let kind = match error.kind.is_empty() {
+        true => "handler.error".to_owned(),
+        false => error.kind,
+    };
+    Failure {
+        outcome: outcome_of(&kind),
+        retryable: error.retryable,
+        retry_after: error.retry_after_ms.map(Duration::from_millis),
+        error: ErrorValue {
+            kind,
+            message: error.message,
+            details: error.details.filter(|details| details.as_object().is_some()),
+            ..ErrorValue::default()
+        },
+    }
+}
+
+fn outcome_of(kind: &str) -> Outcome {
+    match kind {
+        "rejoin.timeout" | "rejoin.heartbeat_lost" => Outcome::Timeout,
+        "rejoin.cancelled" => Outcome::Cancelled,
+        "rejoin.poison" | "rejoin.outcome_unknown" => Outcome::Lost,
+        _ => Outcome::Error,
+    }
+}
+
+/// A failure that is not retried.
+#[must_use]
+pub fn final_failure(kind: &str, message: String) -> End {
+    End::Error(Failure {
+        outcome: outcome_of(kind),
+        retryable: false,
+        retry_after: None,
+        error: ErrorValue {
+            kind: kind.to_owned(),
+            message,
+            ..ErrorValue::default()
+        },
+    })
+}
+
+fn cut_logs(mut logs: Vec<String>, limits: &Limits) -> Vec<String> {
+    let mut bytes = 0;
+    let fitting = logs.iter().take(limits.log_lines_max).take_while(|line| {
+        bytes += line.len();
+        bytes <= limits.log_bytes_max
+    });
+    let kept = fitting.count();
+    if kept < logs.len() {
+        logs.truncate(kept);
+        logs.push("… truncated".to_owned());
+    }
+    logs
+}

@@ -1,0 +1,75 @@
+//! Definitions by namespace, name and version: immutable, so read once and kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rejoin_shared::definition::load;
+use rejoin_shared::definition::model::Definition;
+use rejoin_shared::ids::Namespace;
+use rejoin_shared::limits::Limits;
+
+use crate::store::{Store, StoreError};
+
+/// Definitions kept at most.
+const KEPT_MAX: usize = 1_000;
+
+type Key = (Namespace, Arc<str>, u32);
+
+/// Why a definition is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// The database did not answer: ask again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is not registered.
+    #[error("workflow {0} version {1} is not registered")]
+    Unknown(String, u32),
+    /// It does not parse any more.
+    #[error("workflow {0} version {1} cannot be read: {2}")]
+    Unreadable(String, u32, String),
+}
+
+/// The cache.
+pub struct Definitions {
+    store: Arc<dyn Store>,
+    limits: Limits,
+    kept: Mutex<HashMap<Key, Arc<Definition>>>,
+}
+
+impl Definitions {
+    /// An empty cache over `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, limits: Limits) -> Definitions {
+        Definitions {
+            store,
+            limits,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// The definition of this version.
+    ///
+    /// # Errors
+    /// [`DefinitionError`]
+    pub async fn get(&self, ns: &Namespace, name: &str, version: u32) -> Result<Arc<Definition>, DefinitionError> {
+        let key = (ns.clone(), Arc::from(name), version);
+        if let Some(kept) = self.lock().get(&key) {
+            return Ok(kept.clone());
+        }
+        let row = self.store.workflow(ns, name, Some(version)).await?;
+        let row = row.ok_or_else(|| DefinitionError::Unknown(name.to_owned(), version))?;
+        let definition = load(&row.document, &self.limits)
+            .map_err(|e| DefinitionError::Unreadable(name.to_owned(), version, e.to_string()))?;
+        let definition = Arc::new(definition);
+        let mut kept = self.lock();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(key, definition.clone());
+        Ok(definition)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Definition>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

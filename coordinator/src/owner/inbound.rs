@@ -1,0 +1,139 @@
+//! Everything that reaches the owner, and the one form it is judged in.
+
+use rejoin_engine::event::Event;
+use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::link::{Message, Receipt, Settle};
+use rejoin_shared::wire::{Report, WorkerId};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::command::{Command, CommandError, PreparedStart, Reply};
+use super::load::Loaded;
+use super::run::Try;
+use super::tickets::TicketId;
+use super::views::{Explanation, FleetView};
+use crate::broker::decode::EventBody;
+use crate::broker::publisher::{Fate, Purpose};
+use crate::inbox::InboxItem;
+use crate::members::Membership;
+
+/// A delivery from an event queue.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Whose event queue it came from.
+    pub queue: Partition,
+    /// Settles it.
+    pub receipt: Receipt,
+    /// As it came, should a part of it have to go elsewhere.
+    pub message: Message,
+    /// As it reads.
+    pub body: EventBody,
+}
+
+/// A command of this process, with who waits for the answer.
+#[derive(Debug)]
+pub struct CommandCall {
+    /// The run.
+    pub run: RunId,
+    /// What is asked.
+    pub command: Command,
+    /// For a start: its definition.
+    pub prepared: Option<PreparedStart>,
+    /// Gets the answer.
+    pub reply: oneshot::Sender<Result<Reply, CommandError>>,
+}
+
+/// Anything that reaches the owner besides event deliveries and commands.
+#[derive(Debug)]
+pub enum Inbound {
+    /// Of a worker.
+    Report(Box<Report>),
+    /// Reports are being read from now on.
+    Listening,
+    /// The inbox holds something new.
+    Nudge,
+    /// What became of a published message.
+    Published(Purpose, Fate),
+    /// A run was loaded.
+    Loaded(Box<Loaded>),
+    /// What the inbox holds.
+    Inbox(Vec<InboxItem>),
+    /// Members and partitions, read anew.
+    Membership(Box<Membership>),
+    /// Open runs of a partition that was taken.
+    OpenRuns(Vec<RunId>),
+    /// Somebody wants to know what a run waits for.
+    Explain(RunId, oneshot::Sender<Option<Explanation>>),
+    /// Somebody wants to see the fleet.
+    Fleet(oneshot::Sender<FleetView>),
+}
+
+/// One event for one run.
+#[derive(Debug)]
+pub struct Item {
+    /// The run.
+    pub run: RunId,
+    /// What.
+    pub what: What,
+    /// Where it came from, hence who is told.
+    pub origin: Origin,
+}
+
+/// What an item is about.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// The engine's.
+    Event(Event),
+    /// A run begins.
+    Start(Box<PreparedStart>),
+    /// May these run?
+    Check(Question),
+    /// Not started, and will not be.
+    HandBack(Uuid, Vec<Try>),
+    /// The base context of this record is wanted.
+    Fetch(WorkerId, u64),
+}
+
+/// A worker's question about attempts of one run.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Named by the verdicts.
+    pub id: Uuid,
+    /// Who asks.
+    pub worker: WorkerId,
+    /// Whether the answer *run* confirms a start.
+    pub suspect: bool,
+    /// Whether the message had been delivered before.
+    pub redelivered: bool,
+    /// What it would run.
+    pub attempts: Vec<Try>,
+    /// Number of the holder's last report when the question came.
+    pub heard: Vec<(Uuid, u64)>,
+}
+
+/// Where an item came from.
+#[derive(Debug)]
+pub enum Origin {
+    /// A delivery, with the message for forwarding.
+    Delivery(TicketId),
+    /// A caller in this process.
+    Caller(oneshot::Sender<Result<Reply, CommandError>>),
+    /// An inbox row.
+    Inbox {
+        /// The row.
+        id: u64,
+        /// Whether somebody waits for the verdict.
+        wants_verdict: bool,
+    },
+    /// The owner itself: made anew if it is lost.
+    Own,
+}
+
+/// What came of an item, told after the commit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Judged.
+    Command(Result<Reply, CommandError>),
+    /// Judged; only the delivery is settled.
+    Settled(Settle),
+}

@@ -1,0 +1,341 @@
+//! The one caller of `decide`: each item of the backlog is judged against its run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
+use rejoin_engine::event::Event;
+use rejoin_engine::{decide, start};
+use rejoin_shared::ids::RunId;
+use rejoin_shared::link::Settle;
+use rejoin_shared::run::{Counts, RunStatus};
+
+use super::Owner;
+use super::batch::Drafts;
+use super::command::{CommandError, PreparedStart, Reply};
+use super::inbound::{Answer, Item, Origin, What};
+use super::run::{Run, Try};
+use crate::inbox::verdict_text;
+use crate::store::RunRow;
+
+/// Rows of a batch.
+const ROWS_MAX: usize = 4_096;
+/// Items of a batch.
+const ITEMS_MAX: usize = 4_096;
+/// Bytes of a batch.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+impl Owner {
+    /// Judges what is in the backlog, as far as one batch takes it.
+    pub(super) fn judge_backlog(&mut self) -> Drafts {
+        let mut drafts = Drafts::default();
+        for (run, reason, items) in std::mem::take(&mut self.broken) {
+            for item in items {
+                let message = format!("the run cannot be handled: {reason}");
+                settle(
+                    &mut drafts,
+                    item,
+                    Answer::Command(Err(CommandError::NotAllowed { message })),
+                );
+            }
+            self.give_up(&mut drafts, run, &reason);
+        }
+        for (run, origin, error) in std::mem::take(&mut self.refused) {
+            let what = What::Event(Event::TimerDue); // never judged: the row is answered as it is
+            settle(&mut drafts, Item { run, what, origin }, Answer::Command(Err(error)));
+        }
+        for item in std::mem::take(&mut self.missing) {
+            self.judge_missing(&mut drafts, item);
+        }
+        for run in std::mem::take(&mut self.stale) {
+            drafts.of(run);
+        }
+        for count in 0..ITEMS_MAX {
+            if count % 64 == 0 {
+                let (rows, bytes) = drafts.size();
+                if rows >= ROWS_MAX || bytes >= BYTES_MAX {
+                    break;
+                }
+            }
+            let Some(item) = self.backlog.pop_front() else { break };
+            self.judge(&mut drafts, item);
+        }
+        let now = self.parts.clock.now();
+        for draft in drafts.iter_mut() {
+            if let Some(run) = self.runs.get_mut(&draft.run) {
+                draft.close(run, now);
+            }
+        }
+        drafts
+    }
+
+    fn judge(&mut self, drafts: &mut Drafts, item: Item) {
+        if !self.claims.contains_key(&item.run.partition()) {
+            self.turn_away(item);
+        } else if let Some(loading) = self.loading.get_mut(&item.run) {
+            loading.parked.push(item);
+        } else if self.runs.contains_key(&item.run) {
+            self.judge_known(drafts, item);
+        } else if let What::Start(prepared) = &item.what
+            && !prepared.start.may_exist
+        {
+            let prepared = prepared.clone();
+            self.begin(drafts, item, &prepared);
+        } else if !matches!(item.origin, Origin::Own) || matches!(item.what, What::Event(Event::Quarantine { .. })) {
+            self.load(item.run, vec![item]);
+        }
+    }
+
+    /// An item for a run that is not there.
+    pub(super) fn judge_missing(&mut self, drafts: &mut Drafts, mut item: Item) {
+        match &mut item.what {
+            What::Start(prepared) => {
+                let prepared = prepared.clone();
+                self.begin(drafts, item, &prepared);
+            }
+            What::Check(question) => {
+                let question = question.clone();
+                self.drop_all(drafts, item.run, &question);
+                settle(drafts, item, Answer::Settled(Settle::Ack));
+            }
+            What::Event(_) | What::HandBack(..) | What::Fetch(..) => {
+                self.parts.metrics.events_unknown_run.inc();
+                settle(drafts, item, Answer::Command(Err(CommandError::NotFound)));
+            }
+        }
+    }
+
+    fn judge_known(&mut self, drafts: &mut Drafts, item: Item) {
+        let status = self.runs.get(&item.run).map(|run| run.state.status());
+        match &item.what {
+            What::Event(event) => {
+                let event = event.clone();
+                self.decide(drafts, item, event);
+            }
+            What::Start(_) => {
+                let status = status.unwrap_or(RunStatus::Running);
+                settle(drafts, item, Answer::Command(Ok(Reply { status, changed: false })));
+            }
+            What::Check(question) => {
+                let question = question.clone();
+                self.judge_question(drafts, item, &question);
+            }
+            What::HandBack(worker, attempts) => {
+                let (worker, attempts) = (*worker, attempts.clone());
+                self.take_back(item.run, worker, &attempts);
+                settle(drafts, item, Answer::Settled(Settle::Ack));
+            }
+            What::Fetch(worker, seq) => {
+                let (worker, seq) = (worker.clone(), *seq);
+                self.answer_fetch(drafts, item.run, &worker, seq);
+                settle(drafts, item, Answer::Settled(Settle::Ack));
+            }
+        }
+    }
+
+    fn begin(&mut self, drafts: &mut Drafts, item: Item, prepared: &PreparedStart) {
+        let (id, now) = (item.run, self.parts.clock.now());
+        let limits = self.parts.limits.clone();
+        let surroundings = Surroundings { now, limits: &limits };
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            start(&prepared.definition, prepared.to_engine(id), surroundings)
+        }));
+        let Ok((state, apply)) = begun else {
+            let message = "the run could not be begun: rejoin.internal".to_owned();
+            return settle(drafts, item, Answer::Command(Err(CommandError::Refused { message })));
+        };
+        let status = state.status();
+        let run = Run {
+            id,
+            state,
+            definition: prepared.definition.clone(),
+            namespace: prepared.start.namespace.clone(),
+            version: prepared.start.version,
+            priority: prepared.start.priority,
+            counts: Counts::default(),
+            row_status: RunStatus::Scheduled,
+            row_at: now,
+            row_stale: false,
+            loaded_seq: None,
+            root_passed: None,
+            loaded_moment: 0,
+            flights: std::collections::HashMap::new(),
+            marks: std::collections::HashMap::new(),
+            due: None,
+            in_ring: false,
+            base: None,
+        };
+        let row = row_of(&run, prepared, now);
+        // A run that ends at once gets its result by a change beside its row.
+        let row_status = row.status;
+        drafts.of(id).created = Some(row);
+        self.runs.insert(id, run);
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.row_status = row_status;
+        }
+        self.applied(drafts, id, apply);
+        self.parts.metrics.runs_started.inc();
+        settle(drafts, item, Answer::Command(Ok(Reply { status, changed: true })));
+    }
+
+    fn decide(&mut self, drafts: &mut Drafts, item: Item, mut event: Event) {
+        let ended = self.stamp(&mut event);
+        let limits = self.parts.limits.clone();
+        let now = self.parts.clock.now();
+        let surroundings = Surroundings { now, limits: &limits };
+        let Some(run) = self.runs.get_mut(&item.run) else {
+            return;
+        };
+        let decision = catch_unwind(AssertUnwindSafe(|| decide(&mut run.state, event, surroundings)));
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(panic) => return self.panicked(drafts, item, &panic_text(panic.as_ref())),
+        };
+        if let Some(attempt) = ended {
+            self.attempt_ended(item.run, attempt);
+        }
+        let answer = match decision {
+            Decision::Apply(apply) => {
+                self.applied(drafts, item.run, apply);
+                Ok(true)
+            }
+            Decision::Ignored(ignored) => self.ignored(item.run, ignored),
+        };
+        let status = self
+            .runs
+            .get(&item.run)
+            .map_or(RunStatus::Failed, |run| run.state.status());
+        let answer = answer.map(|changed| Reply { status, changed });
+        settle(drafts, item, Answer::Command(answer));
+    }
+
+    /// Puts in what an event needs of chance; returns the attempt that ends with it.
+    fn stamp(&self, event: &mut Event) -> Option<Try> {
+        match event {
+            Event::Completed(completed) => {
+                completed.random = self.parts.dice.roll();
+                Some((completed.step, completed.attempt))
+            }
+            Event::Unbuildable { step, attempt, .. } => Some((*step, *attempt)),
+            Event::TimerDue
+            | Event::Begin { .. }
+            | Event::Loaded
+            | Event::Cancel { .. }
+            | Event::Pause
+            | Event::Resume
+            | Event::Quarantine { .. } => None,
+        }
+    }
+
+    fn attempt_ended(&mut self, id: RunId, attempt: Try) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if run.state.is_outstanding(attempt.0, attempt.1) {
+            return; // an event that changed nothing: the attempt is still wanted
+        }
+        self.dispatcher.land(run, attempt);
+        run.marks.remove(&attempt);
+        if attempt.0.scope == 0 {
+            run.root_passed = run.root_passed.max(Some(attempt));
+        }
+    }
+
+    pub(super) fn applied(&mut self, drafts: &mut Drafts, id: RunId, apply: Apply) {
+        let draft = drafts.of(id);
+        apply.records.iter().for_each(|record| draft.push(record));
+        draft.effects.extend(apply.effects);
+    }
+
+    fn ignored(&mut self, id: RunId, ignored: Ignored) -> Result<bool, CommandError> {
+        let metrics = &self.parts.metrics;
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Ok(false);
+        };
+        match ignored {
+            Ignored::Duplicate => {
+                run.counts.duplicate += 1;
+                run.row_stale = true;
+                metrics.duplicate_completions.inc();
+                Ok(false)
+            }
+            Ignored::Late => {
+                run.counts.late += 1;
+                run.row_stale = true;
+                metrics.late_completions.inc();
+                Ok(false)
+            }
+            Ignored::NothingDue | Ignored::AlreadySo => Ok(false),
+            Ignored::NotAllowed(message) => Err(CommandError::NotAllowed { message }),
+        }
+    }
+
+    /// The run's state cannot be trusted any more: it is loaded again and quarantined; what else was judged of it in this
+    /// batch is judged again.
+    fn panicked(&mut self, drafts: &mut Drafts, item: Item, message: &str) {
+        tracing::error!(run = %item.run, message, "deciding panicked; the run is quarantined");
+        let id = item.run;
+        let judged = drafts.remove(id).map(|draft| draft.items).unwrap_or_default();
+        self.forget(id);
+        let is_new = matches!(item.what, What::Start(_));
+        settle(drafts, item, Answer::Settled(Settle::DeadLetter));
+        let quarantine = Item {
+            run: id,
+            what: What::Event(Event::Quarantine {
+                message: message.to_owned(),
+            }),
+            origin: Origin::Own,
+        };
+        let mut again: Vec<Item> = judged.into_iter().map(|(item, _)| super::commit::again(item)).collect();
+        match self.quarantined.insert(id) || is_new {
+            true => again.insert(0, quarantine),
+            false => return self.give_up(drafts, id, "it cannot be quarantined"),
+        }
+        self.load(id, again);
+    }
+}
+
+/// Ends an item: what is told, and to the inbox too.
+pub(super) fn settle(drafts: &mut Drafts, item: Item, answer: Answer) {
+    let draft = drafts.of(item.run);
+    if let Origin::Inbox { id, wants_verdict } = &item.origin {
+        match (wants_verdict, &answer) {
+            (true, Answer::Command(verdict)) => draft.answered.push((*id, verdict_text(verdict).into())),
+            (true, Answer::Settled(_)) | (false, _) => draft.received.push(*id),
+        }
+    }
+    draft.items.push((item, answer));
+}
+
+fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timestamp) -> RunRow {
+    let start = &prepared.start;
+    let status = match run.state.status() {
+        ended if ended.is_terminal() => RunStatus::Running,
+        status => status,
+    };
+    RunRow {
+        id: run.id,
+        namespace: start.namespace.clone(),
+        workflow: start.workflow.clone(),
+        version: start.version,
+        status,
+        priority: start.priority,
+        input: start.input.to_bytes().into(),
+        context: None,
+        output: None,
+        error: None,
+        compensated: false,
+        tags: start.tags.clone(),
+        idempotency_key: start.idempotency_key.clone(),
+        parent: start.parent,
+        progress: run.state.progress(),
+        counts: run.counts,
+        wake_at: None,
+        created_at: now,
+        started_at: Some(now),
+        finished_at: None,
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without text".to_owned())
+}

@@ -1,0 +1,333 @@
+//! The one shell (DESIGN 3, 4): events of one batch are decided, appended in one statement, and only then acted upon.
+//!
+//! ```text
+//!  wait ─▶ take in ─▶ judge (the one caller of `decide`) ─▶ commit ─▶ act (the one executor of effects) ─▶ pump
+//! ```
+//! One batch is in flight at a time, so nothing can overtake: acks, answers, verdicts and revocations of a batch leave
+//! after its commit, those of ignored events too.
+
+mod act;
+mod batch;
+pub mod clock;
+pub mod command;
+mod commit;
+pub mod completion;
+pub mod definitions;
+mod foreign;
+pub mod inbound;
+mod judge;
+mod load;
+mod partitions;
+mod queries;
+mod questions;
+pub mod run;
+mod tend;
+mod tickets;
+pub mod views;
+mod watchers;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::{Link, LinkState, Receipt, Settle};
+use rejoin_shared::time::Timestamp;
+use rejoin_shared::topology::Topology;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::broker::consumers::Consumers;
+use crate::broker::publisher::Outgoing;
+use crate::dispatcher::{Around, Dispatcher, Runs};
+use crate::fleet::Fleet;
+use crate::members::Membership;
+use crate::members::lease::Lease;
+use crate::metrics::Metrics;
+use crate::store::{Claim, Member, Store};
+use clock::{Clock, Dice};
+use command::CommandError;
+use definitions::Definitions;
+use foreign::Foreign;
+use inbound::{CommandCall, Inbound, Incoming, Item, Origin};
+use load::Loader;
+use tickets::Tickets;
+pub use watchers::Watchers;
+
+/// Unsettled deliveries above which no more are taken in.
+const TICKETS_MAX: usize = 20_000;
+/// Items that wait to be judged above which nothing more is taken in.
+const BACKLOG_MAX: usize = 10_000;
+
+/// What the owner is made of and shares with others.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub link: Arc<dyn Link>,
+    pub clock: Arc<dyn Clock>,
+    pub dice: Arc<dyn Dice>,
+    pub limits: Limits,
+    pub topology: Topology,
+    pub metrics: Metrics,
+    pub definitions: Arc<Definitions>,
+    pub watchers: Watchers,
+    pub lease: Arc<Lease>,
+    pub member: Member,
+    /// What this process owns, for those who draw ids.
+    pub owned: watch::Sender<Vec<Partition>>,
+    /// Whether it can serve.
+    pub is_ready: Arc<AtomicBool>,
+    pub tasks: TaskTracker,
+}
+
+/// What reaches the owner.
+pub struct Inputs {
+    /// Deliveries of event queues.
+    pub events: mpsc::Receiver<Incoming>,
+    /// Commands of this process.
+    pub commands: mpsc::Receiver<CommandCall>,
+    /// Reports, membership, questions.
+    pub notices: mpsc::Receiver<Inbound>,
+    /// What the owner itself has asked for; bounded by what it asks.
+    pub told: mpsc::UnboundedReceiver<Inbound>,
+    /// The link's state.
+    pub link: watch::Receiver<LinkState>,
+}
+
+struct Loading {
+    number: u64,
+    parked: Vec<Item>,
+}
+
+/// The owner of some partitions' runs.
+pub struct Owner {
+    parts: Parts,
+    inputs: Inputs,
+    out: mpsc::UnboundedSender<Outgoing>,
+    own: mpsc::UnboundedSender<Inbound>,
+    loader: Loader,
+    consumers: Consumers,
+    dispatcher: Dispatcher,
+    fleet: Fleet,
+    claims: BTreeMap<Partition, Claim>,
+    handing_over: BTreeSet<Partition>,
+    membership: Membership,
+    earlier: Option<Uuid>,
+    home: Option<Partition>,
+    runs: Runs,
+    loading: HashMap<RunId, Loading>,
+    loads: u64,
+    /// Ended runs in memory, oldest first.
+    ended: VecDeque<RunId>,
+    /// Runs that could not be handled: the second failure is final.
+    quarantined: HashSet<RunId>,
+    backlog: VecDeque<Item>,
+    deferred: Vec<Item>,
+    foreign: Foreign,
+    tickets: Tickets,
+    timers: BinaryHeap<Reverse<(Timestamp, RunId)>>,
+    /// Runs that cannot be folded, with why and what waited for them.
+    broken: Vec<(RunId, String, Vec<Item>)>,
+    /// Inbox rows that cannot be obeyed, whatever the run's state.
+    refused: Vec<(RunId, Origin, CommandError)>,
+    /// Items for runs that are not there.
+    missing: Vec<Item>,
+    /// Runs whose rows are to be written for progress.
+    stale: Vec<RunId>,
+    settles: mpsc::UnboundedSender<(Receipt, Settle)>,
+    membership_is_new: bool,
+    inbox_seen: HashSet<u64>,
+    inbox_reading: bool,
+    next_tick: Timestamp,
+    ticks: u64,
+    is_draining: bool,
+}
+
+impl Owner {
+    /// An owner of nothing yet.
+    #[must_use]
+    pub fn new(
+        parts: Parts,
+        inputs: Inputs,
+        out: mpsc::UnboundedSender<Outgoing>,
+        own: mpsc::UnboundedSender<Inbound>,
+        settles: mpsc::UnboundedSender<(Receipt, Settle)>,
+        consumers: Consumers,
+        earlier: Option<Uuid>,
+    ) -> Owner {
+        let now = parts.clock.now();
+        let loader = Loader {
+            store: parts.store.clone(),
+            definitions: parts.definitions.clone(),
+            turns: Arc::new(tokio::sync::Semaphore::new(load::LOADS_MAX)),
+            told: own.clone(),
+        };
+        Owner {
+            parts,
+            inputs,
+            out,
+            own,
+            loader,
+            consumers,
+            dispatcher: Dispatcher::default(),
+            fleet: Fleet::new(now),
+            claims: BTreeMap::new(),
+            handing_over: BTreeSet::new(),
+            membership: Membership::default(),
+            earlier,
+            home: None,
+            runs: Runs::new(),
+            loading: HashMap::new(),
+            loads: 0,
+            ended: VecDeque::new(),
+            quarantined: HashSet::new(),
+            backlog: VecDeque::new(),
+            deferred: Vec::new(),
+            foreign: Foreign::default(),
+            tickets: Tickets::default(),
+            timers: BinaryHeap::new(),
+            broken: Vec::new(),
+            refused: Vec::new(),
+            missing: Vec::new(),
+            stale: Vec::new(),
+            settles,
+            membership_is_new: false,
+            inbox_seen: HashSet::new(),
+            inbox_reading: false,
+            next_tick: now,
+            ticks: 0,
+            is_draining: false,
+        }
+    }
+
+    /// Works until `stop`, then hands everything over.
+    pub async fn run(mut self, stop: tokio_util::sync::CancellationToken) {
+        let link_state = *self.inputs.link.borrow_and_update();
+        self.link_changed(link_state);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = self.wait() => {}
+            }
+            self.run_once().await;
+        }
+        self.hand_everything_over().await;
+    }
+
+    /// One round: what is there is judged, committed, acted upon; then what has credit is dispatched.
+    pub async fn run_once(&mut self) {
+        self.take_in();
+        self.tick().await;
+        self.fire_timers();
+        let drafts = self.judge_backlog();
+        self.commit(drafts).await;
+        self.pump();
+    }
+
+    /// Waits until there is something to do; leaves it where it is, or puts it into the backlog.
+    async fn wait(&mut self) {
+        if !self.backlog.is_empty() || !self.broken.is_empty() || !self.missing.is_empty() {
+            return;
+        }
+        let at = self
+            .timers
+            .peek()
+            .map_or(self.next_tick, |Reverse((at, _))| (*at).min(self.next_tick));
+        let timer = self.parts.clock.sleep_until(at);
+        let takes_events = self.tickets.len() < TICKETS_MAX;
+        let inputs = &mut self.inputs;
+        tokio::select! {
+            Some(inbound) = inputs.told.recv() => self.take(inbound),
+            Some(inbound) = inputs.notices.recv() => self.take(inbound),
+            Some(call) = inputs.commands.recv() => self.take_command(call),
+            Some(incoming) = inputs.events.recv(), if takes_events => self.take_event(incoming),
+            Ok(()) = inputs.link.changed() => {}
+            () = timer => {}
+        }
+    }
+
+    /// Takes in what is there, without waiting.
+    fn take_in(&mut self) {
+        if self.inputs.link.has_changed().unwrap_or(false) {
+            let state = *self.inputs.link.borrow_and_update();
+            self.link_changed(state);
+        }
+        while let Ok(inbound) = self.inputs.told.try_recv() {
+            self.take(inbound);
+        }
+        for _ in 0..1_000 {
+            let Ok(inbound) = self.inputs.notices.try_recv() else {
+                break;
+            };
+            self.take(inbound);
+        }
+        while self.backlog.len() < BACKLOG_MAX {
+            let Ok(call) = self.inputs.commands.try_recv() else {
+                break;
+            };
+            self.take_command(call);
+        }
+        while self.backlog.len() < BACKLOG_MAX && self.tickets.len() < TICKETS_MAX {
+            let Ok(incoming) = self.inputs.events.try_recv() else {
+                break;
+            };
+            self.take_event(incoming);
+        }
+    }
+
+    fn link_changed(&mut self, state: LinkState) {
+        let is_up = matches!(state, LinkState::Up(_));
+        self.parts.metrics.broker_up.set(f64::from(u8::from(is_up)));
+        if is_up {
+            self.fleet.heard_nothing_until(self.parts.clock.now());
+        }
+        self.dispatcher.link_changed(is_up, &self.fleet);
+    }
+
+    /// The dispatcher together with what it looks at.
+    fn dispatching(&mut self) -> (&mut Dispatcher, &mut Runs, Around<'_>) {
+        let around = Around {
+            now: self.parts.clock.now(),
+            limits: &self.parts.limits,
+            fleet: &self.fleet,
+            topology: &self.parts.topology,
+            name: &self.parts.member.name,
+            home: self.home.unwrap_or(Partition(0)),
+            dice: self.parts.dice.as_ref(),
+            metrics: &self.parts.metrics,
+        };
+        (&mut self.dispatcher, &mut self.runs, around)
+    }
+
+    fn pump(&mut self) {
+        if self.home.is_none() || self.is_draining {
+            return;
+        }
+        let (dispatcher, runs, around) = self.dispatching();
+        let pumped = dispatcher.pump(runs, &around);
+        self.publish_all(pumped.outgoing);
+        for (run, event) in pumped.events {
+            self.push_own(run, event);
+        }
+    }
+
+    fn publish_all(&self, outgoing: Vec<Outgoing>) {
+        for message in outgoing {
+            // The publisher ends at shutdown only; then nothing more has to leave.
+            self.out.send(message).ok();
+        }
+    }
+
+    fn push_own(&mut self, run: RunId, event: rejoin_engine::event::Event) {
+        self.backlog.push_back(Item {
+            run,
+            what: inbound::What::Event(event),
+            origin: inbound::Origin::Own,
+        });
+    }
+}

@@ -1,0 +1,158 @@
+//! What the owner shows: what a run waits for, workers and queues.
+
+use rejoin_engine::decision::Surroundings;
+use rejoin_shared::ids::RunId;
+use rejoin_shared::run::RunStatus;
+
+use super::Owner;
+use super::run::{Run, Try};
+use super::views::{ATTEMPTS_SHOWN_MAX, AttemptView, Explanation, FleetView, Place, QueueView, WorkerView};
+use crate::dispatcher::{Flight, Phase, TaskQueue};
+use crate::metrics::as_f64;
+
+/// Attempts whose path is looked up: each costs the evaluation of its request.
+const PATHS_MAX: usize = 100;
+
+impl Owner {
+    pub(super) fn explain(&self, id: RunId) -> Option<Explanation> {
+        let run = self.runs.get(&id)?;
+        let mut all: Vec<(&Try, &Flight)> = run.flights.iter().collect();
+        all.sort_by_key(|(attempt, _)| **attempt);
+        let shown = all.iter().take(ATTEMPTS_SHOWN_MAX).enumerate();
+        let attempts = shown.map(|(n, (attempt, flight))| self.attempt_view(run, **attempt, flight, n < PATHS_MAX));
+        Some(Explanation {
+            status: run.state.status(),
+            progress: run.state.progress(),
+            counts: run.counts,
+            attempts: attempts.collect(),
+            attempts_total: all.len(),
+            next_due: run.state.next_due(),
+        })
+    }
+
+    fn attempt_view(&self, run: &Run, (step, attempt): Try, flight: &Flight, with_path: bool) -> AttemptView {
+        let surroundings = Surroundings {
+            now: self.parts.clock.now(),
+            limits: &self.parts.limits,
+        };
+        let request = with_path
+            .then(|| run.state.request(step, attempt, surroundings).ok())
+            .flatten();
+        AttemptView {
+            step,
+            attempt,
+            path: request.map(|request| request.path),
+            queue: flight.queue.name.to_string(),
+            handler: flight.handler.to_string(),
+            place: self.place(flight),
+        }
+    }
+
+    fn place(&self, flight: &Flight) -> Place {
+        match flight.phase {
+            Phase::Waiting => match self
+                .fleet
+                .serves(&flight.queue, &flight.handler, self.parts.clock.now())
+            {
+                true => Place::Unsent,
+                false => Place::NoWorker,
+            },
+            Phase::Publishing(_) | Phase::Sent { .. } => Place::Sent,
+            Phase::Held(worker) => Place::Held {
+                worker: self
+                    .fleet
+                    .worker(worker)
+                    .map_or_else(|| worker.to_string(), |found| found.id.name.clone()),
+            },
+            Phase::Doubtful => Place::Doubtful,
+        }
+    }
+
+    pub(super) fn fleet_view(&self) -> FleetView {
+        let workers = self.fleet.workers().map(|worker| {
+            let sorted = |names: &std::collections::HashSet<String>| {
+                let mut names: Vec<String> = names.iter().cloned().collect();
+                names.sort();
+                names
+            };
+            WorkerView {
+                name: worker.id.name.clone(),
+                incarnation: worker.id.incarnation,
+                namespace: worker.namespace.clone(),
+                queues: sorted(&worker.queues),
+                handlers: sorted(&worker.handlers),
+                slots: worker.slots,
+                busy: worker.busy,
+                held: worker.held.len(),
+                draining: worker.draining,
+                started_at: worker.started_at,
+                seen_at: worker.seen_at,
+            }
+        });
+        let mut workers: Vec<WorkerView> = workers.collect();
+        workers.sort_by(|a, b| (&a.name, a.incarnation).cmp(&(&b.name, b.incarnation)));
+        let unserved = self.dispatcher.unserved(&self.runs);
+        let queues = self.dispatcher.queues().map(|queue| self.queue_view(queue, &unserved));
+        let mut queues: Vec<QueueView> = queues.collect();
+        queues.sort_by(|a, b| (&a.namespace, &a.queue).cmp(&(&b.namespace, &b.queue)));
+        FleetView { workers, queues }
+    }
+
+    fn queue_view(
+        &self,
+        queue: &TaskQueue,
+        unserved: &[(crate::dispatcher::QueueKey, std::sync::Arc<str>)],
+    ) -> QueueView {
+        let (mut workers, mut slots, mut busy) = (0, 0, 0);
+        for worker in self.fleet.of_queue(&queue.key) {
+            workers += 1;
+            slots += worker.slots;
+            busy += worker.busy;
+        }
+        let lacking = unserved.iter().filter(|(key, _)| *key == queue.key);
+        QueueView {
+            namespace: queue.key.namespace.clone(),
+            queue: queue.key.name.to_string(),
+            waiting: queue.waiting(),
+            out: queue.out(),
+            doubtful: queue.doubtful(),
+            probing: queue.is_probed(),
+            workers,
+            slots,
+            busy,
+            unserved: lacking.map(|(_, handler)| handler.to_string()).collect(),
+        }
+    }
+
+    pub(super) fn show_metrics(&self) {
+        let metrics = &self.parts.metrics;
+        metrics.timers_due.set(as_f64(self.timers.len()));
+        metrics.broker_unconfirmed.set(as_f64(self.dispatcher.unconfirmed()));
+        metrics
+            .steps_unserved
+            .set(as_f64(self.dispatcher.unserved(&self.runs).len()));
+        for status in RunStatus::ALL {
+            let count = self.runs.values().filter(|run| run.state.status() == status).count();
+            metrics.runs.with_label_values(&[status.as_str()]).set(as_f64(count));
+        }
+        for queue in self.dispatcher.queues() {
+            let name = &*queue.key.name;
+            metrics
+                .queue_depth
+                .with_label_values(&[name])
+                .set(as_f64(queue.waiting() + queue.out()));
+            let (slots, busy) = self
+                .fleet
+                .of_queue(&queue.key)
+                .fold((0, 0), |(s, b), w| (s + w.slots, b + w.busy));
+            metrics
+                .worker_slots
+                .with_label_values(&[name, "busy"])
+                .set(f64::from(busy));
+            metrics
+                .worker_slots
+                .with_label_values(&[name, "free"])
+                .set(f64::from(slots.saturating_sub(busy)));
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Workers' questions: may this run, take this back, send me that context (DESIGN 4).
+
+use rejoin_shared::ids::RunId;
+use rejoin_shared::link::{Address, Message, Settle};
+use rejoin_shared::wire::{CONTEXT_CHUNK_BYTES, ContextChunk, Verdict, WorkerId, kind};
+use uuid::Uuid;
+
+use super::Owner;
+use super::batch::Drafts;
+use super::inbound::{Answer, Item, Origin, Question, What};
+use super::judge::settle;
+use super::run::Try;
+use crate::broker::decode::to_bytes;
+use crate::broker::publisher::{Outgoing, Purpose};
+use crate::dispatcher::Phase;
+
+/// Questions kept until they can be answered; beyond, the worker asks again.
+const DEFERRED_MAX: usize = 10_000;
+
+impl Owner {
+    /// Answers what can be answered; the rest is kept until the fleet tells more.
+    pub(super) fn judge_question(&mut self, drafts: &mut Drafts, item: Item, question: &Question) {
+        let mut later = Vec::new();
+        for attempt in question.attempts.iter().copied() {
+            match self.verdict(item.run, attempt, question) {
+                Some(verdict) => {
+                    let key = rejoin_shared::ids::AttemptKey {
+                        run: item.run,
+                        step: attempt.0,
+                        attempt: attempt.1,
+                    };
+                    let draft = drafts.of(item.run);
+                    draft
+                        .verdicts
+                        .push((question.worker.clone(), question.id, key, verdict));
+                }
+                None => later.push(attempt),
+            }
+        }
+        if !later.is_empty() && self.deferred.len() < DEFERRED_MAX {
+            self.deferred.push(Item {
+                run: item.run,
+                what: What::Check(Question {
+                    attempts: later,
+                    ..question.clone()
+                }),
+                origin: Origin::Own,
+            });
+        }
+        settle(drafts, item, Answer::Settled(Settle::Ack));
+    }
+
+    /// The verdict on one attempt; `None`: not known yet.
+    fn verdict(&mut self, id: RunId, attempt: Try, question: &Question) -> Option<Verdict> {
+        let now = self.parts.clock.now();
+        let asker = question.worker.incarnation;
+        let run = self.runs.get_mut(&id)?;
+        if !run.state.is_outstanding(attempt.0, attempt.1) {
+            return Some(Verdict::Drop);
+        }
+        let key = run.key(attempt);
+        let holder = match run.flights.get(&attempt).map(|flight| flight.phase) {
+            Some(Phase::Held(holder)) => Some(holder),
+            Some(Phase::Waiting | Phase::Publishing(_) | Phase::Sent { .. } | Phase::Doubtful) | None => {
+                run.marks.get(&attempt).and_then(|mark| mark.granted)
+            }
+        };
+        let other = holder
+            .filter(|holder| *holder != asker)
+            .and_then(|holder| self.fleet.worker(holder));
+        if let Some(other) = other {
+            if !question.redelivered {
+                return Some(Verdict::HeldElsewhere);
+            }
+            // The broker took it from somebody: only a report made since then tells whether that was the holder.
+            let heard = question
+                .heard
+                .iter()
+                .find(|(worker, _)| *worker == other.id.incarnation);
+            let has_said = heard.is_none_or(|(_, number)| other.number > number + 1);
+            return match (has_said, other.held.contains(&key)) {
+                (true, true) => Some(Verdict::HeldElsewhere),
+                (true, false) => Some(self.grant(id, attempt, question)),
+                (false, _) => {
+                    let worker = other.id.incarnation;
+                    self.ask_report(worker);
+                    None
+                }
+            };
+        }
+        if run.may_be_inherited(attempt) && !self.fleet.is_settled(now) {
+            return None;
+        }
+        Some(self.grant(id, attempt, question))
+    }
+
+    /// Allows it; or, where earlier deliveries may have killed workers, has it go out singly instead.
+    fn grant(&mut self, id: RunId, attempt: Try, question: &Question) -> Verdict {
+        let now = self.parts.clock.now();
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Verdict::Drop;
+        };
+        let mark = run.marks.entry(attempt).or_default();
+        if question.redelivered && !question.suspect {
+            mark.redeliveries = mark.redeliveries.saturating_add(1);
+            if mark.redeliveries > 1 {
+                mark.suspect = true;
+                mark.granted = None;
+                self.dispatcher.send_again(run, attempt);
+                return Verdict::Drop;
+            }
+        }
+        let asker = question.worker.incarnation;
+        mark.check = true;
+        mark.confirmed = question.suspect;
+        mark.granted = Some(asker);
+        run.counts.redelivered += 1;
+        run.row_stale = true;
+        self.fleet.expect(&question.worker, run.namespace.clone(), now);
+        self.dispatcher.hold(run, attempt, asker);
+        Verdict::Run
+    }
+
+    /// For a run that is not there: nothing of it may run.
+    pub(super) fn drop_all(&mut self, drafts: &mut Drafts, run: RunId, question: &Question) {
+        let draft = drafts.of(run);
+        for (step, attempt) in question.attempts.iter().copied() {
+            let key = rejoin_shared::ids::AttemptKey { run, step, attempt };
+            draft
+                .verdicts
+                .push((question.worker.clone(), question.id, key, Verdict::Drop));
+        }
+    }
+
+    /// A mandatory message to a worker's own queue: it comes back if that worker has gone.
+    fn ask_report(&self, worker: Uuid) {
+        self.publish_all(vec![Outgoing {
+            purpose: Purpose::Worker(worker),
+            to: Address::Queue(self.parts.topology.worker(worker)),
+            message: Message::new(kind::REPORT_NOW, false, Vec::new()),
+            declare: None,
+        }]);
+    }
+
+    /// Attempts that a worker gives back go out again, with a check.
+    pub(super) fn take_back(&mut self, id: RunId, worker: Uuid, attempts: &[Try]) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        for attempt in attempts.iter().copied() {
+            let is_its = match run.flights.get(&attempt).map(|flight| flight.phase) {
+                Some(Phase::Held(holder)) => holder == worker,
+                Some(Phase::Sent { .. } | Phase::Publishing(_)) => true,
+                Some(Phase::Waiting | Phase::Doubtful) | None => false,
+            };
+            if let Some(mark) = run.marks.get_mut(&attempt)
+                && mark.granted == Some(worker)
+            {
+                mark.granted = None;
+            }
+            if is_its {
+                self.dispatcher.send_again(run, attempt);
+            }
+        }
+    }
+
+    /// Sends a base context in chunks.
+    pub(super) fn answer_fetch(&mut self, drafts: &mut Drafts, id: RunId, worker: &WorkerId, seq: u64) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let text = run.state.base_context(seq).map(|context| context.to_string());
+        let chunks = chunks_of(id, seq, text.as_deref());
+        let to = self.parts.topology.worker(worker.incarnation);
+        drafts.of(id).outgoing.extend(chunks.into_iter().map(|chunk| Outgoing {
+            purpose: Purpose::Worker(worker.incarnation),
+            to: Address::Queue(to.clone()),
+            message: Message::new(kind::CONTEXT_CHUNK, false, to_bytes(&chunk)),
+            declare: None,
+        }));
+    }
+}
+
+fn chunks_of(run: RunId, seq: u64, text: Option<&str>) -> Vec<ContextChunk> {
+    let chunk = |part, parts, text: &str| ContextChunk {
+        run,
+        seq,
+        part,
+        parts,
+        text: text.to_owned(),
+    };
+    let Some(mut rest) = text else {
+        return vec![chunk(0, 0, "")];
+    };
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        let mut end = rest.len().min(CONTEXT_CHUNK_BYTES);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (piece, after) = rest.split_at(end);
+        pieces.push(piece);
+        rest = after;
+    }
+    let parts = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+    (0..parts)
+        .zip(pieces)
+        .map(|(part, piece)| chunk(part, parts, piece))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_shared::ids::Partition;
+
+    #[test]
+    fn chunks_of_a_context_make_up_its_text() {
+        let (run, text) = (RunId::new_in(Partition(0)), "é".repeat(CONTEXT_CHUNK_BYTES));
+        let chunks = chunks_of(run, 3, Some(&text));
+        assert!(chunks.len() > 1 && chunks.iter().all(|chunk| chunk.text.len() <= CONTEXT_CHUNK_BYTES));
+        assert_eq!(chunks.iter().map(|chunk| chunk.text.as_str()).collect::<String>(), text);
+        assert_eq!(chunks_of(run, 3, None)[0].parts, 0);
+    }
+}

@@ -1,0 +1,105 @@
+//! A run in memory: the engine's state, and what the shell knows about its messages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rejoin_engine::state::RunState;
+use rejoin_shared::definition::model::Definition;
+use rejoin_shared::ids::{AttemptKey, Namespace, RunId, StepKey};
+use rejoin_shared::run::{Counts, Priority, RunStatus};
+use rejoin_shared::time::Timestamp;
+use rejoin_shared::wire::BaseContext;
+use uuid::Uuid;
+
+use crate::dispatcher::{Flight, QueueKey};
+
+/// An attempt within a run.
+pub type Try = (StepKey, u32);
+
+/// What is known of an attempt beyond its flight; kept while it is outstanding, in memory only: neither restarts nor
+/// outages count towards poison.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark {
+    /// It may have been published before: goes out with `check`.
+    pub check: bool,
+    /// Its deliveries may have killed workers: goes out singly and confirmed.
+    pub suspect: bool,
+    /// Questions about a redelivery of it, answered *run*.
+    pub redeliveries: u8,
+    /// Confirmed starts whose worker vanished.
+    pub strikes: u8,
+    /// Whether it runs by a confirmed start.
+    pub confirmed: bool,
+    /// The worker that was allowed to run it before it was taken here.
+    pub granted: Option<Uuid>,
+}
+
+/// A run in memory.
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The fold of its journal.
+    pub state: RunState,
+    /// What it runs.
+    pub definition: Arc<Definition>,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its workflow's version.
+    pub version: u32,
+    /// Order among runs.
+    pub priority: Priority,
+    /// Messages and completions.
+    pub counts: Counts,
+    /// Status in the run's row.
+    pub row_status: RunStatus,
+    /// When the row was last written.
+    pub row_at: Timestamp,
+    /// Whether progress or counts have changed since.
+    pub row_stale: bool,
+    /// What was folded from the journal when the run was loaded: attempts of scopes up to here may have been published by
+    /// an earlier owner. `None`: it began here.
+    pub loaded_seq: Option<u64>,
+    /// The last attempt of the outermost flow that ended here: later ones cannot have been published by anyone else.
+    pub root_passed: Option<Try>,
+    /// The dispatcher's moment of the load.
+    pub loaded_moment: u64,
+    /// Where each taken attempt is.
+    pub flights: HashMap<Try, Flight>,
+    /// Attempts with a history.
+    pub marks: HashMap<Try, Mark>,
+    /// The time it was last put on the timers for.
+    pub due: Option<Timestamp>,
+    /// Whether it stands in the dispatcher's ring.
+    pub in_ring: bool,
+    /// The base context sent last, by its record.
+    pub base: Option<(u64, BaseContext)>,
+}
+
+impl Run {
+    /// The key of one of its attempts.
+    #[must_use]
+    pub fn key(&self, attempt: Try) -> AttemptKey {
+        AttemptKey {
+            run: self.id,
+            step: attempt.0,
+            attempt: attempt.1,
+        }
+    }
+
+    /// The task queue of this name in its namespace.
+    #[must_use]
+    pub fn queue(&self, name: &Arc<str>) -> QueueKey {
+        QueueKey {
+            namespace: self.namespace.clone(),
+            name: name.clone(),
+        }
+    }
+
+    /// Whether an earlier owner may have published this attempt.
+    #[must_use]
+    pub fn may_be_inherited(&self, attempt: Try) -> bool {
+        let is_root = attempt.0.scope == 0;
+        let is_later = is_root && self.root_passed.is_some_and(|passed| attempt > passed);
+        self.loaded_seq.is_some_and(|seq| attempt.0.scope <= seq) && !is_later
+    }
+}

@@ -1,0 +1,262 @@
+//! What is done now and then: timers, reports, doubt, the inbox, rows that lag behind.
+
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rejoin_engine::decision::Surroundings;
+use rejoin_engine::event::{Completed, Event};
+use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::link::{Address, Message};
+use rejoin_shared::wire::{Report, kind};
+
+use super::Owner;
+use super::completion::final_failure;
+use super::inbound::{CommandCall, Inbound, Item, Origin, What};
+use crate::broker::decode::to_bytes;
+use crate::broker::publisher::{Fate, Outgoing, Purpose};
+use crate::dispatcher::doubt::report_now;
+use crate::fleet::Ended;
+use crate::inbox::{self, InboxItem};
+
+const TICK: Duration = Duration::from_millis(200);
+/// Ticks of the slower round.
+const SLOW: u64 = 5;
+/// Rows written for progress alone in one batch.
+const STALE_MAX: usize = 500;
+
+impl Owner {
+    /// Takes one thing in.
+    pub(super) fn take(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Report(report) => self.hear(*report),
+            Inbound::Listening => self.listen(),
+            Inbound::Nudge => self.read_inbox(),
+            Inbound::Published(purpose, fate) => self.published(purpose, fate),
+            Inbound::Loaded(loaded) => self.loaded(*loaded),
+            Inbound::Inbox(items) => self.take_inbox(items),
+            Inbound::Membership(membership) => {
+                self.membership = *membership;
+                self.membership_is_new = true;
+                self.next_tick = self.parts.clock.now();
+            }
+            Inbound::OpenRuns(runs) => self.load_open(runs),
+            Inbound::Explain(run, reply) => drop(reply.send(self.explain(run))),
+            Inbound::Fleet(reply) => drop(reply.send(self.fleet_view())),
+        }
+    }
+
+    /// Reports are read from now on, or again.
+    fn listen(&mut self) {
+        self.fleet.heard_nothing_until(self.parts.clock.now());
+        let (_, _, around) = self.dispatching();
+        let ask = report_now(&around);
+        self.publish_all(vec![ask]);
+    }
+
+    fn hear(&mut self, report: Report) {
+        let now = self.parts.clock.now();
+        let (worker, probes) = (report.worker.incarnation, report.probes.clone());
+        let changes = self.fleet.hear(report, now);
+        let (dispatcher, runs, around) = self.dispatching();
+        dispatcher.listed(worker, &changes.listed, runs, &around);
+        dispatcher.unlisted(worker, &changes.unlisted, runs, &around);
+        if !probes.is_empty() {
+            dispatcher.probes_reported(&probes, &around);
+        }
+        if changes.serves_more {
+            dispatcher.workers_changed(runs);
+        }
+        changes.ended.iter().for_each(|ended| self.worker_ended(ended));
+        self.ask_again();
+    }
+
+    fn worker_ended(&mut self, ended: &Ended) {
+        tracing::warn!(worker = %ended.incarnation, held = ended.held.len(), vanished = ended.vanished, "worker ended");
+        let (dispatcher, runs, around) = self.dispatching();
+        for key in dispatcher.worker_ended(ended, runs, &around) {
+            self.poison(key);
+        }
+    }
+
+    /// A step killed its workers again and again: it fails, and its payload is listed under dead letters.
+    fn poison(&mut self, key: AttemptKey) {
+        let now = self.parts.clock.now();
+        let Some(run) = self.runs.get(&key.run) else { return };
+        let surroundings = Surroundings {
+            now,
+            limits: &self.parts.limits,
+        };
+        let request = run.state.request(key.step, key.attempt, surroundings).ok();
+        let letter = serde_json::json!({
+            "reason": "rejoin.poison",
+            "attempt": key,
+            "path": request.as_ref().map(|r| r.path.clone()),
+            "handler": request.as_ref().map(|r| r.handler.to_string()),
+            "input": request.as_ref().and_then(|r| r.input.clone()),
+        });
+        self.publish_all(vec![Outgoing {
+            purpose: Purpose::Notice,
+            to: Address::Queue(self.parts.topology.dead()),
+            message: Message::new(kind::PACK, true, to_bytes(&letter)),
+            declare: Some(self.parts.topology.dead_queue()),
+        }]);
+        let message = "workers vanished after each of its confirmed starts".to_owned();
+        let completed = Completed {
+            step: key.step,
+            attempt: key.attempt,
+            end: final_failure("rejoin.poison", message),
+            worker: None,
+            started_at: now,
+            finished_at: now,
+            logs: Vec::new(),
+            random: 0,
+        };
+        self.push_own(key.run, Event::Completed(completed));
+    }
+
+    fn published(&mut self, purpose: Purpose, fate: Fate) {
+        match purpose {
+            Purpose::Pack(number) => {
+                let (dispatcher, runs, around) = self.dispatching();
+                dispatcher.published(number, fate, runs, &around);
+            }
+            Purpose::Worker(worker) => {
+                if fate == Fate::CameBack {
+                    self.fleet.came_back(worker);
+                }
+            }
+            Purpose::Forward(number) => self.forwarded(number, fate),
+            Purpose::Notice => {}
+        }
+    }
+
+    /// Takes a command of this process in.
+    pub(super) fn take_command(&mut self, call: CommandCall) {
+        let what = match (call.prepared, call.command.event()) {
+            (Some(prepared), _) => What::Start(Box::new(prepared)),
+            (None, Some(event)) => What::Event(event),
+            (None, None) => return, // a start without a definition is never sent
+        };
+        self.backlog.push_back(Item {
+            run: call.run,
+            what,
+            origin: Origin::Caller(call.reply),
+        });
+    }
+
+    fn take_inbox(&mut self, items: Vec<InboxItem>) {
+        self.inbox_reading = false;
+        for item in items {
+            let is_ours = self.claims.contains_key(&item.run.partition());
+            if !is_ours || !self.inbox_seen.insert(item.id) {
+                continue;
+            }
+            let origin = Origin::Inbox {
+                id: item.id,
+                wants_verdict: item.wants_verdict,
+            };
+            let what = match item.command {
+                Ok((_, Some(mut prepared))) => {
+                    prepared.start.may_exist = true;
+                    What::Start(Box::new(prepared))
+                }
+                Ok((command, None)) => match command.event() {
+                    Some(event) => What::Event(event),
+                    None => continue,
+                },
+                Err(error) => {
+                    self.refused.push((item.run, origin, error));
+                    continue;
+                }
+            };
+            self.backlog.push_back(Item {
+                run: item.run,
+                what,
+                origin,
+            });
+        }
+    }
+
+    fn read_inbox(&mut self) {
+        if self.inbox_reading || self.claims.is_empty() {
+            return;
+        }
+        self.inbox_reading = true;
+        let (store, definitions) = (self.parts.store.clone(), self.parts.definitions.clone());
+        let (of, own) = (self.claims.keys().copied().collect::<Vec<_>>(), self.own.clone());
+        self.parts.tasks.spawn(async move {
+            let items = inbox::read(store.as_ref(), &definitions, &of)
+                .await
+                .unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the inbox could not be read");
+                    Vec::new()
+                });
+            own.send(Inbound::Inbox(items)).ok();
+        });
+    }
+
+    /// Questions that could not be answered are judged again.
+    fn ask_again(&mut self) {
+        self.backlog.extend(std::mem::take(&mut self.deferred));
+    }
+
+    /// The timers of runs.
+    pub(super) fn fire_timers(&mut self) {
+        let now = self.parts.clock.now();
+        while let Some(Reverse((at, run))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            let Some(found) = self.runs.get_mut(&run) else { continue };
+            if found.due == Some(at) {
+                found.due = None;
+                self.dispatcher.enlist(found);
+                self.push_own(run, Event::TimerDue);
+            }
+        }
+    }
+
+    /// The rounds that time drives.
+    pub(super) async fn tick(&mut self) {
+        let now = self.parts.clock.now();
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now.plus(TICK);
+        self.ticks += 1;
+        if !self.parts.lease.is_valid() {
+            self.lose_all();
+        }
+        let is_ready = self.parts.lease.is_valid() && self.membership.now.is_some();
+        self.parts.is_ready.store(is_ready, Ordering::Release);
+        if std::mem::take(&mut self.membership_is_new) || !self.handing_over.is_empty() {
+            self.share_out().await;
+        }
+        let ended = self.fleet.expire(now);
+        ended.iter().for_each(|ended| self.worker_ended(ended));
+        let (dispatcher, runs, around) = self.dispatching();
+        let probes = dispatcher.judge_doubt(runs, &around);
+        self.publish_all(probes);
+        if self.ticks.is_multiple_of(SLOW) {
+            self.slow_tick();
+        }
+    }
+
+    fn slow_tick(&mut self) {
+        let (dispatcher, runs, around) = self.dispatching();
+        dispatcher.doubt_unlisted(runs, &around);
+        dispatcher.workers_changed(runs);
+        self.read_inbox();
+        self.forward();
+        self.ask_again();
+        let now = self.parts.clock.now();
+        let stale = self
+            .runs
+            .values()
+            .filter(|run| run.row_stale && now.since(run.row_at).as_secs() >= 1);
+        self.stale = stale.map(|run| run.id).take(STALE_MAX).collect();
+        self.show_metrics();
+    }
+}

@@ -1,0 +1,264 @@
+//! A workflow's structure with the states of a run on it.
+
+use std::collections::BTreeMap;
+
+use rejoin_engine::record::{Fact, Joined, Record};
+use rejoin_shared::definition::model::{Cases, Definition, FlowId, NodeId, NodeKind};
+use rejoin_shared::path;
+use serde::Serialize;
+
+use super::locate;
+use super::steps::{StepState, StepView, handler_call};
+
+/// The answer of `GET /v1/runs/{id}/graph`; without a run (`/workflows/{name}/…`) all counts are empty.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct GraphView {
+    pub workflow: String,
+    pub version: u32,
+    pub nodes: Vec<GraphNode>,
+}
+
+/// One node of the definition.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct GraphNode {
+    pub name: String,
+    pub kind: &'static str,
+    /// With `[*]` for the items of a foreach.
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The most telling of the states of its visits; `None`: never reached.
+    pub state: Option<StepState>,
+    /// Visits by state.
+    pub counts: BTreeMap<StepState, u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<GraphFlow>,
+}
+
+/// A branch, case, body, … of a node.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct GraphFlow {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    pub nodes: Vec<GraphNode>,
+}
+
+type Marks = BTreeMap<String, BTreeMap<StepState, u64>>;
+
+/// Draws `def` with the states that `records` and `steps` give its nodes.
+#[must_use]
+pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[StepView]) -> GraphView {
+    let mut marks = Marks::new();
+    for step in steps {
+        mark(&mut marks, &step.path, step.state);
+    }
+    mark_scopes_and_others(&mut marks, def, records);
+    GraphView {
+        workflow: def.workflow.to_string(),
+        version,
+        nodes: nodes(def, Definition::ROOT, "", &marks),
+    }
+}
+
+fn mark(marks: &mut Marks, path: &str, state: StepState) {
+    *marks
+        .entry(locate::pattern(path))
+        .or_default()
+        .entry(state)
+        .or_default() += 1;
+}
+
+fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record]) {
+    let mut open: BTreeMap<u64, &str> = BTreeMap::new();
+    for record in records {
+        match &record.fact {
+            Fact::ScopeOpened(opened) => {
+                open.insert(record.seq, &opened.path);
+            }
+            Fact::ScopeJoined(joined) => {
+                open.remove(&joined.scope);
+                let state = match joined.result {
+                    Joined::Ok(_) => StepState::Completed,
+                    Joined::Failed(_) => StepState::Failed,
+                };
+                mark(marks, &joined.path, state);
+            }
+            Fact::NodeSkipped { path, .. } if !is_step(def, path) => mark(marks, path, StepState::Skipped),
+            Fact::Chosen { path, .. } | Fact::ContextSet { path, .. } => mark(marks, path, StepState::Completed),
+            Fact::NodeFailed { error, .. } => {
+                if let Some(path) = &error.path {
+                    mark(marks, path, StepState::Failed);
+                }
+            }
+            Fact::NodeSkipped { .. }
+            | Fact::RunStarted(_)
+            | Fact::StepOpened { .. }
+            | Fact::StepCompleted(_)
+            | Fact::StepFailed(_)
+            | Fact::GroupOpened { .. }
+            | Fact::BranchStarted { .. }
+            | Fact::FlowFailed { .. }
+            | Fact::NodeRetryScheduled { .. }
+            | Fact::NodeRetried { .. }
+            | Fact::Late { .. }
+            | Fact::RunPaused
+            | Fact::RunResumed
+            | Fact::RunFinished(_) => {}
+        }
+    }
+    for path in open.into_values() {
+        mark(marks, path, StepState::Running);
+    }
+}
+
+fn is_step(def: &Definition, path: &str) -> bool {
+    locate::node(def, path).is_some_and(|id| handler_call(&def.node(id).kind).is_some())
+}
+
+fn nodes(def: &Definition, flow: FlowId, parent: &str, marks: &Marks) -> Vec<GraphNode> {
+    let ids = def.flow(flow).nodes.iter();
+    ids.map(|id| node(def, *id, parent, marks)).collect()
+}
+
+fn node(def: &Definition, id: NodeId, parent: &str, marks: &Marks) -> GraphNode {
+    let node = def.node(id);
+    let path = format!("{parent}/{}", node.name);
+    let flows = flows(def, &node.kind, &path, marks);
+    let counts = marks.get(&path).cloned().unwrap_or_default();
+    let call = handler_call(&node.kind);
+    GraphNode {
+        name: node.name.to_string(),
+        kind: kind_name(&node.kind),
+        handler: call.map(|c| c.uses.to_string()),
+        queue: call.map(|c| c.queue.to_string()),
+        when: node.when.as_ref().map(|e| e.source().to_owned()),
+        state: telling(&counts, &flows),
+        counts,
+        flows,
+        path,
+    }
+}
+
+/// What a person looks at first: trouble, then movement, then rest.
+const BY_INTEREST: [StepState; 8] = [
+    StepState::Running,
+    StepState::Retrying,
+    StepState::Parked,
+    StepState::Failed,
+    StepState::Pending,
+    StepState::Completed,
+    StepState::Cancelled,
+    StepState::Skipped,
+];
+
+fn telling(counts: &BTreeMap<StepState, u64>, flows: &[GraphFlow]) -> Option<StepState> {
+    let own = |state: &StepState| counts.contains_key(state);
+    let inside = |state: &StepState| flows.iter().flat_map(|f| &f.nodes).any(|n| n.state == Some(*state));
+    let known = BY_INTEREST.into_iter().find(own);
+    known.or_else(|| BY_INTEREST.into_iter().find(inside))
+}
+
+fn flow(def: &Definition, name: &str, id: FlowId, parent: &str, marks: &Marks) -> GraphFlow {
+    GraphFlow {
+        name: name.to_owned(),
+        when: None,
+        needs: Vec::new(),
+        nodes: nodes(def, id, parent, marks),
+    }
+}
+
+fn flows(def: &Definition, kind: &NodeKind, path: &str, marks: &Marks) -> Vec<GraphFlow> {
+    let below = |segment: &str| format!("{path}/{segment}");
+    match kind {
+        NodeKind::Parallel(p) => {
+            let branch = |b: &rejoin_shared::definition::model::ParallelBranch| GraphFlow {
+                when: b.when.as_ref().map(|e| e.source().to_owned()),
+                ..flow(def, &b.name, b.flow, &below(&b.name), marks)
+            };
+            p.branches.iter().map(branch).collect()
+        }
+        NodeKind::Graph(g) => {
+            let name_of = |i: &u32| g.nodes.get(*i as usize).map(|n| n.name.to_string());
+            let branch = |n: &rejoin_shared::definition::model::GraphNode| GraphFlow {
+                when: n.when.as_ref().map(|e| e.source().to_owned()),
+                needs: n.needs.iter().filter_map(name_of).collect(),
+                ..flow(def, &n.name, n.flow, &below(&n.name), marks)
+            };
+            g.nodes.iter().map(branch).collect()
+        }
+        NodeKind::Foreach(f) => vec![flow(def, &f.item_name, f.flow, &format!("{path}[*]"), marks)],
+        NodeKind::Branch(b) => cases(def, &b.cases, b.default, path, marks),
+        NodeKind::Group(g) => vec![flow(def, "steps", g.flow, path, marks)],
+        NodeKind::Repeat(r) => vec![flow(def, "steps", r.flow, path, marks)],
+        NodeKind::Try(t) => {
+            let mut all = vec![flow(def, "steps", t.flow, path, marks)];
+            for (i, catch) in t.catches.iter().enumerate() {
+                let name = format!("catch[{i}]");
+                all.push(flow(def, &name, catch.flow, &below(&name), marks));
+            }
+            all.extend(t.finally.map(|id| flow(def, "finally", id, &below("finally"), marks)));
+            all
+        }
+        NodeKind::Step(_)
+        | NodeKind::Decision(_)
+        | NodeKind::Sleep(_)
+        | NodeKind::Wait(_)
+        | NodeKind::Call(_)
+        | NodeKind::Emit(_)
+        | NodeKind::Set(_)
+        | NodeKind::Fail(_)
+        | NodeKind::Finish(_) => Vec::new(),
+    }
+}
+
+fn cases(def: &Definition, cases: &Cases, default: Option<FlowId>, path: &str, marks: &Marks) -> Vec<GraphFlow> {
+    let below = |segment: &str| format!("{path}/{segment}");
+    let mut all: Vec<GraphFlow> = match cases {
+        Cases::Keyed { cases, .. } => {
+            let case = |(key, id): &(std::sync::Arc<str>, FlowId)| {
+                flow(def, key, *id, &below(&path::case_segment(key)), marks)
+            };
+            cases.iter().map(case).collect()
+        }
+        Cases::Conditions(list) => {
+            let case = |(i, (when, id)): (usize, &(rejoin_shared::expr::Expr, FlowId))| GraphFlow {
+                when: Some(when.source().to_owned()),
+                ..flow(def, &format!("[{i}]"), *id, &below(&format!("[{i}]")), marks)
+            };
+            list.iter().enumerate().map(case).collect()
+        }
+    };
+    all.extend(default.map(|id| flow(def, "default", id, &below("default"), marks)));
+    all
+}
+
+fn kind_name(kind: &NodeKind) -> &'static str {
+    match kind {
+        NodeKind::Step(_) => "step",
+        NodeKind::Parallel(_) => "parallel",
+        NodeKind::Foreach(_) => "foreach",
+        NodeKind::Graph(_) => "graph",
+        NodeKind::Branch(_) => "branch",
+        NodeKind::Decision(_) => "decision",
+        NodeKind::Group(_) => "group",
+        NodeKind::Try(_) => "try",
+        NodeKind::Repeat(_) => "repeat",
+        NodeKind::Sleep(_) => "sleep",
+        NodeKind::Wait(_) => "wait",
+        NodeKind::Call(_) => "call",
+        NodeKind::Emit(_) => "emit",
+        NodeKind::Set(_) => "set",
+        NodeKind::Fail(_) => "fail",
+        NodeKind::Finish(_) => "finish",
+    }
+}

@@ -1,0 +1,104 @@
+//! Journals from the store: rows as records, and as the API shows them.
+
+use rejoin_engine::record::{Parts, Record};
+use rejoin_shared::ids::RunId;
+use rejoin_shared::json::{Json, Map};
+
+use crate::store::{Store, StoreError, StoredRow};
+
+/// Rows fetched at a time.
+const PAGE_ROWS: usize = 2000;
+
+/// Why a journal could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What it holds does not fold: another version's, or damaged.
+    #[error("run {run}: {reason}")]
+    Unreadable {
+        /// The run.
+        run: RunId,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// The record of a stored row.
+///
+/// # Errors
+/// [`ReadError::Unreadable`].
+pub fn record(stored: &StoredRow) -> Result<Record, ReadError> {
+    let row = &stored.row;
+    let parts = Parts {
+        seq: row.seq,
+        path: row.path.clone(),
+        attempt: row.attempt,
+        outcome: row.outcome,
+        worker: row.worker.clone(),
+        body: row.body.to_vec(),
+        output: row.output.as_ref().map(|b| b.to_vec()),
+        snapshot: row.snapshot.as_ref().map(|b| b.to_vec()),
+        logs: row.logs.as_ref().map(|b| b.to_vec()),
+        ..Parts::default()
+    };
+    Record::from_parts(&parts).map_err(|e| ReadError::Unreadable {
+        run: row.run,
+        reason: e.to_string(),
+    })
+}
+
+/// All records of a run, up to and with `until`.
+///
+/// # Errors
+/// As [`record`], and the store's.
+pub async fn records(store: &dyn Store, run: RunId, until: Option<u64>) -> Result<Vec<Record>, ReadError> {
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        let after = records.last().map_or(0, |r| r.seq);
+        let page = store.journal(run, after, PAGE_ROWS).await?;
+        if page.is_empty() {
+            return Ok(records);
+        }
+        for stored in &page {
+            if until.is_some_and(|until| stored.row.seq > until) {
+                return Ok(records);
+            }
+            records.push(record(stored)?);
+        }
+    }
+}
+
+/// A stored row as the API shows it: the columns, and the members of its body.
+#[must_use]
+pub fn entry(stored: &StoredRow) -> Json {
+    let row = &stored.row;
+    let body = Json::parse(&row.body).unwrap_or_default();
+    let mut entry: Map = body.as_object().cloned().unwrap_or_default();
+    entry.remove("k");
+    entry.remove("t");
+    let text = |bytes: &Option<bytes::Bytes>| bytes.as_ref().and_then(|b| Json::parse(b).ok());
+    let mut put = |key: &str, value: Option<Json>| {
+        if let Some(value) = value {
+            entry.insert(key.into(), value);
+        }
+    };
+    put("output", text(&row.output));
+    put("snapshot", text(&row.snapshot));
+    put("logs", text(&row.logs));
+    put("seq", Some(Json::Int(i64::try_from(row.seq).unwrap_or(i64::MAX))));
+    put("at", Some(Json::str(&stored.at.to_string())));
+    put("kind", Some(Json::str(&row.kind)));
+    put("path", Some(row.path.as_deref().map_or(Json::Null, Json::str)));
+    put(
+        "attempt",
+        Some(row.attempt.map_or(Json::Null, |n| Json::Int(i64::from(n)))),
+    );
+    put(
+        "outcome",
+        Some(row.outcome.map_or(Json::Null, |o| Json::str(o.as_str()))),
+    );
+    put("worker", Some(row.worker.as_deref().map_or(Json::Null, Json::str)));
+    Json::Object(std::sync::Arc::new(entry))
+}

@@ -1,0 +1,13 @@
+//! Read models: pure functions from a run's journal and its definition to what the API shows.
+//!
+//! Nothing in here decides or writes. [`journal`] fetches records, [`replay`] folds them with the engine, the others
+//! shape the outcome.
+
+pub mod graph;
+pub mod journal;
+pub mod locate;
+pub mod ranges;
+pub mod replay;
+pub mod run;
+pub mod steps;
+pub mod why;

@@ -1,0 +1,367 @@
+//! The steps of a run, one entry a visit, as a fold of its records.
+//!
+//! ```text
+//! records ──▶ Fold::record ──▶ attempts, ends, scopes, order of opening
+//! engine ───▶ Fold::finish ◀── the visits that have no recorded end
+//! ```
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rejoin_engine::record::{Fact, Record, StepCompleted, StepFailed, ThreadKey};
+use rejoin_engine::state::view::{OpenStatus, OpenStep};
+use rejoin_shared::definition::model::{Decision, Definition, HandlerCall, NodeKind};
+use rejoin_shared::ids::StepKey;
+use rejoin_shared::json::Json;
+use rejoin_shared::run::{ErrorValue, Outcome};
+use rejoin_shared::time::Timestamp;
+use serde::Serialize;
+
+use super::locate;
+
+/// State of a step (INTERFACE 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum StepState {
+    Pending,
+    Running,
+    Retrying,
+    Completed,
+    Failed,
+    Cancelled,
+    Skipped,
+    Parked,
+}
+
+impl StepState {
+    /// All of them.
+    pub const ALL: [StepState; 8] = [
+        StepState::Pending,
+        StepState::Running,
+        StepState::Retrying,
+        StepState::Completed,
+        StepState::Failed,
+        StepState::Cancelled,
+        StepState::Skipped,
+        StepState::Parked,
+    ];
+
+    /// Its name in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepState::Pending => "pending",
+            StepState::Running => "running",
+            StepState::Retrying => "retrying",
+            StepState::Completed => "completed",
+            StepState::Failed => "failed",
+            StepState::Cancelled => "cancelled",
+            StepState::Skipped => "skipped",
+            StepState::Parked => "parked",
+        }
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<StepState> {
+        StepState::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// One visit of a step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)] // INTERFACE 8
+pub struct StepView {
+    pub path: String,
+    pub handler: Option<String>,
+    pub queue: Option<String>,
+    pub state: StepState,
+    pub attempt: u32,
+    pub worker: Option<String>,
+    pub next_retry_at: Option<Timestamp>,
+    pub output: Option<Json>,
+    pub error: Option<ErrorValue>,
+    pub attempts: Vec<AttemptView>,
+    #[serde(skip)]
+    pub step: Option<StepKey>,
+}
+
+/// One recorded attempt.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)] // INTERFACE 8
+pub struct AttemptView {
+    pub attempt: u32,
+    pub outcome: Option<Outcome>,
+    pub error: Option<ErrorValue>,
+    pub worker: Option<String>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub logs: Vec<String>,
+}
+
+struct Entry {
+    opened_seq: u64,
+    view: StepView,
+}
+
+/// Gathers steps from records.
+pub struct Fold<'a> {
+    def: &'a Definition,
+    entries: Vec<Entry>,
+    by_key: HashMap<StepKey, usize>,
+    /// Sequence number of the last record about a thread: what it does next was opened then.
+    last_seq: HashMap<ThreadKey, u64>,
+    /// The thread that opened each scope.
+    parents: HashMap<u64, ThreadKey>,
+    joined: HashSet<u64>,
+    ended: bool,
+    calls: HashMap<String, Option<(String, String)>>,
+}
+
+impl<'a> Fold<'a> {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(def: &'a Definition) -> Fold<'a> {
+        Fold {
+            def,
+            entries: Vec::new(),
+            by_key: HashMap::new(),
+            last_seq: HashMap::new(),
+            parents: HashMap::new(),
+            joined: HashSet::new(),
+            ended: false,
+            calls: HashMap::new(),
+        }
+    }
+
+    /// Takes one record in.
+    pub fn record(&mut self, record: &Record) {
+        let seq = record.seq;
+        match &record.fact {
+            Fact::StepCompleted(c) => self.completed(seq, c),
+            Fact::StepFailed(f) => self.failed(seq, f),
+            Fact::NodeSkipped { thread, path } => {
+                self.skipped(seq, path);
+                self.last_seq.insert(*thread, seq);
+            }
+            Fact::ScopeOpened(opened) => {
+                self.parents.insert(seq, opened.thread);
+                self.last_seq.insert(opened.thread, seq);
+            }
+            Fact::ScopeJoined(joined) => {
+                self.joined.insert(joined.scope);
+                if let Some(thread) = self.parents.get(&joined.scope) {
+                    self.last_seq.insert(*thread, seq);
+                }
+            }
+            Fact::BranchStarted { scope, branch, .. } => {
+                let (scope, branch) = (*scope, *branch);
+                self.last_seq.insert(ThreadKey { scope, branch }, seq);
+            }
+            Fact::StepOpened { thread }
+            | Fact::GroupOpened { thread }
+            | Fact::Chosen { thread, .. }
+            | Fact::ContextSet { thread, .. }
+            | Fact::NodeFailed { thread, .. }
+            | Fact::FlowFailed { thread, .. }
+            | Fact::NodeRetryScheduled { thread, .. }
+            | Fact::NodeRetried { thread } => {
+                self.last_seq.insert(*thread, seq);
+            }
+            Fact::RunFinished(_) => self.ended = true,
+            Fact::RunResumed => self.ended = false,
+            Fact::RunStarted(_) | Fact::Late { .. } | Fact::RunPaused => {}
+        }
+    }
+
+    fn completed(&mut self, seq: u64, c: &StepCompleted) {
+        let entry = self.entry(c.step, &c.path);
+        entry.attempt = c.attempt;
+        entry.state = StepState::Completed;
+        entry.output = Some(c.output.clone());
+        entry.error = None;
+        entry.worker.clone_from(&c.worker);
+        entry.attempts.push(AttemptView {
+            attempt: c.attempt,
+            outcome: Some(Outcome::Ok),
+            error: None,
+            worker: c.worker.clone(),
+            started_at: Some(c.started_at),
+            finished_at: Some(c.finished_at),
+            logs: c.logs.clone(),
+        });
+        self.last_seq.insert(ThreadKey::of(c.step), seq);
+    }
+
+    fn failed(&mut self, seq: u64, f: &StepFailed) {
+        let entry = self.entry(f.step, &f.path);
+        entry.attempt = f.attempt;
+        entry.state = match f.retry {
+            Some(_) => StepState::Retrying,
+            None => StepState::Failed,
+        };
+        entry.error = Some(f.error.clone());
+        entry.worker.clone_from(&f.worker);
+        entry.attempts.push(AttemptView {
+            attempt: f.attempt,
+            outcome: f.outcome,
+            error: Some(f.error.clone()),
+            worker: f.worker.clone(),
+            started_at: f.started_at,
+            finished_at: f.finished_at,
+            logs: f.logs.clone(),
+        });
+        if f.retry.is_none() {
+            self.last_seq.insert(ThreadKey::of(f.step), seq);
+        }
+    }
+
+    fn skipped(&mut self, seq: u64, path: &str) {
+        if self.call(path).is_none() {
+            return;
+        }
+        let view = self.fresh(path, None, StepState::Skipped);
+        self.entries.push(Entry { opened_seq: seq, view });
+    }
+
+    /// The entry of a visit, made where it is met for the first time.
+    fn entry(&mut self, step: StepKey, path: &str) -> &mut StepView {
+        let index = match self.by_key.get(&step) {
+            Some(index) => *index,
+            None => {
+                let thread = ThreadKey::of(step);
+                let opened_seq = self.last_seq.get(&thread).copied().unwrap_or(step.scope);
+                let view = self.fresh(path, Some(step), StepState::Pending);
+                self.entries.push(Entry { opened_seq, view });
+                self.by_key.insert(step, self.entries.len() - 1);
+                self.entries.len() - 1
+            }
+        };
+        &mut self.entries[index].view
+    }
+
+    fn fresh(&mut self, path: &str, step: Option<StepKey>, state: StepState) -> StepView {
+        let (handler, queue) = self.call(path).unzip();
+        StepView {
+            path: path.to_owned(),
+            handler,
+            queue,
+            state,
+            attempt: u32::from(step.is_some()),
+            worker: None,
+            next_retry_at: None,
+            output: None,
+            error: None,
+            attempts: Vec::new(),
+            step,
+        }
+    }
+
+    /// Handler and queue of the step at `path`; looked up once a node.
+    fn call(&mut self, path: &str) -> Option<(String, String)> {
+        let pattern = locate::pattern(path);
+        if let Some(known) = self.calls.get(&pattern) {
+            return known.clone();
+        }
+        let call = locate::node(self.def, path).and_then(|id| handler_call(&self.def.node(id).kind));
+        let names = call.map(|call| (call.uses.to_string(), call.queue.to_string()));
+        self.calls.insert(pattern, names.clone());
+        names
+    }
+
+    /// These visits were open when their scope, or the run, ended: they were cancelled.
+    pub fn cancel(&mut self, open: &[OpenStep]) {
+        for step in open {
+            let entry = self.entry(step.step, &step.path);
+            if !matches!(entry.state, StepState::Completed | StepState::Failed) {
+                entry.attempt = step.attempt;
+                entry.state = StepState::Cancelled;
+            }
+        }
+    }
+
+    /// The scopes that `scope` lies in, itself first, the outermost flow's 0 left out.
+    #[must_use]
+    pub fn enclosing(&self, scope: u64) -> Vec<u64> {
+        let mut chain = Vec::new();
+        let mut at = scope;
+        while at != 0 && !chain.contains(&at) {
+            chain.push(at);
+            at = self.parents.get(&at).map_or(0, |thread| thread.scope);
+        }
+        chain
+    }
+
+    /// All visits in the order they were opened, with those that are `open` now.
+    #[must_use]
+    pub fn finish(mut self, open: &[OpenStep], held: &BTreeMap<(StepKey, u32), String>) -> Vec<StepView> {
+        for step in open {
+            self.open(step, held.get(&(step.step, step.attempt)));
+        }
+        let is_open: HashSet<StepKey> = open.iter().map(|o| o.step).collect();
+        for index in 0..self.entries.len() {
+            let view = &self.entries[index].view;
+            let unsettled = matches!(
+                view.state,
+                StepState::Pending | StepState::Retrying | StepState::Running
+            );
+            let Some(step) = view.step.filter(|step| unsettled && !is_open.contains(step)) else {
+                continue;
+            };
+            if self.ended || self.enclosing(step.scope).iter().any(|s| self.joined.contains(s)) {
+                self.entries[index].view.state = StepState::Cancelled;
+            }
+        }
+        let place = |e: &Entry| (e.opened_seq, e.view.step.map(|s| (s.scope, s.branch, s.pos)));
+        self.entries.sort_by_key(place);
+        self.entries.into_iter().map(|e| e.view).collect()
+    }
+
+    fn open(&mut self, step: &OpenStep, held_by: Option<&String>) {
+        let entry = self.entry(step.step, &step.path);
+        entry.handler = Some(step.handler.to_string());
+        entry.queue = Some(step.queue.to_string());
+        entry.attempt = step.attempt;
+        entry.next_retry_at = match step.status {
+            OpenStatus::Retrying(at) => Some(at),
+            OpenStatus::Outstanding | OpenStatus::Failed | OpenStatus::Cancelled => None,
+        };
+        entry.state = match (step.status, held_by) {
+            (OpenStatus::Outstanding, Some(_)) => StepState::Running,
+            (OpenStatus::Outstanding, None) => StepState::Pending,
+            (OpenStatus::Retrying(_), _) => StepState::Retrying,
+            (OpenStatus::Failed, _) => StepState::Failed,
+            (OpenStatus::Cancelled, _) => StepState::Cancelled,
+        };
+        if entry.state == StepState::Running {
+            entry.worker = held_by.cloned();
+        }
+        if let Some(error) = &step.last_error {
+            entry.error = Some(error.clone());
+        }
+    }
+}
+
+/// What a node calls, if it calls a handler.
+#[must_use]
+pub fn handler_call(kind: &NodeKind) -> Option<&HandlerCall> {
+    match kind {
+        NodeKind::Step(step) => Some(&step.call),
+        NodeKind::Decision(Decision::Handler(call)) => Some(call),
+        NodeKind::Decision(Decision::Rules { .. })
+        | NodeKind::Parallel(_)
+        | NodeKind::Foreach(_)
+        | NodeKind::Graph(_)
+        | NodeKind::Branch(_)
+        | NodeKind::Group(_)
+        | NodeKind::Try(_)
+        | NodeKind::Repeat(_)
+        | NodeKind::Sleep(_)
+        | NodeKind::Wait(_)
+        | NodeKind::Call(_)
+        | NodeKind::Emit(_)
+        | NodeKind::Set(_)
+        | NodeKind::Fail(_)
+        | NodeKind::Finish(_) => None,
+    }
+}

@@ -1,0 +1,76 @@
+//! The database's faults, injected between the owner and the store: an unknown commit, a refusal, an absence.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rejoin_shared::run::RunStatus;
+use support::faulty::{Fault, Faulty};
+use support::{Log, World, start};
+
+const FAN_OUT: &str = "
+workflow: w
+steps:
+  - foreach: each
+    items: ctx.n
+    concurrency: unbounded
+    steps: [ { step: count, with: { i: '= index' } } ]
+";
+
+/// A world whose every third append meets `fault`.
+async fn world_with(fault: Fault) -> (World, Arc<AtomicUsize>) {
+    let mut world = World::new(FAN_OUT).await;
+    let met = Arc::new(AtomicUsize::new(0));
+    world.store = Arc::new(Faulty::new(world.store.clone(), fault, met.clone()));
+    (world, met)
+}
+
+async fn finishes_once(fault: Fault) {
+    let (world, met) = world_with(fault).await;
+    let log = Log::new(1_000);
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(2));
+    let run = start(&coordinator, r#"{"n": 80}"#).await;
+    let row = world.reaches(run, RunStatus::Completed).await;
+    assert!(met.load(Ordering::SeqCst) > 0, "the fault did not happen");
+    assert_eq!((log.repeated(), log.inputs(), row.progress.done), (vec![], 80, 80));
+    let journal = world.store.journal(run, 0, 1_000).await.expect("the journal");
+    let seqs: Vec<u64> = journal.iter().map(|stored| stored.row.seq).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_that_was_committed_but_not_confirmed_is_found_again() {
+    finishes_once(Fault::UnknownCommitted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_that_was_lost_without_a_word_is_judged_anew() {
+    finishes_once(Fault::UnknownLost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_for_a_moment_loses_nothing() {
+    finishes_once(Fault::Away).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_data_the_database_refuses_fails_alone() {
+    let mut world = World::new(FAN_OUT).await;
+    let met = Arc::new(AtomicUsize::new(0));
+    let faulty = Arc::new(Faulty::new(world.store.clone(), Fault::RefusedRun, met.clone()));
+    world.store = faulty.clone();
+    let log = Log::new(0);
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder());
+    let bad = start(&coordinator, r#"{"n": 3}"#).await;
+    let good = start(&coordinator, r#"{"n": 3}"#).await;
+    *faulty.refused.lock().expect("the run") = Some(bad);
+    log.permits.add_permits(100);
+    world.reaches(good, RunStatus::Completed).await;
+    let row = world.reaches(bad, RunStatus::Failed).await;
+    let error = String::from_utf8(row.error.expect("an error").to_vec()).expect("text");
+    assert!(error.contains("rejoin.internal"), "{error}");
+    assert!(met.load(Ordering::SeqCst) > 0, "the fault did not happen");
+}

@@ -1,0 +1,265 @@
+//! What the owner's shell promises, with real workers over the link and the store inside the process.
+
+mod support;
+
+use std::time::Duration;
+
+use rejoin_coordinator::coordinator::Coordinator;
+use rejoin_coordinator::owner::command::{Command, CommandError};
+use rejoin_coordinator::owner::views::Place;
+use rejoin_shared::run::RunStatus;
+use support::{Log, World, soon, start, started, until};
+
+const FAN_OUT: &str = "
+workflow: w
+steps:
+  - foreach: each
+    items: ctx.n
+    concurrency: unbounded
+    collect_as: all
+    steps: [ { step: count, with: { i: '= index' } } ]
+  - step: count
+    with: { i: '= \"end\"' }
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fan_out_runs_each_branch_once_and_completes() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(1_000));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder());
+    let run = start(&coordinator, r#"{"n": 300}"#).await;
+    let row = world.reaches(run, RunStatus::Completed).await;
+    assert_eq!((log.starts(), log.inputs()), (301, 301));
+    assert_eq!((row.progress.done, row.counts.dispatched), (301, 301));
+    coordinator.shutdown().await;
+    let partitions = world.store.partitions().await.expect("partitions");
+    assert!(
+        partitions.iter().all(|row| row.owner.is_none()),
+        "a shutdown gives its partitions back"
+    );
+}
+
+#[test]
+fn after_a_crash_another_owner_goes_on_and_nothing_that_finished_or_still_runs_is_repeated() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let crashing = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let crashing = crashing.expect("a runtime");
+    runtime.block_on(async {
+        let (world, log) = (World::new(FAN_OUT).await, Log::new(20));
+        let first: Coordinator = {
+            let _in = crashing.enter();
+            world.coordinator("a")
+        };
+        let _worker = world.work("w1", log.builder().concurrency(10));
+        let run = start(&first, r#"{"n": 60}"#).await;
+        until("20 branches and ten more starts", || log.starts() == 30).await;
+        soon("twenty completions", async {
+            while world.store.journal(run, 0, 100).await.expect("the journal").len() < 22 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        crashing.shutdown_background();
+        let second = world.coordinator("b");
+        soon("the takeover", second.owns(64)).await;
+        log.permits.add_permits(100);
+        let row = world.reaches(run, RunStatus::Completed).await;
+        assert_eq!((log.repeated(), log.inputs()), (vec![], 61));
+        assert_eq!(row.progress.done, 61);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_with_a_purged_queue_is_proved_lost_and_goes_out_again() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(0));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(1));
+    let run = start(&coordinator, r#"{"n": 400}"#).await;
+    until("the first start", || log.starts() == 1).await;
+    soon("a loss", async {
+        while world.broker.purge("rejoin.tasks.default") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    log.permits.add_permits(1_000);
+    let row = world.reaches(run, RunStatus::Completed).await;
+    assert_eq!((log.repeated(), log.inputs()), (vec![], 401));
+    assert!(row.counts.redelivered > 0, "{:?}", row.counts);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_waits_for_a_worker_that_serves_its_handler_and_says_so() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(100));
+    let coordinator = world.coordinator("a");
+    let _other = world.work("w0", rejoin_worker::Worker::builder());
+    let run = start(&coordinator, r#"{"n": 2}"#).await;
+    soon("an explanation", async {
+        loop {
+            let explained = coordinator.explain(run).await.expect("the run is here");
+            if explained.attempts.len() == 2 && explained.attempts.iter().all(|a| a.place == Place::NoWorker) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let _worker = world.work("w1", log.builder());
+    world.reaches(run, RunStatus::Completed).await;
+    let fleet = coordinator.fleet().await.expect("the fleet");
+    assert_eq!((fleet.workers.len(), fleet.queues.len()), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_run_starts_nothing_more_until_it_is_resumed() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(0));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(2));
+    let run = start(&coordinator, r#"{"n": 2}"#).await;
+    until("both starts", || log.starts() == 2).await;
+    let reply = coordinator.submit(run, Command::Pause).await.expect("the pause");
+    assert_eq!(reply.status, RunStatus::Paused);
+    log.permits.add_permits(100);
+    soon("both completions", async {
+        while world.store.journal(run, 0, 100).await.expect("the journal").len() < 5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!((world.row(run).await.status, log.starts()), (RunStatus::Paused, 2));
+    coordinator.submit(run, Command::Resume).await.expect("the resume");
+    world.reaches(run, RunStatus::Completed).await;
+    assert_eq!(log.starts(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_run_leaves_nothing_behind_and_what_it_does_not_allow_is_refused() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(0));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(1));
+    let run = start(&coordinator, r#"{"n": 50}"#).await;
+    until("the first start", || log.starts() == 1).await;
+    let cancel = || Command::Cancel { reason: None };
+    assert!(coordinator.submit(run, cancel()).await.expect("the cancel").changed);
+    assert!(!coordinator.submit(run, cancel()).await.expect("again").changed);
+    let refused = coordinator.submit(run, Command::Pause).await;
+    assert!(matches!(refused, Err(CommandError::NotAllowed { .. })), "{refused:?}");
+    assert_eq!(world.row(run).await.status, RunStatus::Cancelled);
+    let explained = coordinator.explain(run).await.expect("the run is still here");
+    assert_eq!((explained.attempts_total, explained.next_due), (0, None));
+    let nobody = coordinator.submit(coordinator.new_run_id(), cancel()).await;
+    assert_eq!(nobody, Err(CommandError::NotFound));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_asked_twice_starts_one_run() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(100));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder());
+    let run = start(&coordinator, r#"{"n": 1}"#).await;
+    let again = started(&coordinator, run, r#"{"n": 1}"#).await.expect("the same start");
+    assert!(!again.changed);
+    world.reaches(run, RunStatus::Completed).await;
+    assert_eq!(log.starts(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_task_queue_is_declared_again_and_the_run_finishes() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(1));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(1));
+    let run = start(&coordinator, r#"{"n": 40}"#).await;
+    until("two starts", || log.starts() >= 2).await;
+    world.broker.delete("rejoin.tasks.default");
+    log.permits.add_permits(1_000);
+    world.reaches(run, RunStatus::Completed).await;
+    assert_eq!(log.inputs(), 41);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_of_the_coordinator_repeats_nothing() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(5));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(4));
+    let run = start(&coordinator, r#"{"n": 40}"#).await;
+    until("some starts", || log.starts() >= 6).await;
+    world.broker.disconnect("a");
+    log.permits.add_permits(1_000);
+    world.reaches(run, RunStatus::Completed).await;
+    assert_eq!((log.repeated(), log.inputs()), (vec![], 41));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_worker_s_steps_go_to_another_and_finish_once_recorded() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(3));
+    let coordinator = world.coordinator("a");
+    let killed = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let killed = killed.expect("a runtime");
+    {
+        let _in = killed.enter();
+        std::mem::forget(world.work("w1", log.builder().concurrency(4)));
+    }
+    let run = start(&coordinator, r#"{"n": 30}"#).await;
+    until("three ends and four more starts", || log.starts() == 7).await;
+    killed.shutdown_background();
+    world.broker.cut("w1");
+    let _worker = world.work("w2", log.builder().concurrency(4));
+    log.permits.add_permits(1_000);
+    let row = world.reaches(run, RunStatus::Completed).await;
+    assert_eq!((log.inputs(), row.progress.done), (31, 31));
+    assert!(
+        log.repeated().len() <= 4,
+        "only what ran may run again: {:?}",
+        log.repeated()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_for_another_owner_s_run_goes_by_the_inbox_and_comes_back_with_its_verdict() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(0));
+    let (first, second) = (world.coordinator("a"), world.coordinator("b"));
+    let _worker = world.work("w1", log.builder());
+    let run = start(&first, r#"{"n": 5}"#).await;
+    until("five starts", || log.starts() == 5).await;
+    let asked = if second.partitions_owned().contains(&run.partition()) {
+        &first
+    } else {
+        &second
+    };
+    let reply = asked
+        .submit(run, Command::Cancel { reason: None })
+        .await
+        .expect("the cancel");
+    assert_eq!(reply.status, RunStatus::Cancelled);
+    let refused = asked.submit(run, Command::Pause).await;
+    assert!(matches!(refused, Err(CommandError::NotAllowed { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_handed_over_takes_its_runs_along() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(4));
+    let first = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(4));
+    soon("ownership", first.owns(64)).await;
+    let mut runs = Vec::new();
+    for _ in 0..12 {
+        runs.push(start(&first, r#"{"n": 5}"#).await);
+    }
+    until("some starts", || log.starts() >= 8).await;
+    let second = world.coordinator("b");
+    soon("its share", second.owns(8)).await;
+    log.permits.add_permits(10_000);
+    for run in runs {
+        world.reaches(run, RunStatus::Completed).await;
+    }
+}

@@ -1,0 +1,186 @@
+//! A store that fails now and then.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rejoin_coordinator::store::*;
+use rejoin_shared::ids::{Namespace, Partition, RunId};
+use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The append is done, but its caller does not learn it.
+    UnknownCommitted,
+    /// The append is not done, and its caller does not learn it.
+    UnknownLost,
+    /// Nothing is done.
+    Away,
+    /// Completions of one run are refused.
+    RefusedRun,
+}
+
+pub struct Faulty {
+    inner: Arc<dyn Store>,
+    fault: Fault,
+    appends: AtomicUsize,
+    met: Arc<AtomicUsize>,
+    pub refused: Mutex<Option<RunId>>,
+}
+
+impl Faulty {
+    pub fn new(inner: Arc<dyn Store>, fault: Fault, met: Arc<AtomicUsize>) -> Faulty {
+        Faulty {
+            inner,
+            fault,
+            appends: AtomicUsize::new(0),
+            met,
+            refused: Mutex::new(None),
+        }
+    }
+
+    fn is_refused(&self, batch: &Batch) -> bool {
+        let refused = *self.refused.lock().expect("the run");
+        batch
+            .rows
+            .iter()
+            .any(|row| Some(row.run) == refused && row.kind == "step_completed")
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
+        let is_met = self.appends.fetch_add(1, Ordering::SeqCst) % 3 == 2;
+        match self.fault {
+            Fault::RefusedRun if self.is_refused(batch) => {
+                self.met.fetch_add(1, Ordering::SeqCst);
+                return Err(StoreError::Refused("these data".to_owned()));
+            }
+            Fault::RefusedRun => {}
+            Fault::UnknownCommitted if is_met => {
+                self.inner.append(batch).await?;
+                self.met.fetch_add(1, Ordering::SeqCst);
+                return Err(StoreError::Unknown("cut".to_owned()));
+            }
+            Fault::UnknownLost if is_met => {
+                self.met.fetch_add(1, Ordering::SeqCst);
+                return Err(StoreError::Unknown("cut".to_owned()));
+            }
+            Fault::Away if is_met => {
+                self.met.fetch_add(1, Ordering::SeqCst);
+                return Err(StoreError::Away("refused".to_owned()));
+            }
+            Fault::UnknownCommitted | Fault::UnknownLost | Fault::Away => {}
+        }
+        self.inner.append(batch).await
+    }
+    async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        self.inner.journal(run, after, limit).await
+    }
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        self.inner.run(run).await
+    }
+    async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.inner.run_ids_like(namespace, text, limit).await
+    }
+    async fn runs(
+        &self,
+        namespace: &Namespace,
+        filter: &RunFilter,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        self.inner.runs(namespace, filter, before, limit).await
+    }
+    async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>, StoreError> {
+        self.inner.open_runs(partitions).await
+    }
+    async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError> {
+        self.inner.run_counts().await
+    }
+    async fn delete_run(&self, run: RunId) -> Result<bool, StoreError> {
+        self.inner.delete_run(run).await
+    }
+    async fn put_workflow(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        digest: &str,
+        document: &[u8],
+    ) -> Result<(WorkflowRow, bool), StoreError> {
+        self.inner.put_workflow(namespace, name, digest, document).await
+    }
+    async fn workflow(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
+        self.inner.workflow(namespace, name, version).await
+    }
+    async fn workflows(
+        &self,
+        namespace: &Namespace,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowRow>, StoreError> {
+        self.inner.workflows(namespace, after, limit).await
+    }
+    async fn reserve_key(
+        &self,
+        namespace: &Namespace,
+        key: &str,
+        request_hash: &str,
+        run: RunId,
+    ) -> Result<Reserved, StoreError> {
+        self.inner.reserve_key(namespace, key, request_hash, run).await
+    }
+    async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError> {
+        self.inner.inbox_put(message).await
+    }
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError> {
+        self.inner.inbox(partitions, after, limit).await
+    }
+    async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>, StoreError> {
+        self.inner.take_verdict(id).await
+    }
+    async fn renew(&self, member: &Member, lease_ms: u64) -> Result<(), StoreError> {
+        self.inner.renew(member, lease_ms).await
+    }
+    async fn leave(&self, member: &Member) -> Result<(), StoreError> {
+        self.inner.leave(member).await
+    }
+    async fn members(&self) -> Result<Vec<MemberRow>, StoreError> {
+        self.inner.members().await
+    }
+    async fn partitions(&self) -> Result<Vec<PartitionRow>, StoreError> {
+        self.inner.partitions().await
+    }
+    async fn claim(
+        &self,
+        member: &Member,
+        partitions: &[Partition],
+        restart: Option<uuid::Uuid>,
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.inner.claim(member, partitions, restart).await
+    }
+    async fn release(&self, member: &Member, claims: &[Claim]) -> Result<(), StoreError> {
+        self.inner.release(member, claims).await
+    }
+    async fn mark_events(&self, partition: Partition) -> Result<(), StoreError> {
+        self.inner.mark_events(partition).await
+    }
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        self.inner.sweep().await
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.inner.now().await
+    }
+}

@@ -1,0 +1,371 @@
+//! Configuration (INTERFACE 13): `rejoin.toml`, then `REJOIN_*` variables, then flags.
+//!
+//! A key that nobody knows is an error that names it, in the file and in the environment: a misspelt setting that is
+//! silently ignored costs more than a start that is refused.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Limits;
+
+mod duration;
+mod secret;
+pub use duration::Span;
+pub use secret::SecretUrl;
+
+/// Variables with this prefix are ours.
+const PREFIX: &str = "REJOIN_";
+/// Variables of the client commands and of handlers, which are no settings.
+const OTHER_VARIABLES: &[&str] = &[
+    "REJOIN_CONFIG",
+    "REJOIN_SERVER",
+    "REJOIN_TOKEN",
+    "REJOIN_NAMESPACE",
+    "REJOIN_CONTEXT",
+    "REJOIN_OUTPUT",
+];
+
+/// Everything that can be configured; `Default` is what an empty file gives.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// PostgreSQL.
+    pub database: Database,
+    /// RabbitMQ.
+    pub amqp: Amqp,
+    /// The HTTP API.
+    pub http: Http,
+    /// A coordinator process.
+    pub coordinator: Coordinator,
+    /// Logs.
+    pub log: Log,
+    /// SPEC 12.
+    pub limits: Limits,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `postgres://user:password@host:port/name`. Example: `postgres://rejoin:secret@db:5432/rejoin`.
+    pub url: SecretUrl,
+    /// Most connections of the pool. Example: `16`.
+    pub pool_max: usize,
+    /// How long to wait for a connection. Example: `5s`.
+    pub connect_timeout: Span,
+}
+
+/// `[amqp]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Amqp {
+    /// `amqp://user:password@host:port/vhost`. Example: `amqp://guest:guest@mq:5672/%2f`.
+    pub url: SecretUrl,
+    /// Put before the name of every queue and exchange. Example: `staging.`.
+    pub prefix: String,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port. Example: `0.0.0.0:7070`.
+    pub listen: String,
+    /// Largest body of a request that is no definition. Example: `16777216`.
+    pub body_bytes_max: usize,
+}
+
+/// `[coordinator]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Coordinator {
+    /// Stable name of the process; empty: host name and listen address.
+    pub name: String,
+    /// How long it owns its partitions without a sign of life. Example: `10s`.
+    pub lease: Span,
+    /// How long a stop waits for what is under way. Example: `10s`.
+    pub drain: Span,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// A filter such as `info` or `info,rejoin_coordinator=debug`.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Database {
+    fn default() -> Database {
+        Database {
+            url: SecretUrl::new("postgres://rejoin@127.0.0.1:5432/rejoin"),
+            pool_max: 16,
+            connect_timeout: Span(Duration::from_secs(5)),
+        }
+    }
+}
+
+impl Default for Amqp {
+    fn default() -> Amqp {
+        Amqp {
+            url: SecretUrl::new("amqp://127.0.0.1:5672/%2f"),
+            prefix: String::new(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            listen: "127.0.0.1:7070".to_owned(),
+            body_bytes_max: 16 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Coordinator {
+    fn default() -> Coordinator {
+        Coordinator {
+            name: String::new(),
+            lease: Span(Duration::from_secs(10)),
+            drain: Span(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file.
+    #[error("{file}: {reason}")]
+    File {
+        /// Its path.
+        file: String,
+        /// What is wrong in it.
+        reason: String,
+    },
+    /// A variable.
+    #[error("variable {name}: {reason}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A value that cannot be used.
+    #[error("{field} = {value}: {reason}")]
+    Value {
+        /// `section.key`
+        field: &'static str,
+        /// As it was given.
+        value: String,
+        /// What it must be.
+        reason: &'static str,
+    },
+}
+
+impl Settings {
+    /// Reads `file` (or, if it is `None`, `rejoin.toml` in the working directory where there is one), then `variables`
+    /// (name and value; those that do not begin with `REJOIN_` are passed over).
+    ///
+    /// # Errors
+    /// [`ConfigError`] that names the key or the variable.
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Settings, ConfigError> {
+        let mut builder = config::Config::builder();
+        let default = Path::new("rejoin.toml");
+        if let Some(path) = file.or_else(|| default.exists().then_some(default)) {
+            builder = builder.add_source(file_source(path)?);
+        }
+        for (name, value) in variables {
+            if let Some(key) = key_of(&name) {
+                check_variable(&name, &key, &value)?;
+                builder = builder.set_override(&key, value).map_err(|e| variable(&name, &e))?;
+            }
+        }
+        let merged = builder.build().and_then(config::Config::try_deserialize);
+        let settings: Settings = merged.map_err(|e| ConfigError::File {
+            file: "configuration".to_owned(),
+            reason: e.to_string(),
+        })?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Checks what a type cannot: names field and value.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        require(
+            self.database.pool_max >= 2,
+            "database.pool_max",
+            &self.database.pool_max,
+            "at least 2",
+        )?;
+        let lease = self.coordinator.lease;
+        let lease_fits = (1..=600).contains(&lease.0.as_secs());
+        require(lease_fits, "coordinator.lease", &lease, "between 1s and 10m")?;
+        let listen = &self.http.listen;
+        require(
+            listen.contains(':'),
+            "http.listen",
+            listen,
+            "host:port, as 127.0.0.1:7070",
+        )?;
+        let window = self.limits.in_flight_per_run_max;
+        require(window >= 1, "limits.in_flight_per_run_max", &window, "at least 1")
+    }
+
+    /// The configuration as a TOML file, secrets masked.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        toml::to_string_pretty(self).expect("settings are plain tables")
+    }
+}
+
+fn require(
+    holds: bool,
+    field: &'static str,
+    value: &dyn fmt::Display,
+    reason: &'static str,
+) -> Result<(), ConfigError> {
+    if holds {
+        return Ok(());
+    }
+    let value = value.to_string();
+    Err(ConfigError::Value { field, value, reason })
+}
+
+/// Read on its own first, so that an error can name the file.
+fn file_source(path: &Path) -> Result<config::File<config::FileSourceFile, config::FileFormat>, ConfigError> {
+    let source = config::File::new(&path.to_string_lossy(), config::FileFormat::Toml);
+    let alone = config::Config::builder().add_source(source.clone()).build();
+    match alone.and_then(config::Config::try_deserialize::<Settings>) {
+        Ok(_) => Ok(source),
+        Err(e) => Err(ConfigError::File {
+            file: path.display().to_string(),
+            reason: e.to_string(),
+        }),
+    }
+}
+
+/// The key a variable sets: `REJOIN_DATABASE__URL` is `database.url`.
+fn key_of(name: &str) -> Option<String> {
+    let rest = name.strip_prefix(PREFIX)?;
+    if OTHER_VARIABLES.contains(&name) {
+        return None;
+    }
+    Some(rest.to_ascii_lowercase().replace("__", "."))
+}
+
+/// Each variable is tried alone, so that an error can name it.
+fn check_variable(name: &str, key: &str, value: &str) -> Result<(), ConfigError> {
+    let alone = config::Config::builder()
+        .set_override(key, value)
+        .and_then(|builder| builder.build());
+    match alone.and_then(config::Config::try_deserialize::<Settings>) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(variable(name, &e)),
+    }
+}
+
+fn variable(name: &str, error: &config::ConfigError) -> ConfigError {
+    ConfigError::Variable {
+        name: name.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn toml_file(name: &str, text: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("rejoin-config-{}-{name}.toml", std::process::id()));
+        std::fs::write(&path, text).expect("temporary file");
+        path
+    }
+
+    #[test]
+    fn variables_win_over_the_file() {
+        let file = toml_file("wins", "[http]\nlisten = '1.2.3.4:1'\n[coordinator]\nlease = '20s'\n");
+        let vars = env(&[
+            ("REJOIN_HTTP__LISTEN", "0.0.0.0:9"),
+            ("REJOIN_LIMITS__BRANCHES_MAX", "5"),
+            ("PATH", "x"),
+        ]);
+        let settings = Settings::load(Some(&file), vars).expect("valid");
+        assert_eq!(settings.http.listen, "0.0.0.0:9");
+        assert_eq!(settings.coordinator.lease.0, Duration::from_secs(20));
+        assert_eq!(settings.limits.branches_max, 5);
+    }
+
+    #[test]
+    fn unknown_keys_and_variables_are_errors_that_name_them() {
+        let file = toml_file("unknown", "[http]\nlissten = 'x'\n");
+        let error = Settings::load(Some(&file), []).expect_err("unknown key").to_string();
+        assert!(error.contains("lissten"), "{error}");
+        for name in [
+            "REJOIN_HTTP__LISSTEN",
+            "REJOIN_SOMETHING",
+            "REJOIN_COORDINATOR__LEASE__X",
+        ] {
+            let error = Settings::load(None, env(&[(name, "1")])).expect_err(name).to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        let error = Settings::load(None, env(&[("REJOIN_COORDINATOR__LEASE", "soon")])).expect_err("no duration");
+        assert!(error.to_string().contains("REJOIN_COORDINATOR__LEASE"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_field_and_value() {
+        let error = Settings::load(None, env(&[("REJOIN_DATABASE__POOL_MAX", "1")])).expect_err("too few");
+        assert_eq!(error.to_string(), "database.pool_max = 1: at least 2");
+    }
+
+    #[test]
+    fn secrets_are_masked_wherever_settings_are_shown() {
+        let vars = env(&[("REJOIN_DATABASE__URL", "postgres://me:s3cret@db/x?password=s3cret")]);
+        let settings = Settings::load(None, vars).expect("valid");
+        for shown in [
+            settings.printed(),
+            format!("{settings:?}"),
+            settings.database.url.to_string(),
+        ] {
+            assert!(!shown.contains("s3cret") && shown.contains("***"), "{shown}");
+        }
+        assert!(settings.database.url.reveal().contains("s3cret"));
+    }
+}

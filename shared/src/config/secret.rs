@@ -1,0 +1,96 @@
+//! Addresses that may hold a password.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+const MASK: &str = "***";
+
+/// An address whose password shows in no log, no error and no print-out.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// Wraps an address.
+    #[must_use]
+    pub fn new(url: &str) -> SecretUrl {
+        SecretUrl(url.to_owned())
+    }
+
+    /// The address with its password, for whoever connects.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    fn masked(&self) -> String {
+        let (before, query) = match self.0.split_once('?') {
+            Some((before, query)) => (before, Some(query)),
+            None => (&*self.0, None),
+        };
+        let mut shown = masked_authority(before);
+        if let Some(query) = query {
+            let parts: Vec<String> = query.split('&').map(masked_parameter).collect();
+            shown = format!("{shown}?{}", parts.join("&"));
+        }
+        shown
+    }
+}
+
+/// `scheme://user:***@host`: everything between the first colon of the user part and the last `@`.
+fn masked_authority(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let Some(end) = text.rfind('@').filter(|end| *end >= start) else {
+        return text.to_owned();
+    };
+    match text[start..end].find(':') {
+        Some(colon) => format!("{}{MASK}{}", &text[..=start + colon], &text[end..]),
+        None => text.to_owned(),
+    }
+}
+
+fn masked_parameter(pair: &str) -> String {
+    match pair.split_once('=') {
+        Some((key, _)) if key.contains("password") || key.contains("passphrase") => format!("{key}={MASK}"),
+        _ => pair.to_owned(),
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.masked())
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.masked())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_password_is_masked() {
+        for (url, shown) in [
+            ("amqp://u:p@h:1/%2f", "amqp://u:***@h:1/%2f"),
+            ("amqp://u:p@ss:w@h/", "amqp://u:***@h/"),
+            ("amqp://u@h:5672/v", "amqp://u@h:5672/v"),
+            (
+                "postgres://h/db?user=a&password=b",
+                "postgres://h/db?user=a&password=***",
+            ),
+        ] {
+            assert_eq!(SecretUrl::new(url).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Logs of every process, as text or JSON lines on standard error: standard output belongs to data.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging for the process. A second call changes nothing.
+///
+/// # Errors
+/// Text that names the filter if it cannot be read.
+pub fn start(log: &Log) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&log.filter).map_err(|e| format!("log.filter = {}: {e}", log.filter))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    // An error here means that a subscriber is there already (tests, embedding programs): theirs stays.
+    let started = match log.format {
+        LogFormat::Text => registry.with(lines.with_ansi(wants_colour())).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+    drop(started);
+    Ok(())
+}
+
+fn wants_colour() -> bool {
+    use std::io::IsTerminal as _;
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal()
+}

@@ -1,0 +1,352 @@
+//! Coordinators and workers as real processes on real servers, and the means to hurt them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Value, json};
+
+/// The project's folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests lie in the project")
+        .to_owned()
+}
+
+fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("REJOIN_BIN") {
+        return named.into();
+    }
+    let exe = std::env::current_exe().expect("a test has a file");
+    exe.ancestors().nth(2).expect("target/PROFILE/deps/test").join("rejoin")
+}
+
+/// A process of the fleet. Dropped, it is killed.
+pub struct Process {
+    pub name: String,
+    child: Child,
+}
+
+impl Process {
+    fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Process> {
+        let out = std::fs::File::options().create(true).append(true).open(log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        Ok(Process {
+            name: name.to_owned(),
+            child,
+        })
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let status = Command::new("kill")
+            .args([&format!("-{signal}"), &self.child.id().to_string()])
+            .status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(anyhow!("kill -{signal} {} failed", self.name))
+        }
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.is_alive() {
+            // Nothing is left to do about a process that cannot be killed.
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
+
+/// Coordinators and workers that share one database and one broker prefix.
+pub struct Fleet {
+    pub dir: tempfile::TempDir,
+    pub coordinators: Vec<(Process, u16)>,
+    pub workers: Vec<Process>,
+    pub database_url: String,
+    admin_url: String,
+    database: String,
+    prefix: String,
+    client: reqwest::Client,
+    started: usize,
+}
+
+fn variable(name: &str) -> Result<String> {
+    std::env::var(name).map_err(|_| anyhow!("{name} is not set: eval \"$(scripts/services env)\" first"))
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Fleet {
+    /// An empty fleet with a database of its own.
+    pub async fn new() -> Result<Fleet> {
+        let admin_url = variable("REJOIN_TEST_DATABASE_URL")?;
+        variable("REJOIN_TEST_AMQP_URL")?;
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let database = format!("rejoin_faults_{}", &id[..12]);
+        let (client, connection) = tokio_postgres::connect(&admin_url, tokio_postgres::NoTls).await?;
+        let connection = tokio::spawn(connection);
+        client.batch_execute(&format!("CREATE DATABASE {database}")).await?;
+        drop(client);
+        connection.await??;
+        let base = admin_url
+            .rsplit_once('/')
+            .ok_or_else(|| anyhow!("no database in {admin_url}"))?
+            .0
+            .to_owned();
+        let fleet = Fleet {
+            dir: tempfile::tempdir()?,
+            coordinators: Vec::new(),
+            workers: Vec::new(),
+            database_url: format!("{base}/{database}"),
+            admin_url,
+            database,
+            prefix: format!("f{}.", &id[..8]),
+            client: reqwest::Client::builder().timeout(Duration::from_secs(15)).build()?,
+            started: 0,
+        };
+        let status = fleet.command("migrate").status()?;
+        if status.success() {
+            Ok(fleet)
+        } else {
+            Err(anyhow!("rejoin migrate failed"))
+        }
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .arg(verb)
+            .current_dir(self.dir.path())
+            .env("REJOIN_DATABASE__URL", &self.database_url)
+            .env(
+                "REJOIN_AMQP__URL",
+                std::env::var("REJOIN_TEST_AMQP_URL").unwrap_or_default(),
+            )
+            .env("REJOIN_AMQP__PREFIX", &self.prefix)
+            .env("REJOIN_COORDINATOR__LEASE", "3s")
+            .env("RUST_BACKTRACE", "0")
+            .env_remove("REJOIN_SERVICES_DIR");
+        command
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.log"))
+    }
+
+    /// Starts one more coordinator; its name stays the same if it is started again on the same port.
+    pub fn add_coordinator(&mut self, port: Option<u16>) -> Result<u16> {
+        let port = port.map_or_else(free_port, Ok)?;
+        let name = format!("coordinator-{port}");
+        let mut command = self.command("coordinator");
+        command
+            .env("REJOIN_HTTP__LISTEN", format!("127.0.0.1:{port}"))
+            .env("REJOIN_COORDINATOR__NAME", &name);
+        let process = Process::spawn(&name, &mut command, &self.log(&name))?;
+        self.coordinators.push((process, port));
+        Ok(port)
+    }
+
+    /// Starts one more worker with the handlers file in the fleet's folder.
+    pub fn add_worker(&mut self) -> Result<()> {
+        self.started += 1;
+        let name = format!("worker-{}", self.started);
+        let mut command = self.command("worker");
+        command.args(["--handlers", "handlers.yaml", "--name", &name]);
+        let process = Process::spawn(&name, &mut command, &self.log(&name))?;
+        self.workers.push(process);
+        Ok(())
+    }
+
+    /// Writes a file into the fleet's folder.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Asks any coordinator that answers; `None`: none does.
+    pub async fn ask(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
+        for (_, port) in &self.coordinators {
+            let mut request = self
+                .client
+                .request(method.clone(), format!("http://127.0.0.1:{port}{path}"));
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let Ok(response) = request.send().await else { continue };
+            let status = response.status().as_u16();
+            if let Ok(value) = response.json().await {
+                return Some((status, value));
+            }
+        }
+        None
+    }
+
+    /// Asks until the answer is one of success.
+    pub async fn insist(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let mut last = None;
+        for _ in 0..300 {
+            match self.ask(method.clone(), path, body).await {
+                Some((200..=299, value)) => return Ok(value),
+                other => last = other,
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("{path} gave no success within 30 s: {last:?}")
+    }
+
+    pub async fn register(&self, document: &Value) -> Result<()> {
+        self.insist(reqwest::Method::PUT, "/v1/workflows", Some(document))
+            .await
+            .map(|_| ())
+    }
+
+    pub async fn start_run(&self, workflow: &str, input: Value) -> Result<String> {
+        let key = uuid::Uuid::new_v4().to_string();
+        let body = json!({ "input": input, "idempotency_key": key });
+        let run = self
+            .insist(
+                reqwest::Method::POST,
+                &format!("/v1/workflows/{workflow}/runs"),
+                Some(&body),
+            )
+            .await?;
+        run["id"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| anyhow!("no id in {run}"))
+    }
+
+    /// Waits until the run has recorded `done` steps.
+    pub async fn wait_for_progress(&self, run: &str, done: u64, within: Duration) -> Result<()> {
+        self.wait(run, within, |view| {
+            view["progress"]["done"].as_u64().unwrap_or(0) >= done
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Waits until the run has ended.
+    pub async fn wait_for_end(&self, run: &str, within: Duration) -> Result<Value> {
+        self.wait(run, within, |view| {
+            matches!(
+                view["state"].as_str(),
+                Some("completed" | "failed" | "cancelled" | "compensation_failed")
+            )
+        })
+        .await
+    }
+
+    async fn wait(&self, run: &str, within: Duration, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        let began = Instant::now();
+        let mut last = None;
+        while began.elapsed() < within {
+            if let Some((200, view)) = self.ask(reqwest::Method::GET, &format!("/v1/runs/{run}"), None).await {
+                if holds(&view) {
+                    return Ok(view);
+                }
+                last = Some(view);
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        let why = self
+            .ask(reqwest::Method::GET, &format!("/v1/runs/{run}/why"), None)
+            .await;
+        bail!(
+            "run {run} did not get there within {within:?}; last seen: {last:?}; why: {why:?}; logs in {:?}",
+            self.keep_logs()
+        )
+    }
+
+    /// Index of the coordinator that owns the run.
+    pub async fn owner_of(&self, run: &str) -> Result<usize> {
+        let view = self
+            .insist(reqwest::Method::GET, &format!("/v1/runs/{run}"), None)
+            .await?;
+        let owner = view["owner"].as_str().unwrap_or_default().to_owned();
+        let found = self.coordinators.iter().position(|(process, _)| process.name == owner);
+        found.ok_or_else(|| anyhow!("owner {owner:?} is none of the fleet"))
+    }
+
+    /// Recorded completions of a run: path → when, in microseconds since 1970, by the database's clock.
+    pub async fn completions(&self, run: &str) -> Result<Vec<(String, i64)>> {
+        let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls).await?;
+        let connection = tokio::spawn(connection);
+        let rows = client
+            .query(
+                "SELECT path, (extract(epoch FROM recorded_at) * 1000000)::bigint FROM rejoin_completions \
+                 WHERE run_id = $1::text::uuid AND outcome = 'ok' ORDER BY seq",
+                &[&run],
+            )
+            .await?;
+        drop(client);
+        connection.await??;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Moves the folder out of the way of its removal, for a person to read.
+    fn keep_logs(&self) -> PathBuf {
+        let kept = root().join("target").join("fault-logs").join(&self.database);
+        if let Some(parent) = kept.parent() {
+            std::fs::create_dir_all(parent).ok();
+        }
+        Command::new("cp")
+            .arg("-r")
+            .arg(self.dir.path())
+            .arg(&kept)
+            .status()
+            .ok();
+        kept
+    }
+
+    /// Ends all processes and drops the database.
+    pub async fn end(mut self) -> Result<()> {
+        self.workers.clear();
+        self.coordinators.clear();
+        let (client, connection) = tokio_postgres::connect(&self.admin_url, tokio_postgres::NoTls).await?;
+        let connection = tokio::spawn(connection);
+        client
+            .batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.database))
+            .await?;
+        drop(client);
+        connection.await??;
+        Ok(())
+    }
+}
+
+/// `scripts/services WHAT…`: stops, starts, empties the servers.
+pub fn services(what: &[&str]) -> Result<()> {
+    let status = Command::new(root().join("scripts/services"))
+        .args(what)
+        .stdin(Stdio::null())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(anyhow!("scripts/services {what:?} failed"))
+    }
+}

@@ -1,0 +1,116 @@
+//! Faults on real processes and servers: the run completes by itself, and no branch that was recorded runs again.
+//!
+//! One round each by default; `REJOIN_FAULT_ROUNDS` asks for more (`scripts/faults`). The tests of this binary run one
+//! after the other: they stop the servers that all share.
+
+mod fanout;
+mod fleet;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use fanout::Fanout;
+use fleet::services;
+use tokio::sync::Mutex;
+
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Runs the fan-out of 500 branches, strikes when 100 are recorded, and checks what has to hold.
+async fn survives<F>(name: &str, strike: F) -> Result<()>
+where
+    F: AsyncFn(&mut Fanout) -> Result<()>,
+{
+    let _alone = ALONE.lock().await;
+    let rounds = std::env::var("REJOIN_FAULT_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1);
+    for round in 1..=rounds {
+        let mut fanout = Fanout::start(500).await?;
+        fanout.reach(100).await?;
+        strike(&mut fanout).await?;
+        let report = fanout.check().await?;
+        println!("{name}, round {round}: {report}");
+        fanout.end().await?;
+    }
+    Ok(())
+}
+
+macro_rules! fault {
+    ($(#[$doc:meta])* $name:ident, $strike:expr) => {
+        $(#[$doc])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() -> Result<()> {
+            survives(stringify!($name), $strike).await
+        }
+    };
+}
+
+fault!(an_undisturbed_fan_out_completes, async |_: &mut Fanout| Ok(()));
+
+fault!(a_fan_out_survives_the_death_of_one_worker, async |f: &mut Fanout| f
+    .fleet
+    .workers[0]
+    .kill());
+
+fault!(a_fan_out_survives_the_death_of_all_workers, async |f: &mut Fanout| {
+    f.fleet.workers.iter_mut().try_for_each(fleet::Process::kill)?;
+    f.fleet.workers.clear();
+    (0..3).try_for_each(|_| f.fleet.add_worker())
+});
+
+fault!(a_fan_out_survives_the_death_of_its_owner, async |f: &mut Fanout| {
+    let owner = f.fleet.owner_of(&f.run).await?;
+    f.fleet.coordinators[owner].0.kill()?;
+    f.fleet.coordinators.remove(owner);
+    Ok(())
+});
+
+fault!(
+    a_fan_out_survives_the_death_of_both_coordinators,
+    async |f: &mut Fanout| {
+        f.fleet
+            .coordinators
+            .iter_mut()
+            .try_for_each(|(process, _)| process.kill())?;
+        let port = f.fleet.coordinators[0].1;
+        f.fleet.coordinators.clear();
+        f.fleet.add_coordinator(Some(port)).map(|_| ())
+    }
+);
+
+fault!(a_fan_out_survives_all_queues_purged, async |_: &mut Fanout| services(
+    &["rabbit", "purge-all"]
+));
+
+fault!(a_fan_out_survives_all_queues_deleted, async |_: &mut Fanout| services(
+    &["rabbit", "delete-all"]
+));
+
+fault!(a_fan_out_survives_a_restart_of_the_broker, async |_: &mut Fanout| {
+    services(&["rabbit", "stop"])?;
+    services(&["rabbit", "start"])
+});
+
+fault!(
+    a_fan_out_survives_an_immediate_stop_of_the_database,
+    async |_: &mut Fanout| {
+        services(&["pg", "stop-immediate"])?;
+        services(&["pg", "start"])
+    }
+);
+
+fault!(
+    /// Frozen past its lease and thawed: the other owns its partitions, and nothing that it still believes is written.
+    a_coordinator_frozen_past_its_lease_writes_nothing_after_the_takeover,
+    async |f: &mut Fanout| {
+        let owner = f.fleet.owner_of(&f.run).await?;
+        let (frozen, port) = f.fleet.coordinators.remove(owner);
+        frozen.signal("STOP")?;
+        let other = f.fleet.coordinators[0].0.name.clone();
+        f.wait_for_owner(&other, Duration::from_secs(60)).await?;
+        frozen.signal("CONT")?;
+        f.fleet.coordinators.push((frozen, port));
+        Ok(())
+    }
+);
