@@ -235,7 +235,7 @@ impl<'a> Generator<'a> {
         }
         node.put("values", values);
         if self.dice.chance(30) {
-            node.put("unset", patterns(&[self.dice.word(&["b", "c", "o.y", "not.there"])]));
+            node.put("unset", patterns(&[self.dice.word(&["b", "c", "not.there"])]));
         }
         node
     }
