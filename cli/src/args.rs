@@ -9,13 +9,7 @@ use rejoin_shared::config::Span;
 
 /// Durable workflow engine for parallel work.
 #[derive(Debug, Parser)]
-#[command(
-    name = "rejoin",
-    version,
-    about,
-    propagate_version = true,
-    arg_required_else_help = true
-)]
+#[command(name = "rejoin", version, about, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -26,7 +26,17 @@ const OTHER_VARIABLES: &[&str] = &[
     "REJOIN_NAMESPACE",
     "REJOIN_CONTEXT",
     "REJOIN_OUTPUT",
+    "REJOIN_HANDLER",
+    "REJOIN_RUN",
+    "REJOIN_PATH",
+    "REJOIN_ATTEMPT",
+    "REJOIN_IDEMPOTENCY_KEY",
+    "REJOIN_SERVICES_DIR",
+    "REJOIN_BIN",
+    "REJOIN_FAULT_ROUNDS",
 ];
+/// Variables of tests, which are no settings either: `scripts/services env` prints them.
+const TEST_PREFIX: &str = "REJOIN_TEST_";
 
 /// Everything that can be configured; `Default` is what an empty file gives.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -280,7 +290,7 @@ fn file_source(path: &Path) -> Result<config::File<config::FileSourceFile, confi
 /// The key a variable sets: `REJOIN_DATABASE__URL` is `database.url`.
 fn key_of(name: &str) -> Option<String> {
     let rest = name.strip_prefix(PREFIX)?;
-    if OTHER_VARIABLES.contains(&name) {
+    if OTHER_VARIABLES.contains(&name) || name.starts_with(TEST_PREFIX) {
         return None;
     }
     Some(rest.to_ascii_lowercase().replace("__", "."))

@@ -165,7 +165,7 @@ mod tests {
         let text = br#"{"b":[{"x":1,"y":[]},"no","a b",[1.0]],"a":{"k":null},"e":{}}"#;
         assert_eq!(
             document(text),
-            "b:\n  - x: 1\n    y: []\n  - \"no\"\n  - \"a b\"\n  - \n    - 1.0\na:\n  k: null\ne: {}\n"
+            "b:\n  - x: 1\n    \"y\": []\n  - \"no\"\n  - \"a b\"\n  - \n    - 1.0\na:\n  k: null\ne: {}\n"
         );
     }
 }

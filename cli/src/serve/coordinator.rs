@@ -79,12 +79,7 @@ pub async fn serve(
         ..CoordinatorConfig::new(&name)
     };
     let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
-    let backend = Local {
-        coordinator: coordinator.clone(),
-        name: name.clone(),
-        store: store.clone(),
-        link,
-    };
+    let backend = Local::new(coordinator.clone(), &name, store.clone(), link);
     let limits = Arc::new(settings.limits.clone());
     let metrics = coordinator.metrics().registry.clone();
     let body_max = settings.http.body_bytes_max;

@@ -61,6 +61,7 @@ pub async fn run() -> Result<u8, Failure> {
     let before = until(&store, run, BRANCHES / 2).await?;
     first.shutdown().await;
     let kept = completions(&*store, run).await?;
+    let executed_before = crew.executions();
     say(&format!(
         "✗ coordinator-1 stopped after {before} branches; {} completions stand in the journal",
         kept.len()
@@ -74,6 +75,7 @@ pub async fn run() -> Result<u8, Failure> {
 
     let facts = Facts {
         kept,
+        executed_before,
         all: completions(&*store, run).await?,
         executions: runs,
     };

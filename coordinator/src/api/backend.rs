@@ -1,6 +1,7 @@
 //! What the API needs of the coordinator process it runs in. Reads come from the store; this is the rest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rejoin_shared::ids::RunId;
@@ -12,6 +13,9 @@ use crate::coordinator::Coordinator;
 use crate::owner::command::{Command, CommandError, Reply};
 use crate::owner::views::{Explanation, FleetView};
 use crate::store::{Store, StoredRow};
+
+/// How long the broker may be away before the process is not ready any more.
+const BROKER_BLIP_MAX: Duration = Duration::from_secs(10);
 
 /// Whether one thing the coordinator depends on works.
 #[derive(Clone, Debug, Serialize)]
@@ -45,14 +49,48 @@ pub trait Backend: Send + Sync {
 
 /// The coordinator of this process.
 pub struct Local {
-    /// It.
-    pub coordinator: Coordinator,
-    /// Its name among the members.
-    pub name: String,
-    /// Its store.
-    pub store: Arc<dyn Store>,
-    /// Its link to the broker.
-    pub link: Arc<dyn Link>,
+    coordinator: Coordinator,
+    name: String,
+    store: Arc<dyn Store>,
+    link: Arc<dyn Link>,
+    /// Since when probes have found the broker away.
+    down_since: Mutex<Option<Instant>>,
+}
+
+impl Local {
+    /// Of this coordinator, `name` among the members, with its own store and link.
+    #[must_use]
+    pub fn new(coordinator: Coordinator, name: &str, store: Arc<dyn Store>, link: Arc<dyn Link>) -> Local {
+        Local {
+            coordinator,
+            name: name.to_owned(),
+            store,
+            link,
+            down_since: Mutex::new(None),
+        }
+    }
+
+    /// A blip heals by itself and must not take the process out of its load balancer.
+    fn broker(&self) -> Check {
+        let state = *self.link.state().borrow();
+        let mut down_since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ok, detail) = match state {
+            LinkState::Up(_) => (true, "connected".to_owned()),
+            LinkState::Blocked(_) => (true, "connected, but it blocks publishers".to_owned()),
+            LinkState::Down => {
+                let away = down_since.get_or_insert_with(Instant::now).elapsed();
+                (
+                    away < BROKER_BLIP_MAX,
+                    format!("not connected for {} s", away.as_secs()),
+                )
+            }
+        };
+        if state != LinkState::Down {
+            *down_since = None;
+        }
+        let name = "broker";
+        Check { name, ok, detail }
+    }
 }
 
 #[async_trait]
@@ -91,24 +129,15 @@ impl Backend for Local {
 
     async fn checks(&self) -> Vec<Check> {
         let database = self.store.ping().await;
-        let link = *self.link.state().borrow();
         let check = |name, ok, detail: String| Check { name, ok, detail };
+        let answers = database.is_ok();
         vec![
             check(
                 "database",
-                database.is_ok(),
+                answers,
                 database.map_or_else(|e| e.to_string(), |()| "answers".to_owned()),
             ),
-            check(
-                "broker",
-                // A blip heals by itself, and the membership is what tells whether runs go on.
-                true,
-                match link {
-                    LinkState::Up(_) => "connected".to_owned(),
-                    LinkState::Blocked(_) => "connected, blocks publishers".to_owned(),
-                    LinkState::Down => "not connected".to_owned(),
-                },
-            ),
+            self.broker(),
             check(
                 "membership",
                 self.coordinator.is_ready(),

@@ -73,7 +73,6 @@ impl Api {
     }
 
     /// All routes.
-    #[must_use]
     pub fn router(&self) -> Router {
         let body_limit = DefaultBodyLimit::max(self.body_bytes_max);
         Router::new()

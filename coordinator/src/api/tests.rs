@@ -1,1 +1,265 @@
+//! The API over a whole coordinator on the embedded store and broker, spoken to over a socket.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_shared::ids::PARTITIONS;
+use rejoin_shared::json::Json;
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::memory::MemoryBroker;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::Api;
+use super::backend::Local;
+use crate::coordinator::{Coordinator, CoordinatorConfig};
+use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
+
+const WORKFLOW: &str = "workflow: w\ninput: { type: object, required: [n] }\nsteps:\n  - step: a\n    uses: nobody\n";
+const BODY_MAX: usize = 2 * 1024 * 1024;
+
+struct Server {
+    address: std::net::SocketAddr,
+    coordinator: Coordinator,
+    stopping: CancellationToken,
+}
+
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn json(&self) -> Json {
+        Json::parse(self.body.as_bytes()).expect("a JSON answer")
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.json()
+            .get(key)
+            .and_then(Json::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
+impl Server {
+    async fn start() -> Server {
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
+        let link = MemoryBroker::new().link("coordinator");
+        let stopping = CancellationToken::new();
+        let config = CoordinatorConfig::new("c");
+        let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
+        coordinator.owns(usize::from(PARTITIONS)).await;
+        let backend = Local::new(coordinator.clone(), "c", store.clone(), link);
+        let registry = coordinator.metrics().registry.clone();
+        let limits = Arc::new(Limits::default());
+        let api = Api::new(store, Arc::new(backend), limits, registry, BODY_MAX, stopping.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(api.serve(listener));
+        Server {
+            address,
+            coordinator,
+            stopping,
+        }
+    }
+
+    async fn call(&self, line: &str, headers: &str, body: &str) -> Reply {
+        let mut stream = TcpStream::connect(self.address).await.expect("listening");
+        let length = body.len();
+        let head =
+            format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // A server that refuses by the head alone may close before it has read the body.
+        stream.write_all(body.as_bytes()).await.ok();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .expect("a status");
+        Reply {
+            status,
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    async fn started(&self) -> String {
+        let put = self.call("PUT /v1/workflows", "", WORKFLOW).await;
+        assert!(matches!(put.status, 200 | 201), "{}", put.body);
+        let run = self.call("POST /v1/workflows/w/runs", "", r#"{"input":{"n":1}}"#).await;
+        assert_eq!(run.status, 201, "{}", run.body);
+        run.text("id")
+    }
+
+    async fn stop(self) {
+        self.stopping.cancel();
+        self.coordinator.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_is_a_problem_with_its_code() {
+    let server = Server::start().await;
+    let run = server.started().await;
+    let deep = format!(r#"{{"input":{{"n":{}{}}}}}"#, "[".repeat(200), "]".repeat(200));
+    let (missing, big) = (format!("GET /v1/runs/{}", "0".repeat(36)), "x".repeat(BODY_MAX + 1));
+    let (delete, path) = (
+        format!("DELETE /v1/runs/{run}"),
+        format!("GET /v1/runs/{run}/context?path=no.such"),
+    );
+    let start = "POST /v1/workflows/w/runs";
+    let table = [
+        ("GET /nope", "", "", 404, "no_such_route"),
+        ("PATCH /v1/runs", "", "", 405, "method_not_allowed"),
+        ("GET /v1/runs/%ff", "", "", 400, "malformed"),
+        ("GET /v1/runs?what=1", "", "", 400, "unknown_parameter"),
+        ("GET /v1/runs?state=nice", "", "", 400, "malformed"),
+        ("GET /v1/runs", "Rejoin-Namespace: no name\r\n", "", 400, "malformed"),
+        (&missing, "", "", 404, "not_found"),
+        ("GET /v1/workflows/none", "", "", 404, "not_found"),
+        ("POST /v1/workflows/none/runs", "", "{}", 404, "not_found"),
+        (start, "", "{\"input\":", 400, "malformed_json"),
+        (start, "", "[1]", 400, "malformed"),
+        (
+            start,
+            "Content-Type: text/csv\r\n",
+            "a,b",
+            415,
+            "unsupported_media_type",
+        ),
+        (start, "", r#"{"input":{}}"#, 422, "invalid_input"),
+        (
+            start,
+            "",
+            r#"{"input":{"n":1},"at":"2030-01-01T00:00:00Z"}"#,
+            422,
+            "not_supported",
+        ),
+        (start, "", r#"{"input":{"n":1},"what":1}"#, 422, "invalid_request"),
+        (
+            start,
+            "",
+            r#"{"input":{"n":12345678901234567890}}"#,
+            422,
+            "invalid_request",
+        ),
+        (start, "", "{\"input\":{\"n\":\"\\u0000\"}}", 422, "invalid_request"),
+        (start, "", &deep, 422, "invalid_request"),
+        (start, "", &big, 413, "too_large"),
+        ("PUT /v1/workflows", "", "{\"workflow\":", 400, "malformed"),
+        (
+            "PUT /v1/workflows",
+            "",
+            "workflow: x\nstepps: []\n",
+            422,
+            "invalid_definition",
+        ),
+        ("PUT /v1/workflows", "", &big, 413, "too_large"),
+        (&delete, "", "", 409, "conflict"),
+        (&path, "", "", 404, "not_found"),
+    ];
+    for (line, headers, body, status, code) in table {
+        let reply = server.call(line, headers, body).await;
+        assert_eq!(
+            (reply.status, reply.text("code").as_str()),
+            (status, code),
+            "{line} {}",
+            reply.body
+        );
+        assert!(reply.head.contains("application/problem+json"), "{line}");
+        assert_eq!(reply.text("type"), format!("/docs/errors#{code}"));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_starts_one_run() {
+    let server = Server::start().await;
+    server.started().await;
+    let line = "POST /v1/workflows/w/runs";
+    let first = server
+        .call(line, "Idempotency-Key: k\r\n", r#"{"input":{"n":1}}"#)
+        .await;
+    let again = server
+        .call(line, "", r#"{"input":{"n":1},"idempotency_key":"k"}"#)
+        .await;
+    let other = server
+        .call(line, "Idempotency-Key: k\r\n", r#"{"input":{"n":2}}"#)
+        .await;
+    assert_eq!(
+        (first.status, again.status, other.status),
+        (201, 200, 422),
+        "{}",
+        again.body
+    );
+    assert_eq!(first.text("id"), again.text("id"));
+    assert_eq!(other.text("code"), "idempotency_mismatch");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_nobody_serves_is_explained_and_the_run_can_be_cancelled_once() {
+    let server = Server::start().await;
+    let run = server.started().await;
+    let why = server.call(&format!("GET /v1/runs/{run}/why"), "", "").await;
+    assert!(
+        why.body.contains("no worker serves handler nobody on queue default"),
+        "{}",
+        why.body
+    );
+    let suffix = &run[run.len() - 12..];
+    let steps = server.call(&format!("GET /v1/runs/{suffix}/steps"), "", "").await;
+    assert!(
+        steps
+            .body
+            .contains(r#""path":"/a","handler":"nobody","queue":"default","state":"pending""#),
+        "{}",
+        steps.body
+    );
+    let cancel = format!("POST /v1/runs/{run}/cancel");
+    assert_eq!(
+        server.call(&cancel, "", r#"{"reason":"enough"}"#).await.text("state"),
+        "cancelled"
+    );
+    assert_eq!(server.call(&cancel, "", "").await.status, 200);
+    assert_eq!(
+        server.call(&format!("POST /v1/runs/{run}/pause"), "", "").await.status,
+        409
+    );
+    let steps = server
+        .call(&format!("GET /v1/runs/{run}/steps?state=cancelled"), "", "")
+        .await;
+    assert!(steps.body.contains(r#""state":"cancelled""#), "{}", steps.body);
+    let watch = server
+        .call(&format!("GET /v1/runs/{run}/watch"), "Last-Event-ID: 1\r\n", "")
+        .await;
+    assert!(
+        watch.body.contains("event: run_finished") && watch.body.contains("event: end"),
+        "{}",
+        watch.body
+    );
+    assert_eq!(server.call(&format!("DELETE /v1/runs/{run}"), "", "").await.status, 204);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_run_that_goes_on_answers_202_in_time() {
+    let server = Server::start().await;
+    server.started().await;
+    let line = "POST /v1/workflows/w/runs?wait=200ms";
+    let call = server.call(line, "", r#"{"input":{"n":1}}"#);
+    let reply = tokio::time::timeout(Duration::from_secs(20), call)
+        .await
+        .expect("cut at the wait");
+    assert_eq!((reply.status, reply.text("state").as_str()), (202, "running"));
+    server.stop().await;
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rejoin_engine::decision::Effect;
 use rejoin_shared::ids::{AttemptKey, RunId};
 use rejoin_shared::link::{Address, Message, Settle};
-use rejoin_shared::run::{Outcome, RunStatus};
+use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Cancel, Verdict, Verdicts, WorkerId, kind};
 use uuid::Uuid;
@@ -33,7 +33,6 @@ impl Owner {
     /// Acts on a draft; `at` is the database's time of its append, if it had anything to append.
     pub(super) fn act(&mut self, draft: Draft, at: Option<Timestamp>) {
         let id = draft.run;
-        self.count(&draft);
         if let Some(at) = at {
             let rows = draft.rows.into_iter().map(|row| StoredRow {
                 row,
@@ -171,21 +170,6 @@ impl Owner {
             run.due = Some(due);
             self.timers.push(Reverse((due, id)));
         }
-    }
-
-    fn count(&self, draft: &Draft) {
-        for row in &draft.rows {
-            if let Some(outcome) = row.outcome
-                && let Some(run) = self.runs.get(&draft.run)
-            {
-                self.count_outcome(&run.definition.workflow, outcome);
-            }
-        }
-    }
-
-    fn count_outcome(&self, workflow: &str, outcome: Outcome) {
-        let labels = [workflow, "", "", outcome.as_str()];
-        self.parts.metrics.steps_completed.with_label_values(&labels).inc();
     }
 }
 

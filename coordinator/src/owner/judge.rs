@@ -3,11 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
-use rejoin_engine::event::Event;
+use rejoin_engine::event::{End, Event};
 use rejoin_engine::{decide, start};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::link::Settle;
-use rejoin_shared::run::{Counts, RunStatus};
+use rejoin_shared::run::{Counts, Outcome, RunStatus};
 
 use super::Owner;
 use super::batch::Drafts;
@@ -179,6 +179,7 @@ impl Owner {
 
     fn decide(&mut self, drafts: &mut Drafts, item: Item, mut event: Event) {
         let ended = self.stamp(&mut event);
+        let times = times_of(&event);
         let limits = self.parts.limits.clone();
         let now = self.parts.clock.now();
         let surroundings = Surroundings { now, limits: &limits };
@@ -191,7 +192,7 @@ impl Owner {
             Err(panic) => return self.panicked(drafts, item, &panic_text(panic.as_ref())),
         };
         if let Some(attempt) = ended {
-            self.attempt_ended(item.run, attempt);
+            self.attempt_ended(item.run, attempt, times.as_ref());
         }
         let answer = match decision {
             Decision::Apply(apply) => {
@@ -226,10 +227,21 @@ impl Owner {
         }
     }
 
-    fn attempt_ended(&mut self, id: RunId, attempt: Try) {
+    fn attempt_ended(&mut self, id: RunId, attempt: Try, times: Option<&Times>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         if run.state.is_outstanding(attempt.0, attempt.1) {
             return; // an event that changed nothing: the attempt is still wanted
+        }
+        if let (Some(times), Some(flight)) = (times, run.flights.get(&attempt)) {
+            let queue = flight.queue.clone();
+            let labels = [&*run.definition.workflow, &*flight.handler, &*queue.name, times.outcome];
+            let metrics = &self.parts.metrics;
+            metrics.steps_completed.with_label_values(&labels).inc();
+            metrics
+                .step_duration_seconds
+                .with_label_values(&[&*queue.name])
+                .observe(times.took.as_secs_f64());
+            self.dispatcher.step_took(&queue, times.took.as_secs_f64() * 1_000.0);
         }
         self.dispatcher.land(run, attempt);
         run.marks.remove(&attempt);
@@ -331,6 +343,32 @@ fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timesta
         created_at: now,
         started_at: Some(now),
         finished_at: None,
+    }
+}
+
+/// What a completion tells beside its effect on the run.
+struct Times {
+    took: std::time::Duration,
+    outcome: &'static str,
+}
+
+fn times_of(event: &Event) -> Option<Times> {
+    match event {
+        Event::Completed(completed) => Some(Times {
+            took: completed.finished_at.since(completed.started_at),
+            outcome: match &completed.end {
+                End::Ok { .. } => Outcome::Ok.as_str(),
+                End::Error(failure) => failure.outcome.as_str(),
+            },
+        }),
+        Event::Unbuildable { .. }
+        | Event::TimerDue
+        | Event::Begin { .. }
+        | Event::Loaded
+        | Event::Cancel { .. }
+        | Event::Pause
+        | Event::Resume
+        | Event::Quarantine { .. } => None,
     }
 }
 

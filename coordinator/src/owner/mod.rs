@@ -246,7 +246,10 @@ impl Owner {
             Some(inbound) = inputs.notices.recv() => self.take(inbound),
             Some(call) = inputs.commands.recv() => self.take_command(call),
             Some(incoming) = inputs.events.recv(), if takes_events => self.take_event(incoming),
-            Ok(()) = inputs.link.changed() => {}
+            Ok(()) = inputs.link.changed() => {
+                let state = *self.inputs.link.borrow_and_update();
+                self.link_changed(state);
+            }
             () = timer => {}
         }
     }

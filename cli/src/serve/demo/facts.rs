@@ -18,6 +18,8 @@ pub type Completions = BTreeMap<String, u32>;
 pub struct Facts {
     /// Recorded before the second coordinator started.
     pub kept: Completions,
+    /// Handler starts before then.
+    pub executed_before: Executions,
     /// Recorded at the end.
     pub all: Completions,
     /// Handler starts.
@@ -94,6 +96,13 @@ impl Facts {
         for (path, recorded) in &self.all {
             claim(*recorded == 1, format!("{path} was recorded once (found {recorded})"));
         }
+        for path in self.kept.keys() {
+            let before = self.executed_before.get(path).copied().unwrap_or(0);
+            claim(
+                self.executed(path) == before,
+                format!("{path}, recorded before the coordinator was replaced, was not begun again"),
+            );
+        }
         for path in self.all.keys() {
             claim(self.executed(path) >= 1, format!("the handler of {path} ran"));
         }
@@ -110,6 +119,7 @@ mod tests {
         let once: Completions = (0..BRANCHES).map(|i| (format!("{BRANCH}{i}]/pick"), 1)).collect();
         let mut facts = Facts {
             kept: Completions::new(),
+            executed_before: Executions::new(),
             all: once.clone(),
             executions: once,
         };

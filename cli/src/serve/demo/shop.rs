@@ -82,6 +82,11 @@ impl Crew {
         broker.cut(&dead.link);
     }
 
+    /// What was begun so far.
+    pub fn executions(&self) -> Executions {
+        self.executions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Drains the rest; tells what was executed.
     pub async fn dismiss(self) -> Executions {
         for member in self.members {
