@@ -18,6 +18,11 @@ impl RunState {
     pub(super) fn fail_flow(&mut self, key: ThreadKey, error: &ErrorValue) -> Result<(), Misfit> {
         let end = ThreadEnd::Failed(error.clone());
         if self.thread(key).is_some() {
+            // Handled by this record: a restart that folds it must not unwind the thread once more.
+            let todo = &mut self.agenda.todo;
+            if let Some(at) = todo.iter().rposition(|todo| *todo == Todo::Unwind(key)) {
+                todo.remove(at);
+            }
             self.report_end(key, &end);
             return Ok(());
         }
