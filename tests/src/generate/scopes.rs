@@ -140,7 +140,11 @@ impl Generator<'_> {
 
     fn settling(&mut self, node: &mut Doc, n: usize, is_loop: bool) {
         if self.profile == Profile::Resumable {
-            return self.settling_strictly(node);
+            // A loop that goes on after a failure cannot end as one without it: its items start from other contexts.
+            if !is_loop {
+                self.settling_strictly(node);
+            }
+            return;
         }
         let waits = self.dice.chance(55);
         if waits {

@@ -55,7 +55,7 @@ impl Walker<'_> {
                 self.scope(id, &path, place, thread).map(|()| Control::Done)
             }
             NodeKind::Branch(branch) => self.branch(branch, &path, place, thread),
-            NodeKind::Group(group) => self.group(group, place, thread),
+            NodeKind::Group(group) => self.group(group, &path, place, thread),
             NodeKind::Set(set) => self.set(set, &path, place, thread).map(|()| Control::Done),
             NodeKind::Fail(fail) => Err(self.fail(fail, &path, place, thread)),
             NodeKind::Finish(finish) => self.finish(finish, &path, place, thread),
@@ -159,8 +159,10 @@ impl Walker<'_> {
         Ok(target.map_or(Control::Done, Control::Goto))
     }
 
-    /// A group adds nothing to paths; each try begins with the context, results and visit counts it was entered with.
-    fn group(&mut self, group: &Group, place: &Place, thread: &mut Thread) -> Result<Control, Failure> {
+    /// A group adds nothing but its name to paths; each try begins with the context, results and visit counts it was
+    /// entered with.
+    fn group(&mut self, group: &Group, path: &str, place: &Place, thread: &mut Thread) -> Result<Control, Failure> {
+        let place = &super::fork::below(place, path.to_owned());
         let entered = thread.clone();
         let mut budget = Budget::new(&group.retry);
         loop {

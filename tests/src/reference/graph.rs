@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rejoin_shared::definition::model::{Definition, Graph, Join, NodeId, Snapshots};
+use rejoin_shared::definition::model::{Definition, Graph, NodeId, Snapshots};
 use rejoin_shared::json::Json;
 
 use super::fork::{Branch, Ended, Fork, Labels, below, branches_failed};
@@ -98,7 +98,7 @@ impl Walker<'_> {
         }
         around.results.object_mut().insert(def.node(id).name.clone(), entries);
         if def.snapshots != Snapshots::None {
-            around.ctx = self.node_start(&graph.join, &order, ended, thread, fork.path)?;
+            around.ctx = self.node_start(graph, &order, ended, thread, fork.path)?;
         }
         if let Some(when) = &node.when {
             match self.condition(when, place, &around, &path) {
@@ -116,19 +116,23 @@ impl Walker<'_> {
         Ok(self.run_branch(&branch, &start, &around))
     }
 
+    /// A conflict, or what cannot be reduced, met already where a node starts: whether it fails that node or the graph
+    /// is left open by the specification.
     fn node_start(
-        &self,
-        join: &Join,
+        &mut self,
+        graph: &Graph,
         order: &[usize],
         ended: &[Option<Ended>],
         thread: &Thread,
         path: &str,
     ) -> Result<Json, Failure> {
-        let done: Vec<&Contribution> = order
-            .iter()
-            .filter_map(|n| ended[*n].as_ref()?.contribution())
-            .collect();
-        start_context(join, &thread.ctx, &done).map_err(|kind| Failure::new(kind, path))
+        let done: Vec<Ended> = ended.iter().map(|end| end.clone().unwrap_or(Ended::Skipped)).collect();
+        let (nodes, done) = contributions(order, &done);
+        let apart = |a: usize, b: usize| !needs(graph, nodes[a], nodes[b]) && !needs(graph, nodes[b], nodes[a]);
+        if merge(&graph.join, &thread.ctx, &done, apart).is_err() {
+            self.doubt("what a graph's node starts from does not go together", path);
+        }
+        start_context(&graph.join, &thread.ctx, &done).map_err(|kind| Failure::new(kind, path))
     }
 }
 

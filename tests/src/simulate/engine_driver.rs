@@ -7,12 +7,12 @@ use std::time::Duration;
 use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
 use rejoin_engine::event::{Completed, End, Event, Failure, Start};
 use rejoin_engine::state::RunState;
-use rejoin_engine::state::view::Ready;
+use rejoin_engine::state::view::{OpenScope, OpenStatus, OpenStep, Ready, Request};
 use rejoin_engine::{decide, start};
 use rejoin_shared::ids::{Namespace, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
-use rejoin_shared::run::{ErrorValue, Outcome, Priority, RunStatus};
+use rejoin_shared::run::{ErrorValue, Outcome, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
 use super::journal::Journal;
@@ -401,34 +401,51 @@ impl<'a> Driver<'a> {
 /// Everything that is seen of a run, once all that can be taken has been: taking opens branches without a record.
 #[derive(Debug, PartialEq)]
 struct Views {
+    was_paused: bool,
     status: RunStatus,
     context: Json,
     result: (Option<Json>, Option<ErrorValue>),
-    progress: rejoin_shared::run::Progress,
+    progress: Progress,
     due: Option<Timestamp>,
     wants_begin: bool,
-    steps: Vec<rejoin_engine::state::view::OpenStep>,
-    scopes: Vec<rejoin_engine::state::view::OpenScope>,
-    requests: Vec<Result<rejoin_engine::state::view::Request, ErrorValue>>,
+    steps: Vec<OpenStep>,
+    scopes: Vec<OpenScope>,
+    requests: Vec<Result<Request, ErrorValue>>,
 }
 
 impl Views {
     fn of(state: &RunState, now: Timestamp) -> Views {
         let mut state = state.clone();
-        state.take_ready(now, usize::MAX);
         let limits = Limits::default();
         let around = Surroundings { now, limits: &limits };
-        let steps: Vec<_> = state.open_steps().collect();
+        // What a restart does first; it also drops what is left on a list of things to do that were done.
+        decide(&mut state, Event::Loaded, around);
+        let was_paused = state.status() == RunStatus::Paused;
+        if was_paused {
+            decide(&mut state, Event::Resume, around);
+        }
+        state.take_ready(now, usize::MAX);
+        while state.wants_begin() {
+            decide(&mut state, Event::Begin { room: usize::MAX }, around);
+            state.take_ready(now, usize::MAX);
+        }
+        // A branch that was taken and then cancelled left no record: after a restart it was never begun.
+        let is_live = |open: &OpenStep| open.status != OpenStatus::Cancelled;
+        let steps: Vec<_> = state.open_steps().filter(is_live).collect();
         let asked = steps.iter().filter(|open| state.is_outstanding(open.step, open.attempt));
         Views {
+            was_paused,
             status: state.status(),
             context: state.context(),
             result: state.result(),
-            progress: state.progress(),
+            progress: Progress {
+                total: 0,
+                ..state.progress()
+            },
             due: state.next_due(),
             wants_begin: state.wants_begin(),
             requests: asked.map(|open| state.request(open.step, open.attempt, around)).collect(),
-            scopes: state.open_scopes().collect(),
+            scopes: state.open_scopes().filter(|scope| scope.is_live).collect(),
             steps,
         }
     }
