@@ -83,6 +83,7 @@ pub struct Driver<'a> {
     past: Vec<Completed>,
     /// What handlers were called with, by path and attempt.
     pub executed: BTreeMap<(String, u32), Seen>,
+    paths: BTreeMap<StepKey, String>,
     /// What happened, for people.
     pub history: Vec<String>,
     /// Whether the run was cancelled by the schedule.
@@ -123,6 +124,7 @@ impl<'a> Driver<'a> {
             flying: Vec::new(),
             past: Vec::new(),
             executed: BTreeMap::new(),
+            paths: BTreeMap::new(),
             history: Vec::new(),
             was_cancelled: false,
         };
@@ -254,9 +256,8 @@ impl<'a> Driver<'a> {
         let mut ctx = request.base.clone();
         request.changes.apply(&mut ctx);
         let input = request.input.clone().unwrap_or_else(|| ctx.clone());
-        if self.journal.completed_paths.contains(&request.path) {
-            return Err(format!("{} is dispatched after it completed", request.path));
-        }
+        self.begin_execution(&request.path)?;
+        self.paths.insert(step, request.path.clone());
         let reply = self.world.call(&Call {
             path: &request.path,
             attempt,
@@ -274,6 +275,14 @@ impl<'a> Driver<'a> {
         let random = self.dice.any();
         self.flying.push(completion(step, attempt, reply, self.now, random));
         Ok(())
+    }
+
+    /// A handler begins: never after the completion of its step was committed (G2).
+    fn begin_execution(&mut self, path: &str) -> Result<(), String> {
+        match self.journal.completed_paths.contains(path) {
+            true => Err(format!("{path} is executed after its completion was committed")),
+            false => Ok(()),
+        }
     }
 
     fn deliver(&mut self, done: Completed) -> Result<(), String> {
@@ -335,6 +344,11 @@ impl<'a> Driver<'a> {
             return Err(format!("folded is another state:\n{after:#?}\nthan before the crash:\n{before:#?}"));
         }
         self.state = folded;
+        if self.faults.planted == Some(Planted::UncheckedTwin) && !self.past.is_empty() {
+            let twin = self.past[self.dice.below(self.past.len())].step;
+            let path = self.paths.get(&twin).cloned().unwrap_or_default();
+            self.begin_execution(&path)?;
+        }
         let dice = &mut self.dice;
         self.flying.retain(|_| dice.chance(50));
         self.tell(Event::Loaded, "loaded")

@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod engine_driver;
 pub mod journal;
+pub mod script;
 
 use rejoin_shared::expr::RunInfo;
 use rejoin_shared::ids::{Partition, RunId};
