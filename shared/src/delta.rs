@@ -65,7 +65,12 @@ impl Delta {
                 Change::Deleted => {
                     map.remove(key);
                 }
-                Change::Nested(inner) => inner.apply(map.entry(key.clone()).or_insert_with(Json::object)),
+                // Removing what is not there makes no object, and replaces no other value.
+                Change::Nested(inner) => match map.get_mut(key) {
+                    Some(old @ Json::Object(_)) => inner.apply(old),
+                    _ if !inner.writes() => {}
+                    _ => inner.apply(map.entry(key.clone()).or_default()),
+                },
                 Change::Set(value) => match map.get_mut(key) {
                     Some(old) => lay(old, value),
                     None => {
@@ -74,6 +79,15 @@ impl Delta {
                 },
             }
         }
+    }
+
+    /// Whether it sets anything, rather than only deleting.
+    fn writes(&self) -> bool {
+        self.0.values().any(|change| match change {
+            Change::Set(_) => true,
+            Change::Deleted => false,
+            Change::Nested(inner) => inner.writes(),
+        })
     }
 
     /// The changed keys with their values, as `merge: collect` shows them: deletions do not.

@@ -18,6 +18,7 @@ impl RunState {
     pub(super) fn fail_flow(&mut self, key: ThreadKey, error: &ErrorValue) -> Result<(), Misfit> {
         let end = ThreadEnd::Failed(error.clone());
         if self.thread(key).is_some() {
+            self.drop_unwind(key);
             self.report_end(key, &end);
             return Ok(());
         }
@@ -26,6 +27,14 @@ impl RunState {
         scope.running += 1;
         self.report_end(key, &end);
         Ok(())
+    }
+
+    /// The thread's failure is handled by the record at hand: a restart that folds it must not unwind it once more.
+    pub(super) fn drop_unwind(&mut self, key: ThreadKey) {
+        let todo = &mut self.agenda.todo;
+        if let Some(at) = todo.iter().rposition(|todo| *todo == Todo::Unwind(key)) {
+            todo.remove(at);
+        }
     }
 
     /// Stops a thread at its node. What may handle the error within it decides next; else its scope hears of it at once.

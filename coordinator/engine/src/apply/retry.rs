@@ -20,6 +20,7 @@ impl RunState {
         else {
             return Err("not a retry".to_owned());
         };
+        self.drop_unwind(*key);
         let carried = match depth {
             Some(depth) => {
                 self.reset_group(*key, *depth, *policy)?;

@@ -31,7 +31,8 @@ pub(crate) fn contribution_of(
             (before, Some(after)) if before != Some(after) => Some((before.cloned(), after.clone())),
             _ => None,
         };
-        if takes_part.is_some() {
+        // A deletion takes no part, nor does it reach the merge: reduced keys are taken out of it.
+        if before != after {
             restore(path, before, &mut rest);
         }
         reduced.push(takes_part);

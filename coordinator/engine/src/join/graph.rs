@@ -56,15 +56,19 @@ pub(crate) fn start_context(def: &Definition, scope: &Scope, branch: u32) -> Res
 /// What a node would start from that needs every node that no other needs.
 pub(super) fn merged(def: &Definition, scope: &Scope) -> Result<Json, ErrorValue> {
     let graph = graph_of(def, scope);
+    let is_needed = |node: &u32| graph.nodes.iter().any(|other| other.needs.contains(node));
+    let last: Vec<u32> = (0..scope.total).filter(|node| !is_needed(node)).collect();
+    let order = needed_first(graph, &last);
     if matches!(scope.join(def).merge, Merge::Collect | Merge::Discard) {
         let mut ctx = scope.base.clone();
-        let parts: Vec<_> = scope.contributions.iter().collect();
+        let parts: Vec<_> = order
+            .iter()
+            .filter_map(|node| Some((node, scope.contributions.get(node)?)))
+            .collect();
         reduce_into(def, scope, &parts, &mut ctx)?;
         return Ok(ctx);
     }
-    let is_needed = |node: &u32| graph.nodes.iter().any(|other| other.needs.contains(node));
-    let last: Vec<u32> = (0..scope.total).filter(|node| !is_needed(node)).collect();
-    assemble(def, scope, &needed_first(graph, &last))
+    assemble(def, scope, &order)
 }
 
 /// The graph's base with these nodes' contributions, in this order.

@@ -1,0 +1,198 @@
+//! Handlers as a pure function of seed, path, attempt and context.
+
+use rejoin_shared::json::Json;
+use rejoin_shared::keypath::KeyPath;
+
+use super::Profile;
+use crate::dice::{Dice, hash};
+use crate::reference::{Call, Handlers, Reply};
+
+/// All handlers of a case.
+#[derive(Clone, Debug)]
+pub struct World {
+    seed: u64,
+    profile: Profile,
+    /// Of a hundred step visits, so many fail for good.
+    pub failing_percent: u64,
+}
+
+const ERRORS: &[&str] = &["app.flaky", "app.hard", "http.status_500", "handler.error"];
+
+impl World {
+    /// The handlers of this seed.
+    #[must_use]
+    pub fn new(seed: u64, profile: Profile) -> World {
+        let failing_percent = match profile {
+            Profile::Any => [0, 0, 0, 5, 10, 20][Dice::of(seed, "failing").below(6)],
+            Profile::Resumable => 0,
+        };
+        World {
+            seed,
+            profile,
+            failing_percent,
+        }
+    }
+
+    /// The same handlers, of which some fail for good.
+    #[must_use]
+    pub fn broken(&self) -> World {
+        World {
+            failing_percent: 15,
+            ..self.clone()
+        }
+    }
+
+    fn failure(&self, call: &Call<'_>, dice: &mut Dice) -> Option<Reply> {
+        let fails_for_good = hash(self.seed, &format!("good {}", call.path)) % 100 < self.failing_percent;
+        let flaky = [0, 0, 0, 0, 0, 0, 1, 1, 2][dice.below(9)];
+        let kind = dice.word(ERRORS).to_owned();
+        // What is not tried again would fail for good: nothing of the kind where runs are to be mended.
+        let retryable = self.profile == Profile::Resumable || !dice.chance(15);
+        let fails = fails_for_good || self.profile == Profile::Any && call.attempt <= flaky;
+        fails.then_some(Reply::Err { kind, retryable })
+    }
+}
+
+impl Handlers for World {
+    fn call(&self, call: &Call<'_>) -> Reply {
+        let mut dice = Dice::of(self.seed, call.path);
+        if let Some(failure) = self.failure(call, &mut dice) {
+            return failure;
+        }
+        if let Some(targets) = call.input.get("targets").and_then(Json::as_list) {
+            return decision(targets, &mut dice);
+        }
+        let mut writes = Writes::default();
+        for _ in 0..dice.below(4) {
+            write_one(&mut writes, call.ctx, &mut dice);
+        }
+        if self.profile == Profile::Any && dice.chance(1) {
+            writes.set.push((key("zz.inner"), Json::Int(1)));
+            writes.unset.push(key("zz"));
+        }
+        Reply::Ok {
+            output: output(call, &mut dice),
+            set: writes.set,
+            unset: writes.unset,
+        }
+    }
+}
+
+fn decision(targets: &[Json], dice: &mut Dice) -> Reply {
+    let at = dice.below(targets.len() + 1);
+    let goto = targets.get(at).cloned().unwrap_or_default();
+    Reply::Ok {
+        output: Json::from_entries([("goto", goto)]),
+        set: Vec::new(),
+        unset: Vec::new(),
+    }
+}
+
+#[derive(Default)]
+struct Writes {
+    set: Vec<(KeyPath, Json)>,
+    unset: Vec<KeyPath>,
+}
+
+impl Writes {
+    fn is_free(&self, path: &KeyPath) -> bool {
+        let mut taken = self.set.iter().map(|(key, _)| key).chain(&self.unset);
+        !taken.any(|other| other.overlaps(path))
+    }
+
+    fn set(&mut self, text: &str, value: Json) {
+        let path = key(text);
+        if self.is_free(&path) {
+            self.set.push((path, value));
+        }
+    }
+}
+
+fn key(text: &str) -> KeyPath {
+    KeyPath::parse(text).expect("a key path")
+}
+
+fn small(dice: &mut Dice) -> Json {
+    Json::Int(i64::try_from(dice.below(4)).expect("small"))
+}
+
+fn write_one(writes: &mut Writes, ctx: &Json, dice: &mut Dice) {
+    match dice.below(18) {
+        0..=3 => accumulate(writes, ctx, dice),
+        4 => writes.set("a", small(dice)),
+        5 => writes.set("b", Json::str(dice.word(&["text", "other", "ü \u{1F600} \" \\"]))),
+        6 => writes.set("o.x", small(dice)),
+        7 => writes.set("o.y.z", small(dice)),
+        8 => writes.set("o.w", Json::from_entries([("v", small(dice))])),
+        9 => writes.set("p.q", small(dice)),
+        10 => writes.set("p.r.deep", small(dice)),
+        11 => writes.set("o", small(dice)),
+        12 => writes.set("f", Json::Float(1.0)),
+        13..=14 => accumulate(writes, ctx, dice),
+        _ => {
+            let path = key(dice.word(&["a", "b", "c", "o.x", "o.y", "o.w", "p", "not.there", "o"]));
+            if writes.is_free(&path) {
+                writes.unset.push(path);
+            }
+        }
+    }
+}
+
+/// Writes that `reduce` may gather.
+fn accumulate(writes: &mut Writes, ctx: &Json, dice: &mut Dice) {
+    let step = i64::try_from(dice.below(3)).expect("small");
+    let read = |text: &str| key(text).read(ctx).cloned();
+    match dice.below(8) {
+        0 | 1 => {
+            if let Json::Int(n) = read("n").unwrap_or(Json::Int(0)) {
+                writes.set("n", Json::Int(n + step));
+            }
+        }
+        2 => {
+            if let Json::Int(n) = read("acc.n").unwrap_or(Json::Int(0)) {
+                writes.set("acc.n", Json::Int(n + step));
+            }
+        }
+        3 => {
+            // Halves add up exactly in any order.
+            if let Some(Json::Float(x)) = read("f") {
+                writes.set("f", Json::Float(x + f64::from(u32::try_from(step).expect("small")) * 0.5));
+            }
+        }
+        4 => {
+            if let Some(Json::List(list)) = read("l") {
+                let mut list = list.to_vec();
+                list.push(small(dice));
+                writes.set("l", Json::list(list));
+            } else {
+                writes.set("l", small(dice));
+            }
+        }
+        5 => {
+            if let Some(Json::Str(text)) = read("s") {
+                writes.set("s", Json::str(&format!("{text}{step}")));
+            }
+        }
+        6 => {
+            if let Some(Json::List(list)) = read("u") {
+                let mut list = list.to_vec();
+                list.push(small(dice));
+                writes.set("u", Json::list(list));
+            }
+        }
+        _ => writes.set("m", small(dice)),
+    }
+}
+
+fn output(call: &Call<'_>, dice: &mut Dice) -> Json {
+    match dice.below(12) {
+        0..=4 => Json::Null,
+        5 => small(dice),
+        6 => Json::str("done"),
+        7 => Json::list(vec![small(dice), Json::Null]),
+        8 => Json::from_entries([("a", small(dice)), ("d", Json::str(call.handler))]),
+        9 => Json::from_entries([("p", Json::from_entries([("q", small(dice))]))]),
+        10 => Json::from_entries([("o", Json::from_entries([("x", small(dice))]))]),
+        _ => Json::from_entries([("d", Json::Float(1.0)), ("e", small(dice))]),
+    }
+}

@@ -1,0 +1,104 @@
+//! Which failures are tried again (SPEC 5.1), and patterns of error types (SPEC 4.1, 5.8).
+
+use rejoin_shared::definition::model::RetryPolicy;
+
+use super::{Failure, Walker};
+
+/// The retries that a node's policies have left.
+pub(super) struct Budget<'a> {
+    policies: &'a [RetryPolicy],
+    used: Vec<u32>,
+}
+
+impl<'a> Budget<'a> {
+    pub(super) fn new(policies: &'a [RetryPolicy]) -> Budget<'a> {
+        Budget {
+            policies,
+            used: vec![0; policies.len()],
+        }
+    }
+
+    /// Takes a retry from the first policy that matches. Whether it had one left.
+    pub(super) fn take(&mut self, failure: &Failure) -> bool {
+        let Some(at) = self.policies.iter().position(|policy| is_for(policy, failure)) else {
+            return false;
+        };
+        self.used[at] += 1;
+        self.used[at] < self.policies[at].max_attempts
+    }
+}
+
+impl Walker<'_> {
+    /// Whether a group or scope that failed so is tried again.
+    pub(super) fn may_retry(&mut self, budget: &mut Budget<'_>, failure: &Failure) -> bool {
+        if budget.policies.is_empty() || self.too_large {
+            return false;
+        }
+        // What was cancelled, and with it which errors there are and which nodes count as met, depends on timing.
+        if self.may_cancel {
+            self.doubt("a retry around cancelled branches", &failure.path);
+        }
+        budget.take(failure)
+    }
+}
+
+fn is_for(policy: &RetryPolicy, failure: &Failure) -> bool {
+    let wanted = match &policy.only {
+        Some(patterns) => list_matches(patterns, failure),
+        None => is_retryable(failure),
+    };
+    wanted && !list_matches(&policy.except, failure)
+}
+
+const BRANCHES_FAILED: &str = "rejoin.branches_failed";
+
+fn is_retryable(failure: &Failure) -> bool {
+    match failure.kind.as_str() {
+        "rejoin.timeout" | "rejoin.heartbeat_lost" => true,
+        BRANCHES_FAILED => !failure.branches.is_empty() && failure.branches.iter().all(is_retryable),
+        other => !other.starts_with("rejoin."),
+    }
+}
+
+fn list_matches(patterns: &[String], failure: &Failure) -> bool {
+    let (excluding, including): (Vec<&str>, Vec<&str>) =
+        patterns.iter().map(String::as_str).partition(|p| p.starts_with('!'));
+    let excluding: Vec<&str> = excluding.iter().map(|p| &p[1..]).collect();
+    any_hits(&including, failure) && !any_hits(&excluding, failure)
+}
+
+fn any_hits(patterns: &[&str], failure: &Failure) -> bool {
+    patterns.iter().any(|pattern| glob(pattern.as_bytes(), failure.kind.as_bytes()))
+        || failure.kind == BRANCHES_FAILED
+            && !failure.branches.is_empty()
+            && failure.branches.iter().all(|branch| any_hits(patterns, branch))
+}
+
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (0..=text.len()).any(|n| glob(rest, &text[n..])),
+        Some((c, rest)) => text.first() == Some(c) && glob(rest, &text[1..]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_exclusions_alone_matches_nothing_and_all_branches_must_match() {
+        let list = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let failure = Failure::new("a.b.c", "/x");
+        assert!(list_matches(&list("a.*"), &failure));
+        assert!(!list_matches(&list("!z"), &failure));
+        assert!(!list_matches(&list("* !a.b.*"), &failure));
+        let joined = Failure {
+            branches: vec![failure.clone(), Failure::new("d", "/y")],
+            ..Failure::new(BRANCHES_FAILED, "/p")
+        };
+        assert!(!list_matches(&list("a.*"), &joined));
+        assert!(list_matches(&list("a.* d"), &joined));
+        assert!(!list_matches(&list("* !a.* !d"), &joined));
+    }
+}

@@ -1,0 +1,90 @@
+//! The simulator: the real engine under seeded schedules and faults, against the reference interpreter.
+
+pub mod compare;
+pub mod engine_driver;
+pub mod journal;
+pub mod script;
+
+use rejoin_shared::expr::RunInfo;
+use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::time::Timestamp;
+
+use crate::generate::{Case, Profile, case};
+use crate::reference::interpret;
+use engine_driver::{Driver, Faults};
+
+/// The id of all simulated runs.
+#[must_use]
+pub fn run_id() -> RunId {
+    RunId::from_uuid_in(uuid::Uuid::nil(), Partition(0))
+}
+
+/// When all simulated runs start.
+pub const START: Timestamp = Timestamp(1_800_000_000_000_000);
+
+/// What `run` holds in expressions of simulated runs.
+#[must_use]
+pub fn run_info() -> RunInfo {
+    RunInfo {
+        id: run_id().to_string().into(),
+        workflow: "generated".into(),
+        version: 1,
+        started_at: START,
+    }
+}
+
+/// How a simulated run ended that broke nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It ended as the reference said.
+    Agrees,
+    /// Its outcome may depend on timing: only the invariants were checked.
+    InvariantsOnly,
+    /// It is larger than simulated runs should be.
+    TooLarge,
+}
+
+/// Runs the case of `seed` under a schedule of the same seed.
+///
+/// # Errors
+/// What went wrong, with the definition and the history.
+pub fn simulate(seed: u64, faults: &Faults) -> Result<Verdict, String> {
+    let profile = if seed % 4 == 3 { Profile::Resumable } else { Profile::Any };
+    simulate_case(&case(seed, profile), profile, faults)
+}
+
+/// As [`simulate`], of a case at hand.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn simulate_case(case: &Case, profile: Profile, faults: &Faults) -> Result<Verdict, String> {
+    let told = interpret(&case.def, &case.input, &case.world, &run_info());
+    if told.too_large {
+        return Ok(Verdict::TooLarge);
+    }
+    let mut driver = Driver::new(case, faults.clone());
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match profile {
+        Profile::Any => driver.run_to_end().and_then(|()| compare::with_reference(&driver, &told)),
+        Profile::Resumable => driver
+            .run_broken_then_mended()
+            .and_then(|()| compare::end_with_reference(&driver, &told)),
+    }));
+    let end = caught.unwrap_or_else(|panic| Err(format!("a panic: {}", text_of(&*panic))));
+    match end {
+        Ok(()) if told.doubt.is_some() => Ok(Verdict::InvariantsOnly),
+        Ok(()) => Ok(Verdict::Agrees),
+        Err(why) => Err(format!(
+            "seed {}: {why}\n--- definition\n{}\n--- input\n{}\n--- history\n{}",
+            case.seed,
+            case.text,
+            case.input,
+            driver.history.join("\n"),
+        )),
+    }
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+        .unwrap_or_default()
+}

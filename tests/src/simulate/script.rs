@@ -1,0 +1,256 @@
+//! A run driven by hand, for tests that say what happens one event at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
+use rejoin_engine::event::{Event, Start};
+use rejoin_engine::state::RunState;
+use rejoin_engine::{decide, start};
+use rejoin_shared::definition::model::Definition;
+use rejoin_shared::definition::{Format, parse};
+use rejoin_shared::ids::{Namespace, StepKey};
+use rejoin_shared::json::Json;
+use rejoin_shared::keypath::KeyPath;
+use rejoin_shared::limits::Limits;
+use rejoin_shared::run::{Priority, RunStatus};
+use rejoin_shared::time::Timestamp;
+
+use super::engine_driver::completion;
+use super::journal::Journal;
+use super::{START, run_id};
+use crate::reference::Reply;
+
+/// A run, and the attempts that it has dispatched, by path.
+pub struct Script {
+    def: Arc<Definition>,
+    limits: Limits,
+    now: Timestamp,
+    /// Its state.
+    pub state: RunState,
+    /// Its rows.
+    pub journal: Journal,
+    open: BTreeMap<String, (StepKey, u32)>,
+}
+
+impl Script {
+    /// Starts a run of a document (YAML) over an input (JSON).
+    ///
+    /// # Panics
+    /// If either cannot be read.
+    #[must_use]
+    pub fn start(document: &str, input: &str) -> Script {
+        let limits = Limits::default();
+        let def = parse(document.as_bytes(), Format::Yaml, &limits).unwrap_or_else(|e| panic!("{e}\n{document}"));
+        let def = Arc::new(def);
+        let begin = Start {
+            run: run_id(),
+            namespace: Namespace::default_name(),
+            version: 1,
+            input: json(input),
+            tags: BTreeMap::new(),
+            priority: Priority::Normal,
+            parent: None,
+        };
+        let around = Surroundings {
+            now: START,
+            limits: &limits,
+        };
+        let (state, apply) = start(&def, begin, around);
+        let mut script = Script {
+            def,
+            limits,
+            now: START,
+            state,
+            journal: Journal::default(),
+            open: BTreeMap::new(),
+        };
+        script.append(&apply);
+        script.dispatch();
+        script
+    }
+
+    fn append(&mut self, apply: &Apply) {
+        self.journal.append(&apply.records).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Tells the run of an event; why it was ignored, if it was.
+    pub fn tell(&mut self, event: Event) -> Option<Ignored> {
+        self.now = self.now.plus(Duration::from_millis(1));
+        let around = Surroundings {
+            now: self.now,
+            limits: &self.limits,
+        };
+        let ignored = match decide(&mut self.state, event, around) {
+            Decision::Apply(apply) => {
+                self.append(&apply);
+                None
+            }
+            Decision::Ignored(why) => Some(why),
+        };
+        self.dispatch();
+        ignored
+    }
+
+    /// Takes all that is ready.
+    fn dispatch(&mut self) {
+        loop {
+            let ready = self.state.take_ready(self.now, usize::MAX);
+            for attempt in &ready {
+                let path = self.path(attempt.step, attempt.attempt);
+                self.open.insert(path, (attempt.step, attempt.attempt));
+            }
+            if self.state.wants_begin() {
+                let around = Surroundings {
+                    now: self.now,
+                    limits: &self.limits,
+                };
+                if let Decision::Apply(apply) = decide(&mut self.state, Event::Begin { room: usize::MAX }, around) {
+                    self.append(&apply);
+                }
+            } else if ready.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn path(&self, step: StepKey, attempt: u32) -> String {
+        let around = Surroundings {
+            now: self.now,
+            limits: &self.limits,
+        };
+        let request = self.state.request(step, attempt, around);
+        request.map_or_else(|error| panic!("{error:?}"), |request| request.path)
+    }
+
+    /// Paths of the attempts that are dispatched and not ended.
+    #[must_use]
+    pub fn outstanding(&self) -> Vec<String> {
+        let wanted = |(_, (step, attempt)): &(&String, &(StepKey, u32))| self.state.is_outstanding(*step, *attempt);
+        self.open.iter().filter(wanted).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// The context that the handler at `path` sees.
+    ///
+    /// # Panics
+    /// If nothing is dispatched there.
+    #[must_use]
+    pub fn sees(&self, path: &str) -> Json {
+        let (step, attempt) = self.open[path];
+        let around = Surroundings {
+            now: self.now,
+            limits: &self.limits,
+        };
+        let request = self.state.request(step, attempt, around).expect("a request");
+        let mut ctx = request.base;
+        request.changes.apply(&mut ctx);
+        ctx
+    }
+
+    /// The handler at `path` returns `output` and writes `set` (an object key path → value) and `unset`.
+    ///
+    /// # Panics
+    /// If nothing is dispatched there.
+    pub fn reply(&mut self, path: &str, output: &str, set: &str, unset: &[&str]) -> Option<Ignored> {
+        let key = |text: &str| KeyPath::parse(text).expect("a key path");
+        let set = json(set);
+        let set = set.as_object().expect("an object").iter().map(|(k, v)| (key(k), v.clone()));
+        self.complete(
+            path,
+            Reply::Ok {
+                output: json(output),
+                set: set.collect(),
+                unset: unset.iter().map(|k| key(k)).collect(),
+            },
+        )
+    }
+
+    /// The handler at `path` returns null and writes nothing.
+    pub fn done(&mut self, path: &str) -> Option<Ignored> {
+        self.reply(path, "null", "{}", &[])
+    }
+
+    /// The handler at `path` sets keys.
+    pub fn sets(&mut self, path: &str, set: &str) -> Option<Ignored> {
+        self.reply(path, "null", set, &[])
+    }
+
+    /// The handler at `path` fails with an error of this type.
+    pub fn fails(&mut self, path: &str, kind: &str) -> Option<Ignored> {
+        self.complete(
+            path,
+            Reply::Err {
+                kind: kind.to_owned(),
+                retryable: true,
+            },
+        )
+    }
+
+    fn complete(&mut self, path: &str, reply: Reply) -> Option<Ignored> {
+        let (step, attempt) = *self.open.get(path).unwrap_or_else(|| panic!("{path} of {:?}", self.open.keys()));
+        self.tell(Event::Completed(completion(step, attempt, reply, self.now, 1)))
+    }
+
+    /// The attempt that is open at `path`.
+    #[must_use]
+    pub fn attempt(&self, path: &str) -> Option<u32> {
+        self.open.get(path).map(|(_, attempt)| *attempt)
+    }
+
+    /// Lets the next timer fire.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn wait(&mut self) {
+        self.now = self.now.max(self.state.next_due().expect("a timer"));
+        self.tell(Event::TimerDue);
+    }
+
+    /// Folds the journal anew and goes on from there.
+    ///
+    /// # Panics
+    /// If it cannot be folded.
+    pub fn restart(&mut self) {
+        self.state = self.journal.fold(&self.def).unwrap_or_else(|why| panic!("{why}"));
+        self.open.clear();
+        self.tell(Event::Loaded);
+        self.dispatch();
+    }
+
+    /// The outermost context.
+    #[must_use]
+    pub fn context(&self) -> Json {
+        self.state.context()
+    }
+
+    /// Asserts that the run has completed with this context.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_completed(&self, context: &str) {
+        let (_, error) = self.state.result();
+        assert_eq!((self.state.status(), error), (RunStatus::Completed, None), "{:?}", self.outstanding());
+        assert_eq!(self.context(), json(context));
+    }
+
+    /// Asserts that the run has failed with an error of this type at this path, and returns its details.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_failed(&self, kind: &str, path: &str) -> Json {
+        let (_, error) = self.state.result();
+        let error = error.unwrap_or_else(|| panic!("no error but {:?}, {:?}", self.state.status(), self.outstanding()));
+        assert_eq!((&*error.kind, error.path.as_deref()), (kind, Some(path)), "{}", error.message);
+        error.details.unwrap_or_default()
+    }
+}
+
+/// A JSON value of a test.
+///
+/// # Panics
+/// If the text is none.
+#[must_use]
+pub fn json(text: &str) -> Json {
+    Json::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{e:?} in {text}"))
+}

@@ -1,0 +1,42 @@
+//! The generator and the reference interpreter by themselves.
+
+use rejoin_shared::expr::RunInfo;
+use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
+use rejoin_tests::generate::{Profile, case};
+use rejoin_tests::reference::interpret;
+
+fn run_info() -> RunInfo {
+    RunInfo {
+        id: "00000000-0000-0000-0000-000000000000".into(),
+        workflow: "generated".into(),
+        version: 1,
+        started_at: Timestamp(0),
+    }
+}
+
+#[test]
+fn generated_documents_are_valid_and_reach_many_ends() {
+    let (mut completed, mut failed, mut doubted, mut large, mut attempts) = (0, 0, 0, 0, 0);
+    let mut kinds = std::collections::BTreeMap::<String, u32>::new();
+    for seed in 0..3000 {
+        let case = case(seed, if seed % 4 == 0 { Profile::Resumable } else { Profile::Any });
+        let told = interpret(&case.def, &case.input, &case.world, &run_info());
+        attempts += told.executed.len();
+        large += u32::from(told.too_large);
+        doubted += u32::from(told.doubt.is_some());
+        match told.status {
+            RunStatus::Completed => completed += 1,
+            _ => failed += 1,
+        }
+        if let Some(error) = told.error {
+            *kinds.entry(error.kind).or_default() += 1;
+        }
+    }
+    println!("{completed} completed, {failed} failed, {doubted} in doubt, {large} too large, {attempts} attempts, {kinds:?}");
+    assert!(completed > 1000 && failed > 300, "both ends are common");
+    assert!(doubted < 300 && large < 100, "most runs can be compared");
+    for kind in ["rejoin.branches_failed", "rejoin.merge_conflict", "rejoin.reduce_failed", "rejoin.visit_limit"] {
+        assert!(kinds.contains_key(kind), "{kind} is reached: {kinds:?}");
+    }
+}

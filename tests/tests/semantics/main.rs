@@ -1,0 +1,6 @@
+//! The tables of SPEC 4 and 5 over the engine, one claim a test.
+
+mod flow;
+mod join;
+mod merging;
+mod resume;

@@ -1,0 +1,32 @@
+//! Seeds of the simulator over the engine.
+
+use std::collections::BTreeMap;
+
+use rejoin_tests::simulate::engine_driver::Faults;
+use rejoin_tests::simulate::{Verdict, simulate};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn runs_end_as_the_reference_says_under_any_schedule() {
+    let first = number("REJOIN_SIMULATE_FIRST", 0);
+    let seeds = number("REJOIN_SIMULATE_SEEDS", 10_000);
+    let failures_max = number("REJOIN_SIMULATE_FAILURES", 1);
+    let mut verdicts = BTreeMap::<String, u64>::new();
+    let mut failures = Vec::new();
+    for seed in first..first + seeds {
+        match simulate(seed, &Faults::all()) {
+            Ok(verdict) => *verdicts.entry(format!("{verdict:?}")).or_default() += 1,
+            Err(failure) => failures.push(failure),
+        }
+        if failures.len() as u64 >= failures_max {
+            break;
+        }
+    }
+    println!("{verdicts:?}");
+    assert!(failures.is_empty(), "{}", failures.join("\n\n================\n\n"));
+    let agreeing = verdicts.get(&format!("{:?}", Verdict::Agrees)).copied().unwrap_or_default();
+    assert!(agreeing * 10 >= seeds * 8, "most seeds are compared in full: {verdicts:?}");
+}
