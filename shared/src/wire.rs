@@ -53,6 +53,8 @@ pub mod kind {
     pub const REPORT: &str = "rejoin.report";
     /// Asks for a report at once; empty body.
     pub const REPORT_NOW: &str = "rejoin.report-now";
+    /// [`super::Fence`]
+    pub const FENCE: &str = "rejoin.fence";
     /// Tells an owner that its inbox holds something new; empty body.
     pub const NUDGE: &str = "rejoin.nudge";
 }
@@ -372,6 +374,21 @@ pub struct FetchContext {
     pub run: RunId,
     /// As in [`BaseContext::Stored`].
     pub seq: u64,
+}
+
+/// Put into an event queue by a coordinator; comes back to it once everything before it in that queue has been judged.
+///
+/// Whoever reads the queue passes it on to the event queue `home`, after all it read before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Drawn for this round of fences.
+    pub id: uuid::Uuid,
+    /// Incarnation of the coordinator that asks.
+    pub coordinator: uuid::Uuid,
+    /// The event queue it was put into.
+    pub queue: u8,
+    /// The event queue that its coordinator reads.
+    pub home: u8,
 }
 
 /// A part of a stored base context.

@@ -81,6 +81,12 @@ impl Consumers {
         self.open.insert(partition, subscription);
     }
 
+    /// Whether the event queue of `partition` is read here.
+    #[must_use]
+    pub fn reads(&self, partition: Partition) -> bool {
+        self.open.contains_key(&partition)
+    }
+
     /// Reads no more of it; what was read can still be settled.
     pub fn stop(&self, partition: Partition) {
         if let Some(subscription) = self.open.get(&partition) {

@@ -19,6 +19,8 @@ pub enum EventBody {
     HandBack(HandBack),
     /// A base context is wanted.
     Fetch(FetchContext),
+    /// To be passed on.
+    Fence(rejoin_shared::wire::Fence),
 }
 
 /// What the coordinator's own queue carries.
@@ -49,6 +51,7 @@ pub fn event(message: &Message, limits: &Limits) -> Result<EventBody, String> {
         kind::CHECK => read(message).map(EventBody::Check),
         kind::HAND_BACK => read(message).map(EventBody::HandBack),
         kind::FETCH_CONTEXT => read(message).map(EventBody::Fetch),
+        kind::FENCE => read(message).map(EventBody::Fence),
         other => Err(format!("{other:?} is no event")),
     }
 }

@@ -89,7 +89,9 @@ impl Dispatcher {
                     .is_some_and(|worker| worker.held.contains(key)),
                 Phase::Waiting | Phase::Publishing(_) | Phase::Sent { .. } | Phase::Doubtful => false,
             };
-            if !stays {
+            let granted = run.marks.get(&(key.step, key.attempt)).and_then(|mark| mark.granted);
+            let is_anothers = granted.is_some_and(|worker| worker != by && around.fleet.worker(worker).is_some());
+            if !stays && !is_anothers {
                 self.hold(run, (key.step, key.attempt), by);
             }
         }

@@ -37,6 +37,10 @@ impl Owner {
             message,
             body,
         } = incoming;
+        if let EventBody::Fence(fence) = body {
+            self.fences.arrived(fence, receipt, self.tickets.latest());
+            return;
+        }
         let items = whats(body);
         let mut others: Vec<Partition> = items.iter().map(|(run, _)| run.partition()).collect();
         others.sort();
@@ -153,6 +157,7 @@ fn whats(body: EventBody) -> Vec<(RunId, What)> {
         EventBody::HandBack(back) => by_run(&back.attempts, |attempts| {
             What::HandBack(back.worker.incarnation, attempts)
         }),
+        EventBody::Fence(_) => Vec::new(), // taken out before
         EventBody::Fetch(fetch) => vec![(fetch.run, What::Fetch(fetch.worker, fetch.seq))],
     }
 }

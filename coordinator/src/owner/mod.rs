@@ -13,6 +13,7 @@ pub mod command;
 mod commit;
 pub mod completion;
 pub mod definitions;
+mod fence;
 mod foreign;
 pub mod inbound;
 mod judge;
@@ -51,6 +52,7 @@ use crate::store::{Claim, Member, Store};
 use clock::{Clock, Dice};
 use command::CommandError;
 use definitions::Definitions;
+use fence::Fences;
 use foreign::Foreign;
 use inbound::{CommandCall, Inbound, Incoming, Item, Origin};
 use load::Loader;
@@ -128,6 +130,7 @@ pub struct Owner {
     backlog: VecDeque<Item>,
     deferred: Vec<Item>,
     foreign: Foreign,
+    fences: Fences,
     tickets: Tickets,
     timers: BinaryHeap<Reverse<(Timestamp, RunId)>>,
     /// Runs that cannot be folded, with why and what waited for them.
@@ -188,6 +191,7 @@ impl Owner {
             backlog: VecDeque::new(),
             deferred: Vec::new(),
             foreign: Foreign::default(),
+            fences: Fences::default(),
             tickets: Tickets::default(),
             timers: BinaryHeap::new(),
             broken: Vec::new(),
@@ -226,6 +230,7 @@ impl Owner {
         self.fire_timers();
         let drafts = self.judge_backlog();
         self.commit(drafts).await;
+        self.pass_fences();
         self.pump();
     }
 

@@ -72,6 +72,7 @@ impl Owner {
         for claim in claims {
             self.claims.insert(claim.partition, *claim);
         }
+        self.put_fences_up();
         let (store, own) = (self.parts.store.clone(), self.own.clone());
         self.parts.tasks.spawn(async move {
             while !own.is_closed() {
@@ -105,6 +106,7 @@ impl Owner {
             Ok(()) => {
                 self.home = Some(home);
                 self.consumers.open(home);
+                self.put_fences_up();
             }
             Err(error) => tracing::warn!(%error, "event queue could not be marked as used"),
         }

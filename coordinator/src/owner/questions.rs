@@ -24,6 +24,10 @@ impl Owner {
         for attempt in question.attempts.iter().copied() {
             match self.verdict(item.run, attempt, question) {
                 Some(verdict) => {
+                    tracing::trace!(
+                        run = %item.run, step = %attempt.0, attempt = attempt.1, worker = %question.worker.incarnation,
+                        question = %question.id, ?verdict, "verdict"
+                    );
                     let key = rejoin_shared::ids::AttemptKey {
                         run: item.run,
                         step: attempt.0,
@@ -59,12 +63,17 @@ impl Owner {
             return Some(Verdict::Drop);
         }
         let key = run.key(attempt);
-        let holder = match run.flights.get(&attempt).map(|flight| flight.phase) {
+        let listed = match run.flights.get(&attempt).map(|flight| flight.phase) {
             Some(Phase::Held(holder)) => Some(holder),
-            Some(Phase::Waiting | Phase::Publishing(_) | Phase::Sent { .. } | Phase::Doubtful) | None => {
-                run.marks.get(&attempt).and_then(|mark| mark.granted)
-            }
+            Some(Phase::Waiting | Phase::Publishing(_) | Phase::Sent { .. } | Phase::Doubtful) | None => None,
         };
+        // Who was told to run it comes before whoever lists it: the latter may list what it is still asking about.
+        let granted = run.marks.get(&attempt).and_then(|mark| mark.granted);
+        let granted = granted.filter(|worker| self.fleet.worker(*worker).is_some());
+        if granted == Some(asker) {
+            return Some(Verdict::Run); // it asks again: the answer may have been lost
+        }
+        let holder = granted.or(listed);
         let other = holder
             .filter(|holder| *holder != asker)
             .and_then(|holder| self.fleet.worker(holder));
@@ -72,22 +81,27 @@ impl Owner {
             if !question.redelivered {
                 return Some(Verdict::HeldElsewhere);
             }
-            // The broker took it from somebody: only a report made since then tells whether that was the holder.
+            // The broker took it from somebody: only a report made since then tells whether that was the holder. A holder
+            // that lives on and does not list it has completed it (the record follows), or has not read its own verdict
+            // yet: granting it to another would run it twice. What it gives up, it hands back; what it loses, it loses
+            // with its incarnation.
             let heard = question
                 .heard
                 .iter()
                 .find(|(worker, _)| *worker == other.id.incarnation);
             let has_said = heard.is_none_or(|(_, number)| other.number > number + 1);
-            return match (has_said, other.held.contains(&key)) {
-                (true, true) => Some(Verdict::HeldElsewhere),
-                (true, false) => Some(self.grant(id, attempt, question)),
-                (false, _) => {
-                    let worker = other.id.incarnation;
-                    self.ask_report(worker);
-                    None
-                }
-            };
+            if has_said && other.held.contains(&key) {
+                return Some(Verdict::HeldElsewhere);
+            }
+            let worker = other.id.incarnation;
+            self.ask_report(worker);
+            return None;
         }
+        // Completions that were sent to another event queue must have been judged before anything is said to run.
+        if self.fences.any_open() {
+            return None;
+        }
+        let run = self.runs.get_mut(&id)?;
         if run.may_be_inherited(attempt) && !self.fleet.is_settled(now) {
             return None;
         }

@@ -197,7 +197,7 @@ impl Owner {
     }
 
     /// Questions that could not be answered are judged again.
-    fn ask_again(&mut self) {
+    pub(super) fn ask_again(&mut self) {
         self.backlog.extend(std::mem::take(&mut self.deferred));
     }
 
@@ -239,6 +239,7 @@ impl Owner {
         let (dispatcher, runs, around) = self.dispatching();
         let probes = dispatcher.judge_doubt(runs, &around);
         self.publish_all(probes);
+        self.publish_fences();
         if self.ticks.is_multiple_of(SLOW) {
             self.slow_tick();
         }

@@ -58,6 +58,16 @@ impl Tickets {
         }
     }
 
+    /// The delivery that was taken in last.
+    pub fn latest(&self) -> TicketId {
+        TicketId(self.next)
+    }
+
+    /// Whether everything that was taken in up to this delivery is settled.
+    pub fn is_settled_up_to(&self, id: TicketId) -> bool {
+        self.open.keys().all(|open| open.0 > id.0)
+    }
+
     /// How many are open.
     pub fn len(&self) -> usize {
         self.open.len()

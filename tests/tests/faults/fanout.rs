@@ -15,7 +15,7 @@ import json, os, sys, time
 log = os.open("executions.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 for line in sys.stdin:
     request = json.loads(line)
-    os.write(log, f"{request['path']} {request['attempt']} {time.time_ns() // 1000}\n".encode())
+    os.write(log, f"{request['path']} {request['attempt']} {time.time_ns() // 1000} {os.getppid()}\n".encode())
     time.sleep(0.05)
     n = request["index"]
     print(json.dumps({"$result": {"output": n * 2, "set": {"hits": request["context"]["hits"] + 1}}}), flush=True)
@@ -145,8 +145,9 @@ impl Fanout {
             let at = by_path.get(path.as_str()).copied().unwrap_or_default();
             ensure!(
                 *started <= at,
-                "{path} ran again {} µs after it was recorded",
-                started - at
+                "{path} ran again {} µs after it was recorded at {at}; its executions:\n{}",
+                started - at,
+                self.executions_of(path)?
             );
         }
         Ok(Report {
@@ -155,6 +156,12 @@ impl Fanout {
             repeated: executions.len() - self.branches,
             took: self.began.elapsed(),
         })
+    }
+
+    fn executions_of(&self, path: &str) -> Result<String> {
+        let log = std::fs::read_to_string(self.fleet.dir.path().join("executions.log"))?;
+        let own = log.lines().filter(|line| line.split(' ').next() == Some(path));
+        Ok(format!("{}\nlogs in {:?}", own.collect::<Vec<_>>().join("\n"), self.fleet.keep_logs()))
     }
 
     /// Every start of the handler: path and time in microseconds.

@@ -148,6 +148,7 @@ impl Fleet {
             )
             .env("REJOIN_AMQP__PREFIX", &self.prefix)
             .env("REJOIN_COORDINATOR__LEASE", "3s")
+            .env("REJOIN_LOG__FILTER", std::env::var("REJOIN_TEST_LOG").unwrap_or_else(|_| "info,lapin=off".to_owned()))
             .env("RUST_BACKTRACE", "0")
             .env_remove("REJOIN_SERVICES_DIR");
         command
@@ -309,7 +310,7 @@ impl Fleet {
     }
 
     /// Moves the folder out of the way of its removal, for a person to read.
-    fn keep_logs(&self) -> PathBuf {
+    pub fn keep_logs(&self) -> PathBuf {
         let kept = root().join("target").join("fault-logs").join(&self.database);
         if let Some(parent) = kept.parent() {
             std::fs::create_dir_all(parent).ok();

@@ -9,7 +9,7 @@ use rejoin_shared::json::Json;
 use super::Misfit;
 use crate::join::contribution::contribution_of;
 use crate::join::graph;
-use crate::record::ThreadKey;
+use crate::record::{Quota, ThreadKey};
 use crate::state::scope::ScopeKind;
 use crate::state::thread::{Entered, EntryProblem};
 use crate::state::{EndedBranch, Leaf, RunState, Scope, Thread, ThreadEnd, Todo};
@@ -177,7 +177,7 @@ impl RunState {
 fn keep_changes(def: &Definition, scope: &mut Scope, branch: u32, thread: &Thread, changes: &Delta, order: u64) {
     let join = scope.join(def);
     if scope.kind == ScopeKind::Loop && def.snapshots != Snapshots::None {
-        scope.flowing = Some(thread.ctx.clone());
+        scope.flowing = Some(flowing_after(scope, branch, thread, changes));
     }
     if def.snapshots == Snapshots::None || changes.is_empty() || join.into.is_some() {
         return;
@@ -195,7 +195,8 @@ fn keep_changes(def: &Definition, scope: &mut Scope, branch: u32, thread: &Threa
     }
     let needed = match (scope.kind, merge) {
         (ScopeKind::Graph, _) => true,
-        (ScopeKind::Loop, merge) => merge == Merge::Collect,
+        // Where a later item may succeed before an earlier one does, the loop's context is put together anew.
+        (ScopeKind::Loop, merge) => merge == Merge::Collect || scope.quota != Quota::All,
         (ScopeKind::Parallel | ScopeKind::FanOut, Merge::Discard) => !join.reduce.is_empty(),
         (ScopeKind::Parallel | ScopeKind::FanOut, _) => true,
     };
@@ -203,6 +204,21 @@ fn keep_changes(def: &Definition, scope: &mut Scope, branch: u32, thread: &Threa
         let kept = contribution_of(&join.reduce, &thread.base, &thread.ctx, changes, order);
         scope.contributions.insert(branch, kept);
     }
+}
+
+/// A loop's context behind an item: the item's own, unless later ones succeeded before it (it failed, and was resumed).
+fn flowing_after(scope: &Scope, branch: u32, thread: &Thread, changes: &Delta) -> Json {
+    if !scope.contributions.keys().any(|other| *other > branch) {
+        return thread.ctx.clone();
+    }
+    let mut ctx = scope.base.clone();
+    let earlier = scope.contributions.range(..branch).map(|(_, part)| &part.changes);
+    let later = scope.contributions.range(branch..).map(|(_, part)| &part.changes);
+    earlier
+        .chain([changes])
+        .chain(later)
+        .for_each(|changes| changes.apply(&mut ctx));
+    ctx
 }
 
 /// Whether a node of a graph has failed or was cancelled for good.

@@ -30,21 +30,22 @@ impl Machine<'_> {
         let path = scope
             .branch_path(&def, branch)
             .unwrap_or_else(|| scope.path.to_string());
-        let started = start_context(&def, scope, branch).and_then(|ctx| {
-            let Some(when) = &graph.nodes[branch as usize].when else {
-                return Ok(true);
-            };
-            let mut results = scope.base_results.clone();
-            if let Some(name) = kept_name(&def, scope.node) {
-                results.object_mut().insert(name, results_for(&def, scope, branch));
+        let ctx = match start_context(&def, scope, branch) {
+            Ok(ctx) => ctx,
+            // A conflict between nodes that this one needs is the graph's failure, not this node's.
+            Err(error) => return self.fail_scope(id, error),
+        };
+        let started = match &graph.nodes[branch as usize].when {
+            None => Ok(true),
+            Some(when) => {
+                let mut results = scope.base_results.clone();
+                if let Some(name) = kept_name(&def, scope.node) {
+                    results.object_mut().insert(name, results_for(&def, scope, branch));
+                }
+                let env = self.state.env_of(ctx, results, scope.parent);
+                eval_bool(when, &env, self.around.limits, &path)
             }
-            eval_bool(
-                when,
-                &self.state.env_of(ctx, results, scope.parent),
-                self.around.limits,
-                &path,
-            )
-        });
+        };
         match started {
             Ok(active) => self.emit(Fact::BranchStarted {
                 scope: id,

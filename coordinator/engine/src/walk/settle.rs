@@ -47,7 +47,7 @@ impl Machine<'_> {
     }
 
     /// The scope fails, unless its `retry` allows another try.
-    fn fail_scope(&mut self, id: u64, error: ErrorValue) {
+    pub(super) fn fail_scope(&mut self, id: u64, error: ErrorValue) {
         let def = self.state.def.clone();
         let random = self.draw();
         let scope = &self.state.scopes[&id];
