@@ -38,6 +38,20 @@ impl Walker<'_> {
         if self.may_cancel {
             self.doubt("a retry around cancelled branches", &failure.path);
         }
+        let flat = |inner: &Failure| Failure {
+            branches: Vec::new(),
+            ..inner.clone()
+        };
+        let shallow = Failure {
+            branches: failure.branches.iter().map(flat).collect(),
+            ..failure.clone()
+        };
+        // Whether "matched" reaches through a branch that failed with `rejoin.branches_failed` itself is left open.
+        let patterned = |policy: &RetryPolicy| policy.only.is_some() || !policy.except.is_empty();
+        let differs = |policy: &RetryPolicy| patterned(policy) && is_for(policy, failure) != is_for(policy, &shallow);
+        if budget.policies.iter().any(differs) {
+            self.doubt("a pattern against nested failed branches", &failure.path);
+        }
         budget.take(failure)
     }
 }
