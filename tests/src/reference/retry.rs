@@ -47,8 +47,11 @@ impl Walker<'_> {
             ..failure.clone()
         };
         // Whether "matched" reaches through a branch that failed with `rejoin.branches_failed` itself is left open.
-        let patterned = |policy: &RetryPolicy| policy.only.is_some() || !policy.except.is_empty();
-        let differs = |policy: &RetryPolicy| patterned(policy) && is_for(policy, failure) != is_for(policy, &shallow);
+        let lists = |policy: &RetryPolicy| [policy.only.clone().unwrap_or_default(), policy.except.clone()];
+        let differs = |policy: &RetryPolicy| {
+            let mut lists = lists(policy).into_iter();
+            lists.any(|list| list_matches(&list, failure) != list_matches(&list, &shallow))
+        };
         if budget.policies.iter().any(differs) {
             self.doubt("a pattern against nested failed branches", &failure.path);
         }
