@@ -38,7 +38,7 @@ impl Walker<'_> {
         let def = self.def;
         let node = def.node(id);
         let path = self.visit(node, place);
-        let count = thread.counts.entry(id).or_default();
+        let count = thread.counts.entry((place.prefix.clone(), id)).or_default();
         *count += 1;
         if *count > node.max_visits {
             return Err(Failure::new("rejoin.visit_limit", &path));

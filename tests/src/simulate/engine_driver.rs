@@ -160,6 +160,10 @@ impl<'a> Driver<'a> {
             return Ok(());
         }
         self.world = self.case.world.clone();
+        // What a broken handler answered in a branch that was cancelled would be taken after the resume, rightly.
+        let is_ok = |done: &Completed| matches!(done.end, End::Ok { .. });
+        self.flying.retain(is_ok);
+        self.past.retain(is_ok);
         if self.dice.chance(50) {
             self.crash()?;
         }
