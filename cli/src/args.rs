@@ -159,9 +159,9 @@ pub struct DevArgs {
     pub dir: PathBuf,
     #[command(flatten)]
     pub servers: ServerArgs,
-    /// Address and port of the HTTP API
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
-    pub listen: String,
+    /// Address and port of the HTTP API [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
     /// Where the embedded store lies [default: DIR/.rejoin]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -423,6 +423,16 @@ mod tests {
             list.expect("list").command,
             Command::Worker(WorkerArgs { command: Some(_), .. })
         ));
+    }
+
+    #[test]
+    fn dev_leaves_the_address_to_the_configuration_unless_a_flag_names_it() {
+        let listen = |line: &str| match Cli::try_parse_from(line.split(' ')).expect(line).command {
+            Command::Dev(dev) => dev.listen,
+            other => panic!("another command: {other:?}"),
+        };
+        assert_eq!(listen("rejoin dev examples"), None);
+        assert_eq!(listen("rejoin dev --listen 127.0.0.1:1"), Some("127.0.0.1:1".to_owned()));
     }
 
     #[test]
