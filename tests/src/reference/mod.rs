@@ -137,8 +137,8 @@ struct Thread {
     results: Json,
     /// That of the last node that ran and has one.
     output: Option<Json>,
-    /// Visits for `max_visits`.
-    counts: BTreeMap<NodeId, u32>,
+    /// Visits for `max_visits`: like their numbers in paths they begin anew below a new visit of what holds the node.
+    counts: BTreeMap<(String, NodeId), u32>,
 }
 
 impl Thread {

@@ -148,7 +148,10 @@ impl Fleet {
             )
             .env("REJOIN_AMQP__PREFIX", &self.prefix)
             .env("REJOIN_COORDINATOR__LEASE", "3s")
-            .env("REJOIN_LOG__FILTER", std::env::var("REJOIN_TEST_LOG").unwrap_or_else(|_| "info,lapin=off".to_owned()))
+            .env(
+                "REJOIN_LOG__FILTER",
+                std::env::var("REJOIN_TEST_LOG").unwrap_or_else(|_| "info,lapin=off".to_owned()),
+            )
             .env("RUST_BACKTRACE", "0")
             .env_remove("REJOIN_SERVICES_DIR");
         command
@@ -336,6 +339,25 @@ impl Fleet {
         drop(client);
         connection.await??;
         Ok(())
+    }
+}
+
+/// As [`services`], of a verb that prints how many messages it took away: the fault is one only if it took some.
+pub fn take_messages(what: &[&str]) -> Result<()> {
+    let output = Command::new(root().join("scripts/services"))
+        .args(what)
+        .stdin(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let taken: u64 = text
+        .trim()
+        .parse()
+        .with_context(|| format!("scripts/services {what:?} printed {text:?}"))?;
+    println!("{what:?} took {taken} messages away");
+    if taken > 0 {
+        Ok(())
+    } else {
+        Err(anyhow!("the queues were empty: the fault did not strike"))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use fanout::Fanout;
-use fleet::services;
+use fleet::{services, take_messages};
 use tokio::sync::Mutex;
 
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -79,13 +79,13 @@ fault!(
     }
 );
 
-fault!(a_fan_out_survives_all_queues_purged, async |_: &mut Fanout| services(
-    &["rabbit", "purge-all"]
-));
+fault!(a_fan_out_survives_all_queues_purged, async |_: &mut Fanout| {
+    take_messages(&["rabbit", "purge-all"])
+});
 
-fault!(a_fan_out_survives_all_queues_deleted, async |_: &mut Fanout| services(
-    &["rabbit", "delete-all"]
-));
+fault!(a_fan_out_survives_all_queues_deleted, async |_: &mut Fanout| {
+    take_messages(&["rabbit", "delete-all"])
+});
 
 fault!(a_fan_out_survives_a_restart_of_the_broker, async |_: &mut Fanout| {
     services(&["rabbit", "stop"])?;
