@@ -76,6 +76,9 @@ pub enum Command {
         /// For which shell
         shell: Shell,
     },
+    /// Print all of this as Markdown, for the docs
+    #[command(hide = true)]
+    HelpMarkdown,
     /// Workflow definitions
     #[command(subcommand)]
     Workflow(WorkflowCommand),

@@ -8,6 +8,7 @@ mod exit;
 mod fleet;
 mod ids;
 mod output;
+mod reference;
 mod run;
 mod serve;
 mod settings;
@@ -51,6 +52,7 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         Command::Demo => serve::demo::run().await,
         Command::Schema => workflow::schema(),
         Command::Completion { shell } => completion::print(shell),
+        Command::HelpMarkdown => reference::print(),
         Command::Workflow(command) => workflow::run(&cli.global, command).await,
         Command::Run(command) => run::run(&cli.global, command).await,
         Command::Queue(args::QueueCommand::List(list)) => fleet::queues(&cli.global, &list).await,
