@@ -4,7 +4,10 @@ use rejoin_tests::simulate::shell::simulate_shell;
 use rejoin_tests::simulate::shell_process::Planted;
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
@@ -23,7 +26,6 @@ fn the_shell_loses_and_repeats_nothing_whatever_fails() {
 }
 
 fn found_within(planted: Planted, seeds: u64) {
-    std::panic::set_hook(Box::new(|_| {}));
     let found = (0..seeds).find_map(|seed| simulate_shell(seed, Some(planted)).err());
     let found = found.unwrap_or_else(|| panic!("{planted:?} was not found within {seeds} seeds"));
     println!("{planted:?}: {}", found.lines().next().unwrap_or_default());

@@ -84,7 +84,8 @@ pub(super) fn shown(changes: &Changes) -> Json {
 
 /// Whether two branches contradict each other under `strict`.
 pub(super) fn conflict(a: &Changes, b: &Changes) -> bool {
-    a.iter().any(|(key, mine)| b.get(key).is_some_and(|other| clash(mine, other)))
+    a.iter()
+        .any(|(key, mine)| b.get(key).is_some_and(|other| clash(mine, other)))
 }
 
 fn clash(a: &Change, b: &Change) -> bool {
@@ -100,7 +101,9 @@ fn clash(a: &Change, b: &Change) -> bool {
 fn values_clash(a: &Json, b: &Json) -> bool {
     match (a.as_object(), b.as_object()) {
         (Some(x), Some(y)) if x.is_empty() != y.is_empty() => true,
-        (Some(x), Some(y)) => x.iter().any(|(key, mine)| y.get(key).is_some_and(|other| values_clash(mine, other))),
+        (Some(x), Some(y)) => x
+            .iter()
+            .any(|(key, mine)| y.get(key).is_some_and(|other| values_clash(mine, other))),
         _ => a != b,
     }
 }

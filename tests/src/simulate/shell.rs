@@ -59,7 +59,12 @@ pub fn simulate_shell(seed: u64, planted: Option<Planted>) -> Result<(), String>
     let runtime = runtime.expect("a runtime");
     let ended = runtime.block_on(live(&case, &told, planted));
     runtime.shutdown_background();
-    ended.map_err(|why| format!("seed {seed}: {why}\n--- definition\n{}\n--- input\n{}", case.text, case.input))
+    ended.map_err(|why| {
+        format!(
+            "seed {seed}: {why}\n--- definition\n{}\n--- input\n{}",
+            case.text, case.input
+        )
+    })
 }
 
 /// A process: its name, and what kills it.
@@ -115,7 +120,11 @@ async fn live(case: &Case, told: &Told, planted: Option<Planted>) -> Result<(), 
 impl<'a> Shell<'a> {
     async fn new(case: &'a Case, planted: Option<Planted>) -> Shell<'a> {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
-        let format = if case.text.starts_with('{') { Format::Json } else { Format::Yaml };
+        let format = if case.text.starts_with('{') {
+            Format::Json
+        } else {
+            Format::Yaml
+        };
         let tree = read(case.text.as_bytes(), format, &Limits::default()).expect("the document was read before");
         let namespace = Namespace::default_name();
         let text = tree.canonical_json();
@@ -233,9 +242,14 @@ impl<'a> Shell<'a> {
         let processes: Vec<&Process> = self.coordinators.iter().map(|(p, _)| p).chain(&self.workers).collect();
         let calls = i64::try_from(self.dice.below(25)).unwrap_or(0);
         match self.dice.below(10) {
-            0 | 1 => self.coordinators[self.dice.below(self.coordinators.len())].0.fuse.light(calls),
+            0 | 1 => self.coordinators[self.dice.below(self.coordinators.len())]
+                .0
+                .fuse
+                .light(calls),
             2 | 3 => self.workers[self.dice.below(self.workers.len())].fuse.light(calls),
-            4 => self.broker.disconnect(&processes[self.dice.below(processes.len())].name),
+            4 => self
+                .broker
+                .disconnect(&processes[self.dice.below(processes.len())].name),
             5 => drop(self.broker.purge("rejoin.tasks.default")),
             6 => self.broker.delete("rejoin.tasks.default"),
             _ => {}
@@ -273,6 +287,8 @@ impl<'a> Shell<'a> {
         self.healed.store(true, Ordering::SeqCst);
         for process in self.coordinators.iter().map(|(p, _)| p).chain(&self.workers) {
             process.fuse.light(-1);
+            // An ack is lost with its connection only: until that ends the broker waits for it.
+            self.broker.disconnect(&process.name);
         }
         self.replace_the_dead();
     }
@@ -302,15 +318,25 @@ impl<'a> Shell<'a> {
         let kind = error.get("type").and_then(Json::as_str);
         if row.status != told.status || kind != told.error.as_ref().map(|f| f.kind.as_str()) {
             let (ours, theirs) = (row.status.as_str(), told.status.as_str());
-            return Err(format!("it ended {ours} with {error}; the reference says {theirs} with {:?}", told.error));
+            return Err(format!(
+                "it ended {ours} with {error}; the reference says {theirs} with {:?}",
+                told.error
+            ));
         }
         let context = text(row.context.as_deref());
         if context != told.context {
-            return Err(format!("the final context is\n{context}\nthe reference gives\n{}", told.context));
+            return Err(format!(
+                "the final context is\n{context}\nthe reference gives\n{}",
+                told.context
+            ));
         }
         match row.status {
             RunStatus::Completed if !told.may_cancel && row.progress.done != told.completed.len() as u64 => {
-                Err(format!("{} steps are done; the reference completes {}", row.progress.done, told.completed.len()))
+                Err(format!(
+                    "{} steps are done; the reference completes {}",
+                    row.progress.done,
+                    told.completed.len()
+                ))
             }
             _ => Ok(()),
         }
@@ -342,7 +368,10 @@ impl Handle for SimHandler {
         let order = attempt.order();
         let step = (order.run, order.path.clone());
         if self.database.committed.lock().expect("the commits").contains(&step) {
-            let what = format!("{} attempt {} starts after its completion was committed", step.1, order.attempt);
+            let what = format!(
+                "{} attempt {} starts after its completion was committed",
+                step.1, order.attempt
+            );
             self.database.report(what);
         }
         let ms = u64::try_from(self.dice.below(300)).unwrap_or(0);

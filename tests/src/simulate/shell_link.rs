@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::link::{
     Address, Consumer, Delivery, Depth, Link, LinkError, LinkState, Message, Published, QueueSpec, Receipt, Settle,
 };
-use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::wire::{Completions, kind};
 use tokio::sync::watch;
 

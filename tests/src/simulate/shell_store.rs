@@ -67,15 +67,25 @@ impl Database {
         let kinds = ["step_completed", "step_failed", "retry_scheduled"];
         for row in batch.rows.iter().filter(|row| kinds.contains(&row.kind.as_str())) {
             let step = step_of(&row.body);
-            let Some((step, attempt)) = step.zip(row.attempt) else { continue };
+            let Some((step, attempt)) = step.zip(row.attempt) else {
+                continue;
+            };
             let key = AttemptKey {
                 run: row.run,
                 step,
                 attempt,
             };
             self.ended.lock().expect("the ends").insert(key);
-            if self.acked_early.lock().expect("the acks").contains(&(process.to_owned(), key)) {
-                self.report(format!("{:?} attempt {attempt} was acknowledged before its commit", row.path));
+            if self
+                .acked_early
+                .lock()
+                .expect("the acks")
+                .contains(&(process.to_owned(), key))
+            {
+                self.report(format!(
+                    "{:?} attempt {attempt} was acknowledged before its commit",
+                    row.path
+                ));
             }
         }
     }
