@@ -126,10 +126,8 @@ impl Link for AmqpLink {
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
         let session = self.shared.session()?;
         let id = self.consumers.fetch_add(1, Ordering::Relaxed) + 1;
-        let consumer = session
-            .consumers
-            .subscribe(&session.consuming, id, queue, prefetch)
-            .await?;
+        let consumers = session.consumers.clone();
+        let consumer = consumers.subscribe(session, id, queue, prefetch).await?;
         Ok(Box::new(consumer))
     }
 
