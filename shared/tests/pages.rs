@@ -48,7 +48,8 @@ fn the_tests_that_the_docs_name_exist() {
     for page in ["guarantees.md", "reliability.md"] {
         let text = committed(page);
         let quoted = text.split('`').skip(1).step_by(2);
-        let is_claim = |name: &&str| name.matches('_').count() >= 3 && name.chars().all(|c| c == '_' || c.is_ascii_lowercase());
+        let is_claim =
+            |name: &&str| name.matches('_').count() >= 3 && name.chars().all(|c| c == '_' || c.is_ascii_lowercase());
         for name in quoted.filter(is_claim) {
             assert!(all.contains(name), "{page} names {name}, which does not exist");
         }

@@ -5,14 +5,16 @@ use std::path::Path;
 
 use rejoin_shared::json::Json;
 use rejoin_shared::wire::{
-    Cancel, Check, Completions, ContextChunk, FetchContext, Fence, HandBack, Pack, Report, Verdicts, kind,
+    Cancel, Check, Completions, ContextChunk, Fence, FetchContext, HandBack, Pack, Report, Verdicts, kind,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 fn golden(name: &str) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wire").join(name);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/wire")
+        .join(name);
     std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
 }
 
@@ -95,7 +97,10 @@ fn golden_messages_are_what_the_asyncapi_document_says() {
         });
         let validator = jsonschema::validator_for(&root).unwrap_or_else(|e| panic!("{schema}: {e}"));
         let message: Value = serde_json::from_str(&golden(file)).expect("JSON");
-        let errors: Vec<String> = validator.iter_errors(&message).map(|e| format!("{e} at {}", e.instance_path())).collect();
+        let errors: Vec<String> = validator
+            .iter_errors(&message)
+            .map(|e| format!("{e} at {}", e.instance_path()))
+            .collect();
         assert!(errors.is_empty(), "{file}: {errors:?}");
     }
 }

@@ -289,7 +289,11 @@ mod tests {
             let row = format!("| [`{name}`](errors.md#{name}) | {} | {title} |", status.as_u16());
             assert!(http.contains(&row), "http.md lacks the row {row}");
         }
-        assert_eq!(errors.matches("\n### ").count(), Code::ALL.len(), "errors.md has one more");
+        assert_eq!(
+            errors.matches("\n### ").count(),
+            Code::ALL.len(),
+            "errors.md has one more"
+        );
     }
 
     #[test]
