@@ -67,6 +67,8 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Find out what is wrong with an installation
     Doctor(ServerArgs),
+    /// Measure what given servers and this machine reach, in a database and queues of its own
+    Bench(BenchArgs),
     /// Print the JSON Schema of workflow definitions
     Schema,
     /// Print a completion script
@@ -156,15 +158,58 @@ pub struct MigrateArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure [default: all]
+    #[arg(value_enum)]
+    pub scenarios: Vec<Scenario>,
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Coordinator processes
+    #[arg(long, default_value_t = 1)]
+    pub coordinators: u32,
+    /// Worker processes
+    #[arg(long, default_value_t = 2)]
+    pub workers: u32,
+    /// Attempts at once, of each worker
+    #[arg(long, default_value_t = 64)]
+    pub concurrency: u32,
+    /// How often each scenario is measured
+    #[arg(long, default_value_t = 5)]
+    pub repeat: u32,
+    /// Branches of a fan-out; may be repeated
+    #[arg(long = "branches", default_values_t = [1_000, 20_000])]
+    pub branches: Vec<u32>,
+    /// Runs that are started at once
+    #[arg(long, default_value_t = 1_000)]
+    pub runs: u32,
+    /// Runs one after the other
+    #[arg(long, default_value_t = 200)]
+    pub latency_runs: u32,
+}
+
+/// A workload of `bench`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// One run of many no-op branches
+    Fanout,
+    /// Many runs of three steps and a parallel of four
+    Runs,
+    /// Runs of three parallel branches, one after the other
+    Latency,
+    /// The limit: a program that only passes messages and inserts rows
+    Composed,
+}
+
+#[derive(Debug, Args)]
 pub struct DevArgs {
     /// Folder of workflows (*.yaml) and handlers.yaml
     #[arg(default_value = ".")]
     pub dir: PathBuf,
     #[command(flatten)]
     pub servers: ServerArgs,
-    /// Address and port of the HTTP API
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
-    pub listen: String,
+    /// Address and port of the HTTP API [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
     /// Where the embedded store lies [default: DIR/.rejoin]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -426,6 +471,16 @@ mod tests {
             list.expect("list").command,
             Command::Worker(WorkerArgs { command: Some(_), .. })
         ));
+    }
+
+    #[test]
+    fn dev_leaves_the_address_to_the_configuration_unless_a_flag_names_it() {
+        let listen = |line: &str| match Cli::try_parse_from(line.split(' ')).expect(line).command {
+            Command::Dev(dev) => dev.listen,
+            other => panic!("another command: {other:?}"),
+        };
+        assert_eq!(listen("rejoin dev examples"), None);
+        assert_eq!(listen("rejoin dev --listen 127.0.0.1:1"), Some("127.0.0.1:1".to_owned()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The `rejoin` program: coordinator, worker, demo, dev, and a client of the HTTP API.
 
 mod args;
+mod bench;
 mod client;
 mod completion;
 mod exit;
@@ -46,6 +47,7 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         },
         Command::Migrate(args) => serve::migrate::run(args).await,
         Command::Doctor(args) => serve::doctor::run(args).await,
+        Command::Bench(args) => Box::pin(bench::run(&cli.global, args)).await,
         Command::Dev(args) => serve::dev::run(args).await.map(|()| exit::OK),
         Command::Demo => serve::demo::run().await,
         Command::Schema => workflow::schema(),

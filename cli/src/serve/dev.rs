@@ -32,7 +32,9 @@ const HANDLERS: &str = "handlers.yaml";
 /// Runs it until it is told to stop.
 pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let mut settings = settings(&args.servers)?;
-    settings.http.listen.clone_from(&args.listen);
+    if let Some(listen) = &args.listen {
+        settings.http.listen.clone_from(listen);
+    }
     start_logs(&settings)?;
     if !args.dir.is_dir() {
         return Err(Failure::usage(format!("{} is no folder", args.dir.display())));

@@ -74,6 +74,21 @@ impl From<views::QueueView> for QueueView {
     }
 }
 
+impl QueueView {
+    fn idle(name: &str) -> QueueView {
+        QueueView {
+            name: name.to_owned(),
+            depth: 0,
+            waiting: 0,
+            outstanding: 0,
+            workers: 0,
+            slots: 0,
+            busy: 0,
+            unserved: Vec::new(),
+        }
+    }
+}
+
 /// A list that fits on one page.
 #[derive(Serialize)]
 pub struct Page<T> {
@@ -97,6 +112,27 @@ fn page<T>(all: Vec<T>, name: impl Fn(&T) -> &str, params: &Params) -> Result<Pa
     Ok(Page { items, next })
 }
 
+/// Adds the queues that workers consume and on which nothing was dispatched yet.
+fn add_idle(queues: &mut Vec<QueueView>, workers: &[views::WorkerView]) {
+    let dispatched = queues.len();
+    for worker in workers {
+        for name in &worker.queues {
+            if queues[..dispatched].iter().any(|queue| queue.name == *name) {
+                continue;
+            }
+            let known = queues.iter().position(|queue| queue.name == *name);
+            let index = known.unwrap_or_else(|| {
+                queues.push(QueueView::idle(name));
+                queues.len() - 1
+            });
+            let queue = &mut queues[index];
+            queue.workers += 1;
+            queue.slots += worker.slots;
+            queue.busy += worker.busy;
+        }
+    }
+}
+
 /// `GET /v1/queues`
 pub async fn queues(
     State(api): State<Api>,
@@ -106,6 +142,8 @@ pub async fn queues(
     let fleet = api.backend.fleet().await;
     let of_namespace = fleet.queues.into_iter().filter(|q| q.namespace == namespace);
     let mut mine: Vec<QueueView> = of_namespace.map(QueueView::from).collect();
+    let workers: Vec<views::WorkerView> = fleet.workers.into_iter().filter(|w| w.namespace == namespace).collect();
+    add_idle(&mut mine, &workers);
     mine.sort_by(|a, b| a.name.cmp(&b.name));
     page(mine, |queue| &queue.name, &params).map(Answer)
 }
@@ -121,4 +159,39 @@ pub async fn workers(
     let mut mine: Vec<WorkerView> = of_namespace.map(WorkerView::from).collect();
     mine.sort_by(|a, b| a.name.cmp(&b.name));
     page(mine, |worker| &worker.name, &params).map(Answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_shared::ids::Namespace;
+
+    fn worker(name: &str, queues: &[&str]) -> views::WorkerView {
+        views::WorkerView {
+            name: name.to_owned(),
+            incarnation: uuid::Uuid::nil(),
+            namespace: Namespace::default_name(),
+            queues: queues.iter().map(|q| (*q).to_owned()).collect(),
+            handlers: Vec::new(),
+            slots: 4,
+            busy: 1,
+            held: 0,
+            draining: false,
+            started_at: Timestamp(1),
+            seen_at: Timestamp(1),
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_consumed_and_idle_is_listed_once_with_all_its_workers() {
+        let used = QueueView {
+            workers: 2,
+            slots: 8,
+            ..QueueView::idle("used")
+        };
+        let mut queues = vec![used];
+        add_idle(&mut queues, &[worker("a", &["used", "idle"]), worker("b", &["idle"])]);
+        let shown: Vec<_> = queues.iter().map(|q| (&*q.name, q.workers, q.slots, q.busy)).collect();
+        assert_eq!(shown, [("used", 2, 8, 0), ("idle", 2, 8, 2)]);
+    }
 }

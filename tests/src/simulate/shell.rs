@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run_info;
 use super::shell_link::FaultyLink;
-use super::shell_process::{Fuse, SimClock, SimDice};
+use super::shell_process::{Fuse, Planted, SimClock, SimDice};
 use super::shell_store::{Database, FaultyStore};
 use crate::dice::hash;
 use crate::generate::{Case, Profile, World, case};
@@ -46,7 +46,7 @@ const LEASE_MS: u64 = 1_500;
 ///
 /// # Panics
 /// If the world itself cannot be built.
-pub fn simulate_shell(seed: u64) -> Result<(), String> {
+pub fn simulate_shell(seed: u64, planted: Option<Planted>) -> Result<(), String> {
     let case = case(seed, Profile::Any);
     let told = interpret(&case.def, &case.input, &case.world, &run_info());
     if told.too_large {
@@ -57,7 +57,7 @@ pub fn simulate_shell(seed: u64) -> Result<(), String> {
         .start_paused(true)
         .build();
     let runtime = runtime.expect("a runtime");
-    let ended = runtime.block_on(live(&case, &told));
+    let ended = runtime.block_on(live(&case, &told, planted));
     runtime.shutdown_background();
     ended.map_err(|why| {
         format!(
@@ -76,6 +76,7 @@ struct Process {
 
 struct Shell<'a> {
     case: &'a Case,
+    planted: Option<Planted>,
     broker: MemoryBroker,
     database: Arc<Database>,
     dice: Arc<SimDice>,
@@ -85,8 +86,8 @@ struct Shell<'a> {
     born: usize,
 }
 
-async fn live(case: &Case, told: &Told) -> Result<(), String> {
-    let mut shell = Shell::new(case).await;
+async fn live(case: &Case, told: &Told, planted: Option<Planted>) -> Result<(), String> {
+    let mut shell = Shell::new(case, planted).await;
     let run = shell.start_run().await?;
     for _ in 0..40 {
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -117,7 +118,7 @@ async fn live(case: &Case, told: &Told) -> Result<(), String> {
 }
 
 impl<'a> Shell<'a> {
-    async fn new(case: &'a Case) -> Shell<'a> {
+    async fn new(case: &'a Case, planted: Option<Planted>) -> Shell<'a> {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
         let format = if case.text.starts_with('{') {
             Format::Json
@@ -131,6 +132,7 @@ impl<'a> Shell<'a> {
         stored.await.expect("the workflow");
         let mut shell = Shell {
             case,
+            planted,
             broker: MemoryBroker::new(),
             database: Arc::new(Database::new(store, SimClock::new())),
             dice: Arc::new(SimDice::new(case.seed)),
@@ -156,6 +158,10 @@ impl<'a> Shell<'a> {
             stop: CancellationToken::new(),
         };
         let link = FaultyLink {
+            name: process.name.clone(),
+            database: self.database.clone(),
+            planted: self.planted,
+            open: Arc::default(),
             inner: self.broker.link(&process.name),
             fuse: process.fuse.clone(),
             dice: self.dice.clone(),
@@ -167,6 +173,8 @@ impl<'a> Shell<'a> {
     fn bear_coordinator(&mut self, name: &str) {
         let (process, link) = self.process(name);
         let store = FaultyStore {
+            name: process.name.clone(),
+            planted: self.planted,
             database: self.database.clone(),
             inner: self.database.store.clone(),
             fuse: process.fuse.clone(),
@@ -279,6 +287,8 @@ impl<'a> Shell<'a> {
         self.healed.store(true, Ordering::SeqCst);
         for process in self.coordinators.iter().map(|(p, _)| p).chain(&self.workers) {
             process.fuse.light(-1);
+            // An ack is lost with its connection only: until that ends the broker waits for it.
+            self.broker.disconnect(&process.name);
         }
         self.replace_the_dead();
     }

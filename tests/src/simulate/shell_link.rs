@@ -1,18 +1,30 @@
 //! The link of a simulated process, with the faults of a broker and of the way to it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::link::{
     Address, Consumer, Delivery, Depth, Link, LinkError, LinkState, Message, Published, QueueSpec, Receipt, Settle,
 };
+use rejoin_shared::wire::{Completions, kind};
 use tokio::sync::watch;
 
-use super::shell_process::{Fuse, SimDice};
+use super::shell_process::{Fuse, Planted, SimDice};
+use super::shell_store::Database;
 
 /// Passes calls on while the fuse holds; publishes meet faults until `healed`.
 pub struct FaultyLink {
+    /// Of the process.
+    pub name: String,
+    /// Where early acks are noted.
+    pub database: Arc<Database>,
+    /// A bug.
+    pub planted: Option<Planted>,
+    /// Completions delivered and not settled.
+    pub open: Arc<Mutex<HashMap<Receipt, Vec<AttemptKey>>>>,
     /// The real one.
     pub inner: Arc<dyn Link>,
     /// Of the process.
@@ -42,7 +54,8 @@ impl Link for FaultyLink {
                 self.inner.publish(to, message).await?;
                 Err(LinkError::TimedOut(1))
             }
-            7..=9 if faults => {
+            // Not of packs: nobody publishes one twice without asking for a check.
+            7..=9 if faults && message.kind != kind::PACK => {
                 self.inner.publish(to, message.clone()).await?;
                 self.inner.publish(to, message).await
             }
@@ -55,8 +68,14 @@ impl Link for FaultyLink {
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
         self.fuse.pass().await;
         let inner = self.inner.consume(queue, prefetch).await?;
-        let fuse = self.fuse.clone();
-        Ok(Box::new(FusedConsumer { inner, fuse }))
+        Ok(Box::new(FusedConsumer {
+            inner,
+            fuse: self.fuse.clone(),
+            name: self.name.clone(),
+            database: self.database.clone(),
+            planted: self.planted,
+            open: self.open.clone(),
+        }))
     }
 
     async fn settle(&self, receipt: Receipt, how: Settle) -> Result<bool, LinkError> {
@@ -64,6 +83,10 @@ impl Link for FaultyLink {
         if !self.healed.load(Ordering::SeqCst) && self.dice.chance(3) {
             // The ack is lost: the broker keeps the message until the connection ends.
             return Ok(true);
+        }
+        let completions = self.open.lock().expect("the deliveries").remove(&receipt);
+        if how == Settle::Ack {
+            self.database.acked(&self.name, &completions.unwrap_or_default());
         }
         self.inner.settle(receipt, how).await
     }
@@ -86,6 +109,46 @@ impl Link for FaultyLink {
 struct FusedConsumer {
     inner: Box<dyn Consumer>,
     fuse: Arc<Fuse>,
+    name: String,
+    database: Arc<Database>,
+    planted: Option<Planted>,
+    open: Arc<Mutex<HashMap<Receipt, Vec<AttemptKey>>>>,
+}
+
+impl FusedConsumer {
+    fn arrive(&self, mut delivery: Delivery) -> Delivery {
+        self.plant(&mut delivery);
+        if delivery.message.kind == kind::COMPLETIONS {
+            if let Ok(completions) = serde_json::from_slice::<Completions>(&delivery.message.body) {
+                let key = |item: &rejoin_shared::wire::Completion| AttemptKey {
+                    run: item.run,
+                    step: item.step,
+                    attempt: item.attempt,
+                };
+                let keys: Vec<AttemptKey> = completions.items.iter().map(key).collect();
+                self.database.delivered(&self.name, &keys);
+                if self.planted == Some(Planted::AckBeforeCommit) {
+                    self.database.acked(&self.name, &keys);
+                }
+                self.open.lock().expect("the deliveries").insert(delivery.receipt, keys);
+            }
+        }
+        delivery
+    }
+
+    fn plant(&self, delivery: &mut Delivery) {
+        let (from, to) = match (self.planted, delivery.message.kind.as_str()) {
+            (Some(Planted::UncheckedTwin), kind::PACK) => {
+                delivery.redelivered = false;
+                ("\"check\":true", "\"check\":false")
+            }
+            (Some(Planted::WrongVerdict), kind::VERDICTS) => ("\"drop\"", "\"run\""),
+            _ => return,
+        };
+        let text = String::from_utf8_lossy(&delivery.message.body).replace(from, to);
+        let text = text.replace("\"held_elsewhere\"", to);
+        delivery.message.body = text.into_bytes().into();
+    }
 }
 
 #[async_trait]
@@ -93,13 +156,13 @@ impl Consumer for FusedConsumer {
     async fn next(&mut self) -> Option<Delivery> {
         let next = self.inner.next().await;
         self.fuse.pass().await;
-        next
+        next.map(|delivery| self.arrive(delivery))
     }
 
     fn try_next(&mut self) -> Option<Delivery> {
         if self.fuse.is_blown() {
             return None;
         }
-        self.inner.try_next()
+        self.inner.try_next().map(|delivery| self.arrive(delivery))
     }
 }

@@ -10,6 +10,19 @@ use uuid::Uuid;
 use super::START;
 use crate::dice::Dice;
 
+/// Bugs that the simulator of the shell must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// An append loses a row, so that a gap is committed.
+    GapInTheChain,
+    /// Workers run what was published again without asking.
+    UncheckedTwin,
+    /// Workers are told to run what they should drop.
+    WrongVerdict,
+    /// A completion is acknowledged when it arrives.
+    AckBeforeCommit,
+}
+
 /// Blows after a number of calls: the process has died between two effects, and says nothing any more.
 #[derive(Debug, Default)]
 pub struct Fuse {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rejoin_coordinator::store::*;
-use rejoin_shared::ids::{Namespace, Partition, RunId};
+use rejoin_shared::ids::{AttemptKey, Namespace, Partition, RunId, StepKey};
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
-use super::shell_process::{Fuse, SimClock, SimDice};
+use super::shell_process::{Fuse, Planted, SimClock, SimDice};
 
 /// What all processes share of the database.
 pub struct Database {
@@ -26,6 +26,10 @@ pub struct Database {
     pub committed: Mutex<BTreeSet<(RunId, String)>>,
     /// Invariants that broke.
     pub broken: Mutex<Vec<String>>,
+    /// Attempts whose end is committed.
+    ended: Mutex<BTreeSet<AttemptKey>>,
+    /// Completions that a process has acknowledged though their end was not committed: it must ignore them.
+    acked_early: Mutex<BTreeSet<(String, AttemptKey)>>,
 }
 
 impl Database {
@@ -38,10 +42,56 @@ impl Database {
             leases: Mutex::default(),
             committed: Mutex::default(),
             broken: Mutex::default(),
+            ended: Mutex::default(),
+            acked_early: Mutex::default(),
         }
     }
 
-    fn note(&self, batch: &Batch) {
+    /// A process acknowledges completions.
+    pub fn acked(&self, process: &str, keys: &[AttemptKey]) {
+        let ended = self.ended.lock().expect("the ends");
+        let early = keys.iter().filter(|key| !ended.contains(key));
+        let early: Vec<_> = early.map(|key| (process.to_owned(), *key)).collect();
+        self.acked_early.lock().expect("the acks").extend(early);
+    }
+
+    /// Completions are delivered to a process (again).
+    pub fn delivered(&self, process: &str, keys: &[AttemptKey]) {
+        let mut early = self.acked_early.lock().expect("the acks");
+        for key in keys {
+            early.remove(&(process.to_owned(), *key));
+        }
+    }
+
+    fn note_ends(&self, batch: &Batch, process: &str) {
+        let kinds = ["step_completed", "step_failed", "retry_scheduled"];
+        for row in batch.rows.iter().filter(|row| kinds.contains(&row.kind.as_str())) {
+            let step = step_of(&row.body);
+            let Some((step, attempt)) = step.zip(row.attempt) else {
+                continue;
+            };
+            let key = AttemptKey {
+                run: row.run,
+                step,
+                attempt,
+            };
+            self.ended.lock().expect("the ends").insert(key);
+            if self
+                .acked_early
+                .lock()
+                .expect("the acks")
+                .contains(&(process.to_owned(), key))
+            {
+                self.report(format!(
+                    "{:?} attempt {attempt} was acknowledged before its commit",
+                    row.path
+                ));
+            }
+        }
+    }
+
+    fn note(&self, batch: &Batch, process: &str) {
+        self.note_ends(batch, process);
         let mut committed = self.committed.lock().expect("the commits");
         for row in batch.rows.iter().filter(|row| row.kind == "step_completed") {
             let path = row.path.clone().unwrap_or_default();
@@ -75,8 +125,17 @@ impl Database {
     }
 }
 
+fn step_of(body: &[u8]) -> Option<StepKey> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    serde_json::from_value(body.get("step")?.clone()).ok()
+}
+
 /// The database as one process reaches it.
 pub struct FaultyStore {
+    /// Of the process.
+    pub name: String,
+    /// A bug.
+    pub planted: Option<Planted>,
     /// Shared by all.
     pub database: Arc<Database>,
     /// [`Database::store`].
@@ -94,8 +153,12 @@ const FOR_EVER_MS: u64 = 1 << 40;
 
 impl FaultyStore {
     async fn commit(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
-        let at = self.inner.append(batch).await?;
-        self.database.note(batch);
+        let mut batch = batch.clone();
+        if self.planted == Some(Planted::GapInTheChain) && batch.rows.len() > 2 {
+            batch.rows.remove(1);
+        }
+        let at = self.inner.append(&batch).await?;
+        self.database.note(&batch, &self.name);
         self.fuse.pass().await;
         Ok(at)
     }
