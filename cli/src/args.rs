@@ -475,12 +475,18 @@ mod tests {
 
     #[test]
     fn dev_leaves_the_address_to_the_configuration_unless_a_flag_names_it() {
-        let listen = |line: &str| match Cli::try_parse_from(line.split(' ')).expect(line).command {
-            Command::Dev(dev) => dev.listen,
-            other => panic!("another command: {other:?}"),
+        let listen = |line: &str| {
+            let command = Cli::try_parse_from(line.split(' ')).expect(line).command;
+            let Command::Dev(dev) = command else {
+                panic!("another command: {command:?}");
+            };
+            dev.listen
         };
         assert_eq!(listen("rejoin dev examples"), None);
-        assert_eq!(listen("rejoin dev --listen 127.0.0.1:1"), Some("127.0.0.1:1".to_owned()));
+        assert_eq!(
+            listen("rejoin dev --listen 127.0.0.1:1"),
+            Some("127.0.0.1:1".to_owned())
+        );
     }
 
     #[test]

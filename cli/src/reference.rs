@@ -113,7 +113,12 @@ fn takes_several(arg: &Arg) -> bool {
 }
 
 fn value_name(arg: &Arg) -> String {
-    let names: Vec<&str> = arg.get_value_names().into_iter().flatten().map(|n| n.as_str()).collect();
+    let names: Vec<&str> = arg
+        .get_value_names()
+        .into_iter()
+        .flatten()
+        .map(|n| n.as_str())
+        .collect();
     match names.is_empty() {
         true => arg.get_id().as_str().to_uppercase(),
         false => names.join(" "),
@@ -141,7 +146,11 @@ fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
         if let Some(variable) = arg.get_env() {
             meaning.push_str(&format!(" (`{}`)", variable.to_string_lossy()));
         }
-        page.push_str(&format!("| {} | {} |\n", flags(arg, takes_value), meaning.replace('|', "\\|")));
+        page.push_str(&format!(
+            "| {} | {} |\n",
+            flags(arg, takes_value),
+            meaning.replace('|', "\\|")
+        ));
     }
 }
 

@@ -118,7 +118,7 @@ pub fn interpret(def: &Definition, input: &Json, handlers: &dyn Handlers, run: &
     let mut walker = Walker::new(def, input, handlers, run);
     let context = match input {
         Json::Object(_) => input.clone(),
-        _ => Json::object(),
+        Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) | Json::List(_) => Json::object(),
     };
     let mut thread = Thread::new(context, Json::object());
     let end = walker.flow(Definition::ROOT, &Place::default(), &mut thread);

@@ -275,13 +275,13 @@ impl<'a> Driver<'a> {
             reply_text(&reply)
         ));
         let seen = Seen { ctx, input };
-        if let Some(before) = self.executed.insert((request.path.clone(), attempt), seen.clone()) {
-            if before != seen {
-                return Err(format!(
-                    "{} attempt {attempt} saw {before:?} and then {seen:?}",
-                    request.path
-                ));
-            }
+        if let Some(before) = self.executed.insert((request.path.clone(), attempt), seen.clone())
+            && before != seen
+        {
+            return Err(format!(
+                "{} attempt {attempt} saw {before:?} and then {seen:?}",
+                request.path
+            ));
         }
         let random = self.dice.any();
         self.flying.push(completion(step, attempt, reply, self.now, random));
@@ -371,7 +371,14 @@ impl<'a> Driver<'a> {
     fn tell(&mut self, event: Event, what: &str) -> Result<(), String> {
         let was_wanted = match &event {
             Event::Completed(done) => Some(self.state.is_outstanding(done.step, done.attempt)),
-            _ => None,
+            Event::Unbuildable { .. }
+            | Event::TimerDue
+            | Event::Begin { .. }
+            | Event::Loaded
+            | Event::Cancel { .. }
+            | Event::Pause
+            | Event::Resume
+            | Event::Quarantine { .. } => None,
         };
         let now = self.now;
         let limits = self.limits.clone();

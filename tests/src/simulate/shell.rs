@@ -330,16 +330,15 @@ impl<'a> Shell<'a> {
                 told.context
             ));
         }
-        match row.status {
-            RunStatus::Completed if !told.may_cancel && row.progress.done != told.completed.len() as u64 => {
-                Err(format!(
-                    "{} steps are done; the reference completes {}",
-                    row.progress.done,
-                    told.completed.len()
-                ))
-            }
-            _ => Ok(()),
+        let is_certain = row.status == RunStatus::Completed && !told.may_cancel;
+        if is_certain && row.progress.done != told.completed.len() as u64 {
+            return Err(format!(
+                "{} steps are done; the reference completes {}",
+                row.progress.done,
+                told.completed.len()
+            ));
         }
+        Ok(())
     }
 }
 
@@ -348,7 +347,21 @@ fn handlers_of(case: &Case) -> BTreeSet<String> {
     let uses = case.def.nodes.iter().filter_map(|node| match &node.kind {
         NodeKind::Step(step) => Some(step.call.uses.to_string()),
         NodeKind::Decision(Decision::Handler(call)) => Some(call.uses.to_string()),
-        _ => None,
+        NodeKind::Parallel(_)
+        | NodeKind::Foreach(_)
+        | NodeKind::Graph(_)
+        | NodeKind::Branch(_)
+        | NodeKind::Decision(_)
+        | NodeKind::Group(_)
+        | NodeKind::Try(_)
+        | NodeKind::Repeat(_)
+        | NodeKind::Sleep(_)
+        | NodeKind::Wait(_)
+        | NodeKind::Call(_)
+        | NodeKind::Emit(_)
+        | NodeKind::Set(_)
+        | NodeKind::Fail(_)
+        | NodeKind::Finish(_) => None,
     });
     uses.collect()
 }

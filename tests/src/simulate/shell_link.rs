@@ -118,20 +118,20 @@ struct FusedConsumer {
 impl FusedConsumer {
     fn arrive(&self, mut delivery: Delivery) -> Delivery {
         self.plant(&mut delivery);
-        if delivery.message.kind == kind::COMPLETIONS {
-            if let Ok(completions) = serde_json::from_slice::<Completions>(&delivery.message.body) {
-                let key = |item: &rejoin_shared::wire::Completion| AttemptKey {
-                    run: item.run,
-                    step: item.step,
-                    attempt: item.attempt,
-                };
-                let keys: Vec<AttemptKey> = completions.items.iter().map(key).collect();
-                self.database.delivered(&self.name, &keys);
-                if self.planted == Some(Planted::AckBeforeCommit) {
-                    self.database.acked(&self.name, &keys);
-                }
-                self.open.lock().expect("the deliveries").insert(delivery.receipt, keys);
+        if delivery.message.kind == kind::COMPLETIONS
+            && let Ok(completions) = serde_json::from_slice::<Completions>(&delivery.message.body)
+        {
+            let key = |item: &rejoin_shared::wire::Completion| AttemptKey {
+                run: item.run,
+                step: item.step,
+                attempt: item.attempt,
+            };
+            let keys: Vec<AttemptKey> = completions.items.iter().map(key).collect();
+            self.database.delivered(&self.name, &keys);
+            if self.planted == Some(Planted::AckBeforeCommit) {
+                self.database.acked(&self.name, &keys);
             }
+            self.open.lock().expect("the deliveries").insert(delivery.receipt, keys);
         }
         delivery
     }
