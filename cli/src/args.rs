@@ -432,7 +432,10 @@ mod tests {
             other => panic!("another command: {other:?}"),
         };
         assert_eq!(listen("rejoin dev examples"), None);
-        assert_eq!(listen("rejoin dev --listen 127.0.0.1:1"), Some("127.0.0.1:1".to_owned()));
+        assert_eq!(
+            listen("rejoin dev --listen 127.0.0.1:1"),
+            Some("127.0.0.1:1".to_owned())
+        );
     }
 
     #[test]

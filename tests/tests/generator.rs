@@ -20,7 +20,14 @@ fn generated_documents_are_valid_and_reach_many_ends() {
     let (mut completed, mut failed, mut doubted, mut large, mut attempts) = (0, 0, 0, 0, 0);
     let mut kinds = std::collections::BTreeMap::<String, u32>::new();
     for seed in 0..3000 {
-        let case = case(seed, if seed % 4 == 0 { Profile::Resumable } else { Profile::Any });
+        let case = case(
+            seed,
+            if seed % 4 == 0 {
+                Profile::Resumable
+            } else {
+                Profile::Any
+            },
+        );
         let told = interpret(&case.def, &case.input, &case.world, &run_info());
         attempts += told.executed.len();
         large += u32::from(told.too_large);
@@ -33,10 +40,17 @@ fn generated_documents_are_valid_and_reach_many_ends() {
             *kinds.entry(error.kind).or_default() += 1;
         }
     }
-    println!("{completed} completed, {failed} failed, {doubted} in doubt, {large} too large, {attempts} attempts, {kinds:?}");
+    println!(
+        "{completed} completed, {failed} failed, {doubted} in doubt, {large} too large, {attempts} attempts, {kinds:?}"
+    );
     assert!(completed > 1000 && failed > 300, "both ends are common");
     assert!(doubted < 300 && large < 100, "most runs can be compared");
-    for kind in ["rejoin.branches_failed", "rejoin.merge_conflict", "rejoin.reduce_failed", "rejoin.visit_limit"] {
+    for kind in [
+        "rejoin.branches_failed",
+        "rejoin.merge_conflict",
+        "rejoin.reduce_failed",
+        "rejoin.visit_limit",
+    ] {
         assert!(kinds.contains_key(kind), "{kind} is reached: {kinds:?}");
     }
 }

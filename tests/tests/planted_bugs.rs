@@ -19,7 +19,10 @@ fn found_within(planted: Planted, seeds: u64) -> (u64, String) {
 #[test]
 fn a_gap_in_the_journal_is_found() {
     let (seed, why) = found_within(Planted::GapInTheJournal, 20);
-    assert!(why.contains("follows record") || why.contains("folded"), "seed {seed}: {why}");
+    assert!(
+        why.contains("follows record") || why.contains("folded"),
+        "seed {seed}: {why}"
+    );
 }
 
 #[test]

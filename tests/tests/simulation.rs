@@ -6,7 +6,10 @@ use rejoin_tests::simulate::engine_driver::Faults;
 use rejoin_tests::simulate::{Verdict, simulate};
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
@@ -27,6 +30,12 @@ fn runs_end_as_the_reference_says_under_any_schedule() {
     }
     println!("{verdicts:?}");
     assert!(failures.is_empty(), "{}", failures.join("\n\n================\n\n"));
-    let agreeing = verdicts.get(&format!("{:?}", Verdict::Agrees)).copied().unwrap_or_default();
-    assert!(agreeing * 10 >= seeds * 8, "most seeds are compared in full: {verdicts:?}");
+    let agreeing = verdicts
+        .get(&format!("{:?}", Verdict::Agrees))
+        .copied()
+        .unwrap_or_default();
+    assert!(
+        agreeing * 10 >= seeds * 8,
+        "most seeds are compared in full: {verdicts:?}"
+    );
 }

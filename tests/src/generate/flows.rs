@@ -122,7 +122,10 @@ impl<'a> Generator<'a> {
         }
         nodes.insert(0, set);
         let mut back = Doc::one("decision", Doc::text(&decision));
-        let mut rule = Doc::one("when", Doc::Text(format!("get(ctx, '{key}', 0) < {}", 2 + self.dice.below(2))));
+        let mut rule = Doc::one(
+            "when",
+            Doc::Text(format!("get(ctx, '{key}', 0) < {}", 2 + self.dice.below(2))),
+        );
         rule.put("goto", Doc::text(&counter));
         back.put("rules", Doc::List(vec![rule]));
         nodes.push(back);
@@ -180,7 +183,10 @@ impl<'a> Generator<'a> {
         let mut retry = Doc::one("max_attempts", Doc::number(1 + self.dice.below(3)));
         retry.put("initial", Doc::text(self.dice.word(&["100ms", "1s"])));
         if self.dice.chance(40) {
-            retry.put("backoff", Doc::text(self.dice.word(&["constant", "linear", "exponential"])));
+            retry.put(
+                "backoff",
+                Doc::text(self.dice.word(&["constant", "linear", "exponential"])),
+            );
         }
         match self.dice.below(8) {
             0 => retry.put("only", patterns(&["app.*"])),
@@ -244,7 +250,9 @@ impl<'a> Generator<'a> {
         let mut node = Doc::one("branch", Doc::text(name));
         let inside = around.inside();
         if self.dice.chance(50) {
-            let on = self.dice.word(&["get(ctx, 'a', 0)", "get(ctx, 'c', null)", "get(ctx, 'b', 'x/y')"]);
+            let on = self
+                .dice
+                .word(&["get(ctx, 'a', 0)", "get(ctx, 'c', null)", "get(ctx, 'b', 'x/y')"]);
             node.put("on", Doc::text(on));
             let mut cases = Doc::Map(Vec::new());
             for key in ["1", "true", "x/y", "null"] {

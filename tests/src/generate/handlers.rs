@@ -156,7 +156,10 @@ fn accumulate(writes: &mut Writes, ctx: &Json, dice: &mut Dice) {
         3 => {
             // Halves add up exactly in any order.
             if let Some(Json::Float(x)) = read("f") {
-                writes.set("f", Json::Float(x + f64::from(u32::try_from(step).expect("small")) * 0.5));
+                writes.set(
+                    "f",
+                    Json::Float(x + f64::from(u32::try_from(step).expect("small")) * 0.5),
+                );
             }
         }
         4 => {

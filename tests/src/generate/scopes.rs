@@ -188,8 +188,19 @@ impl Generator<'_> {
             };
             node.put("merge", Doc::text(self.dice.word(merges)));
         }
-        let all = [("n", "sum"), ("f", "sum"), ("l", "append"), ("s", "concat"), ("u", "union"), ("m", "max"),
-            ("m", "min"), ("b", "count"), ("a", "count"), ("acc.n", "sum"), ("u", "concat")];
+        let all = [
+            ("n", "sum"),
+            ("f", "sum"),
+            ("l", "append"),
+            ("s", "concat"),
+            ("u", "union"),
+            ("m", "max"),
+            ("m", "min"),
+            ("b", "count"),
+            ("a", "count"),
+            ("acc.n", "sum"),
+            ("u", "concat"),
+        ];
         let mut reduce: Vec<(String, Doc)> = Vec::new();
         if self.dice.chance(55) {
             for _ in 0..1 + self.dice.below(4) {

@@ -84,7 +84,8 @@ pub(super) fn shown(changes: &Changes) -> Json {
 
 /// Whether two branches contradict each other under `strict`.
 pub(super) fn conflict(a: &Changes, b: &Changes) -> bool {
-    a.iter().any(|(key, mine)| b.get(key).is_some_and(|other| clash(mine, other)))
+    a.iter()
+        .any(|(key, mine)| b.get(key).is_some_and(|other| clash(mine, other)))
 }
 
 fn clash(a: &Change, b: &Change) -> bool {
@@ -99,7 +100,9 @@ fn clash(a: &Change, b: &Change) -> bool {
 /// New objects are compared leaf by leaf: different leaves below a new key do not contradict.
 fn values_clash(a: &Json, b: &Json) -> bool {
     match (a.as_object(), b.as_object()) {
-        (Some(x), Some(y)) => x.iter().any(|(key, mine)| y.get(key).is_some_and(|other| values_clash(mine, other))),
+        (Some(x), Some(y)) => x
+            .iter()
+            .any(|(key, mine)| y.get(key).is_some_and(|other| values_clash(mine, other))),
         _ => a != b,
     }
 }

@@ -76,24 +76,15 @@ impl Walker<'_> {
         path::child(&place.prefix, &node.name, *visit).expect("tests have short paths")
     }
 
-    pub(super) fn condition(
-        &self,
-        expr: &Expr,
-        place: &Place,
-        thread: &Thread,
-        path: &str,
-    ) -> Result<bool, Failure> {
+    pub(super) fn condition(&self, expr: &Expr, place: &Place, thread: &Thread, path: &str) -> Result<bool, Failure> {
         let value = expr.eval(&self.env(place, thread), &self.limits);
-        value.ok().and_then(|v| v.as_bool()).ok_or_else(|| Failure::expression(path))
+        value
+            .ok()
+            .and_then(|v| v.as_bool())
+            .ok_or_else(|| Failure::expression(path))
     }
 
-    fn branch(
-        &mut self,
-        branch: &Branch,
-        path: &str,
-        place: &Place,
-        thread: &mut Thread,
-    ) -> Result<Control, Failure> {
+    fn branch(&mut self, branch: &Branch, path: &str, place: &Place, thread: &mut Thread) -> Result<Control, Failure> {
         let Some((segment, flow)) = self.choose(branch, path, place, thread)? else {
             return Ok(Control::Done);
         };

@@ -320,7 +320,11 @@ impl Ended {
     pub(super) fn entry(&self) -> Json {
         let (status, output, error) = match self {
             Ended::Ok(done) => ("ok", done.output.clone(), Json::Null),
-            Ended::Failed(failure) => ("error", Json::Null, Json::from_entries([("type", Json::str(&failure.kind))])),
+            Ended::Failed(failure) => (
+                "error",
+                Json::Null,
+                Json::from_entries([("type", Json::str(&failure.kind))]),
+            ),
             Ended::Cancelled => ("cancelled", Json::Null, Json::Null),
             Ended::Skipped => ("skipped", Json::Null, Json::Null),
         };
@@ -333,12 +337,18 @@ impl Labels {
         let of = |end: &Ended| end.contribution().map(&value);
         match self {
             Labels::Names(names) => {
-                let entries = names.iter().zip(ended).filter_map(|(k, end)| Some((k.clone(), of(end)?)));
+                let entries = names
+                    .iter()
+                    .zip(ended)
+                    .filter_map(|(k, end)| Some((k.clone(), of(end)?)));
                 Json::Object(Arc::new(entries.collect::<Map>()))
             }
             Labels::Indices => Json::list(ended.iter().map(|end| of(end).unwrap_or_default()).collect()),
             Labels::Keys(keys) => {
-                let entries = keys.iter().zip(ended).map(|(k, end)| (k.clone(), of(end).unwrap_or_default()));
+                let entries = keys
+                    .iter()
+                    .zip(ended)
+                    .map(|(k, end)| (k.clone(), of(end).unwrap_or_default()));
                 Json::Object(Arc::new(entries.collect::<Map>()))
             }
         }

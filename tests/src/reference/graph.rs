@@ -152,7 +152,10 @@ fn count(ended: &[Ended]) -> Count {
 
 /// The nodes that succeeded, in this order, and what they left.
 fn contributions<'e>(order: &[usize], ended: &'e [Ended]) -> (Vec<usize>, Vec<&'e Contribution>) {
-    order.iter().filter_map(|n| Some((*n, ended[*n].contribution()?))).unzip()
+    order
+        .iter()
+        .filter_map(|n| Some((*n, ended[*n].contribution()?)))
+        .unzip()
 }
 
 fn index(n: u32) -> usize {
@@ -161,7 +164,11 @@ fn index(n: u32) -> usize {
 
 /// Nodes that no other needs, in declared order.
 fn sinks(graph: &Graph) -> Vec<usize> {
-    let needed: BTreeSet<usize> = graph.nodes.iter().flat_map(|n| n.needs.iter().map(|n| index(*n))).collect();
+    let needed: BTreeSet<usize> = graph
+        .nodes
+        .iter()
+        .flat_map(|n| n.needs.iter().map(|n| index(*n)))
+        .collect();
     (0..graph.nodes.len()).filter(|n| !needed.contains(n)).collect()
 }
 

@@ -68,7 +68,9 @@ fn list_matches(patterns: &[String], failure: &Failure) -> bool {
 }
 
 fn any_hits(patterns: &[&str], failure: &Failure) -> bool {
-    patterns.iter().any(|pattern| glob(pattern.as_bytes(), failure.kind.as_bytes()))
+    patterns
+        .iter()
+        .any(|pattern| glob(pattern.as_bytes(), failure.kind.as_bytes()))
         || failure.kind == BRANCHES_FAILED
             && !failure.branches.is_empty()
             && failure.branches.iter().all(|branch| any_hits(patterns, branch))

@@ -74,7 +74,9 @@ impl Quota {
         match &self.asks {
             Asks::Need(Amount::All) => activated,
             Asks::Need(Amount::Count(n)) => *n,
-            Asks::Need(Amount::Percent(p)) => (0..=activated).find(|n| enough(*n, *p, activated)).unwrap_or(activated + 1),
+            Asks::Need(Amount::Percent(p)) => (0..=activated)
+                .find(|n| enough(*n, *p, activated))
+                .unwrap_or(activated + 1),
             Asks::Whatever | Asks::Tolerate(_) => 0,
         }
     }

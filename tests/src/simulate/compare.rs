@@ -16,7 +16,11 @@ pub fn with_reference(driver: &Driver<'_>, told: &Told) -> Result<(), String> {
     end_with_reference(driver, told)?;
     for ((path, attempt), seen) in &driver.executed {
         match told.executed.get(&(path.clone(), *attempt)) {
-            None => return Err(format!("{path} attempt {attempt} was executed; the reference executes none")),
+            None => {
+                return Err(format!(
+                    "{path} attempt {attempt} was executed; the reference executes none"
+                ));
+            }
             Some(expected) => same_sight(path, expected, seen)?,
         }
     }
@@ -24,7 +28,9 @@ pub fn with_reference(driver: &Driver<'_>, told: &Told) -> Result<(), String> {
         return Ok(());
     }
     if let Some((path, attempt)) = told.executed.keys().find(|key| !driver.executed.contains_key(*key)) {
-        return Err(format!("{path} attempt {attempt} was not executed; the reference executes it"));
+        return Err(format!(
+            "{path} attempt {attempt} was not executed; the reference executes it"
+        ));
     }
     if driver.journal.completed_paths != told.completed {
         let (ours, theirs) = (&driver.journal.completed_paths, &told.completed);
@@ -39,10 +45,16 @@ pub fn with_reference(driver: &Driver<'_>, told: &Told) -> Result<(), String> {
 
 fn same_sight(path: &str, expected: &Seen, seen: &Seen) -> Result<(), String> {
     if expected.ctx != seen.ctx {
-        return Err(format!("{path} saw the context\n{}\nthe reference gives\n{}", seen.ctx, expected.ctx));
+        return Err(format!(
+            "{path} saw the context\n{}\nthe reference gives\n{}",
+            seen.ctx, expected.ctx
+        ));
     }
     if expected.input != seen.input {
-        return Err(format!("{path} got the input\n{}\nthe reference gives\n{}", seen.input, expected.input));
+        return Err(format!(
+            "{path} got the input\n{}\nthe reference gives\n{}",
+            seen.input, expected.input
+        ));
     }
     Ok(())
 }
@@ -61,13 +73,22 @@ pub fn end_with_reference(driver: &Driver<'_>, told: &Told) -> Result<(), String
     let expected = told.error.as_ref().map(|f| (f.kind.clone(), f.path.clone()));
     if state.status() != told.status || error != expected {
         let (ours, theirs) = (state.status().as_str(), told.status.as_str());
-        return Err(format!("it ended {ours} with {error:?}; the reference says {theirs} with {expected:?}"));
+        return Err(format!(
+            "it ended {ours} with {error:?}; the reference says {theirs} with {expected:?}"
+        ));
     }
     if state.context() != told.context {
-        return Err(format!("the final context is\n{}\nthe reference gives\n{}", state.context(), told.context));
+        return Err(format!(
+            "the final context is\n{}\nthe reference gives\n{}",
+            state.context(),
+            told.context
+        ));
     }
     if told.status == RunStatus::Completed && output != told.output {
-        return Err(format!("the output is {output:?}; the reference gives {:?}", told.output));
+        return Err(format!(
+            "the output is {output:?}; the reference gives {:?}",
+            told.output
+        ));
     }
     Ok(())
 }

@@ -265,11 +265,18 @@ impl<'a> Driver<'a> {
             input: &input,
             ctx: &ctx,
         });
-        self.history.push(format!("dispatch {} attempt {attempt} -> {}", request.path, reply_text(&reply)));
+        self.history.push(format!(
+            "dispatch {} attempt {attempt} -> {}",
+            request.path,
+            reply_text(&reply)
+        ));
         let seen = Seen { ctx, input };
         if let Some(before) = self.executed.insert((request.path.clone(), attempt), seen.clone()) {
             if before != seen {
-                return Err(format!("{} attempt {attempt} saw {before:?} and then {seen:?}", request.path));
+                return Err(format!(
+                    "{} attempt {attempt} saw {before:?} and then {seen:?}",
+                    request.path
+                ));
             }
         }
         let random = self.dice.any();
@@ -311,7 +318,8 @@ impl<'a> Driver<'a> {
         if !self.flying.is_empty() {
             let at = self.dice.below(self.flying.len());
             let lost = self.flying.swap_remove(at);
-            self.history.push(format!("lost {} attempt {}", lost.step, lost.attempt));
+            self.history
+                .push(format!("lost {} attempt {}", lost.step, lost.attempt));
             self.state.put_back(lost.step, lost.attempt);
         }
     }
@@ -341,7 +349,9 @@ impl<'a> Driver<'a> {
         let folded = self.journal.fold(&self.case.def)?;
         let (before, after) = (Views::of(&self.state, self.now), Views::of(&folded, self.now));
         if before != after {
-            return Err(format!("folded is another state:\n{after:#?}\nthan before the crash:\n{before:#?}"));
+            return Err(format!(
+                "folded is another state:\n{after:#?}\nthan before the crash:\n{before:#?}"
+            ));
         }
         self.state = folded;
         if self.faults.planted == Some(Planted::UncheckedTwin) && !self.past.is_empty() {
@@ -446,7 +456,9 @@ impl Views {
         // A branch that was taken and then cancelled left no record: after a restart it was never begun.
         let is_live = |open: &OpenStep| open.status != OpenStatus::Cancelled;
         let steps: Vec<_> = state.open_steps().filter(is_live).collect();
-        let asked = steps.iter().filter(|open| state.is_outstanding(open.step, open.attempt));
+        let asked = steps
+            .iter()
+            .filter(|open| state.is_outstanding(open.step, open.attempt));
         Views {
             was_paused,
             status: state.status(),
@@ -458,7 +470,9 @@ impl Views {
             },
             due: state.next_due(),
             wants_begin: state.wants_begin(),
-            requests: asked.map(|open| state.request(open.step, open.attempt, around)).collect(),
+            requests: asked
+                .map(|open| state.request(open.step, open.attempt, around))
+                .collect(),
             scopes: state.open_scopes().filter(|scope| scope.is_live).collect(),
             steps,
         }

@@ -44,7 +44,10 @@ impl Journal {
     fn check(&mut self, record: &Record) -> Result<(), String> {
         if let Fact::StepCompleted(done) = &record.fact {
             if !self.ended_attempts.insert((done.step, done.attempt)) {
-                return Err(format!("the end of {} attempt {} is recorded twice", done.path, done.attempt));
+                return Err(format!(
+                    "the end of {} attempt {} is recorded twice",
+                    done.path, done.attempt
+                ));
             }
             if !self.completed_steps.insert(done.step) || !self.completed_paths.insert(done.path.clone()) {
                 return Err(format!("{} completed twice", done.path));
@@ -52,7 +55,10 @@ impl Journal {
         }
         if let Fact::StepFailed(failed) = &record.fact {
             if !self.ended_attempts.insert((failed.step, failed.attempt)) {
-                return Err(format!("the end of {} attempt {} is recorded twice", failed.path, failed.attempt));
+                return Err(format!(
+                    "the end of {} attempt {} is recorded twice",
+                    failed.path, failed.attempt
+                ));
             }
             if self.completed_steps.contains(&failed.step) {
                 return Err(format!("{} failed after it had completed", failed.path));
@@ -72,7 +78,10 @@ impl Journal {
     /// # Errors
     /// If a row cannot be read or does not fit.
     pub fn fold(&self, def: &Arc<Definition>) -> Result<RunState, String> {
-        let mut records = self.rows.iter().map(|row| Record::from_parts(row).map_err(|e| e.to_string()));
+        let mut records = self
+            .rows
+            .iter()
+            .map(|row| Record::from_parts(row).map_err(|e| e.to_string()));
         let first = records.next().ok_or("no record")??;
         let mut state = RunState::begin(def, &first)?;
         for record in records {

@@ -49,7 +49,11 @@ pub enum Verdict {
 /// # Errors
 /// What went wrong, with the definition and the history.
 pub fn simulate(seed: u64, faults: &Faults) -> Result<Verdict, String> {
-    let profile = if seed % 4 == 3 { Profile::Resumable } else { Profile::Any };
+    let profile = if seed % 4 == 3 {
+        Profile::Resumable
+    } else {
+        Profile::Any
+    };
     simulate_case(&case(seed, profile), profile, faults)
 }
 
@@ -64,7 +68,9 @@ pub fn simulate_case(case: &Case, profile: Profile, faults: &Faults) -> Result<V
     }
     let mut driver = Driver::new(case, faults.clone());
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match profile {
-        Profile::Any => driver.run_to_end().and_then(|()| compare::with_reference(&driver, &told)),
+        Profile::Any => driver
+            .run_to_end()
+            .and_then(|()| compare::with_reference(&driver, &told)),
         Profile::Resumable => driver
             .run_broken_then_mended()
             .and_then(|()| compare::end_with_reference(&driver, &told)),

@@ -72,7 +72,9 @@ impl Script {
     }
 
     fn append(&mut self, apply: &Apply) {
-        self.journal.append(&apply.records).unwrap_or_else(|why| panic!("{why}"));
+        self.journal
+            .append(&apply.records)
+            .unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// Tells the run of an event; why it was ignored, if it was.
@@ -155,7 +157,11 @@ impl Script {
     pub fn reply(&mut self, path: &str, output: &str, set: &str, unset: &[&str]) -> Option<Ignored> {
         let key = |text: &str| KeyPath::parse(text).expect("a key path");
         let set = json(set);
-        let set = set.as_object().expect("an object").iter().map(|(k, v)| (key(k), v.clone()));
+        let set = set
+            .as_object()
+            .expect("an object")
+            .iter()
+            .map(|(k, v)| (key(k), v.clone()));
         self.complete(
             path,
             Reply::Ok {
@@ -188,7 +194,10 @@ impl Script {
     }
 
     fn complete(&mut self, path: &str, reply: Reply) -> Option<Ignored> {
-        let (step, attempt) = *self.open.get(path).unwrap_or_else(|| panic!("{path} of {:?}", self.open.keys()));
+        let (step, attempt) = *self
+            .open
+            .get(path)
+            .unwrap_or_else(|| panic!("{path} of {:?}", self.open.keys()));
         self.tell(Event::Completed(completion(step, attempt, reply, self.now, 1)))
     }
 
@@ -230,7 +239,12 @@ impl Script {
     /// If not.
     pub fn assert_completed(&self, context: &str) {
         let (_, error) = self.state.result();
-        assert_eq!((self.state.status(), error), (RunStatus::Completed, None), "{:?}", self.outstanding());
+        assert_eq!(
+            (self.state.status(), error),
+            (RunStatus::Completed, None),
+            "{:?}",
+            self.outstanding()
+        );
         assert_eq!(self.context(), json(context));
     }
 
@@ -241,7 +255,12 @@ impl Script {
     pub fn assert_failed(&self, kind: &str, path: &str) -> Json {
         let (_, error) = self.state.result();
         let error = error.unwrap_or_else(|| panic!("no error but {:?}, {:?}", self.state.status(), self.outstanding()));
-        assert_eq!((&*error.kind, error.path.as_deref()), (kind, Some(path)), "{}", error.message);
+        assert_eq!(
+            (&*error.kind, error.path.as_deref()),
+            (kind, Some(path)),
+            "{}",
+            error.message
+        );
         error.details.unwrap_or_default()
     }
 }

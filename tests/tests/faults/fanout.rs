@@ -161,7 +161,11 @@ impl Fanout {
     fn executions_of(&self, path: &str) -> Result<String> {
         let log = std::fs::read_to_string(self.fleet.dir.path().join("executions.log"))?;
         let own = log.lines().filter(|line| line.split(' ').next() == Some(path));
-        Ok(format!("{}\nlogs in {:?}", own.collect::<Vec<_>>().join("\n"), self.fleet.keep_logs()))
+        Ok(format!(
+            "{}\nlogs in {:?}",
+            own.collect::<Vec<_>>().join("\n"),
+            self.fleet.keep_logs()
+        ))
     }
 
     /// Every start of the handler: path and time in microseconds.

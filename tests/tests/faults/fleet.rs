@@ -148,7 +148,10 @@ impl Fleet {
             )
             .env("REJOIN_AMQP__PREFIX", &self.prefix)
             .env("REJOIN_COORDINATOR__LEASE", "3s")
-            .env("REJOIN_LOG__FILTER", std::env::var("REJOIN_TEST_LOG").unwrap_or_else(|_| "info,lapin=off".to_owned()))
+            .env(
+                "REJOIN_LOG__FILTER",
+                std::env::var("REJOIN_TEST_LOG").unwrap_or_else(|_| "info,lapin=off".to_owned()),
+            )
             .env("RUST_BACKTRACE", "0")
             .env_remove("REJOIN_SERVICES_DIR");
         command

@@ -5,7 +5,10 @@ use rejoin_tests::simulate::script::Script;
 /// A parallel of branches named a, b, … with one step `s` each, and a step `after`.
 fn parallel(branches: usize, keys: &str) -> Script {
     let names = ["a", "b", "c", "d", "e"];
-    let branches: Vec<String> = names[..branches].iter().map(|n| format!("{n}: [{{ step: s }}]")).collect();
+    let branches: Vec<String> = names[..branches]
+        .iter()
+        .map(|n| format!("{n}: [{{ step: s }}]"))
+        .collect();
     let document = format!(
         "workflow: w\nsteps:\n  - {{ parallel: p, branches: {{ {} }}{keys} }}\n  - step: after\n",
         branches.join(", ")
@@ -127,8 +130,7 @@ fn what_completes_after_the_join_is_late_and_changes_nothing() {
 
 #[test]
 fn concurrency_bounds_the_open_branches_in_declared_order() {
-    let document =
-        "workflow: w\nsteps: [ { foreach: f, items: '5', concurrency: 2, steps: [ { step: s } ] } ]\n";
+    let document = "workflow: w\nsteps: [ { foreach: f, items: '5', concurrency: 2, steps: [ { step: s } ] } ]\n";
     let mut run = Script::start(document, "{}");
     assert_eq!(run.outstanding(), ["/f[0]/s", "/f[1]/s"]);
     run.done("/f[1]/s");

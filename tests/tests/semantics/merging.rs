@@ -106,8 +106,7 @@ fn a_loop_collects_changes_against_what_the_item_started_from() {
 
 #[test]
 fn a_failed_item_of_a_loop_leaves_nothing() {
-    let document =
-        "workflow: w\nsteps: [ { foreach: f, items: '3', on_error: complete_all, steps: [ { step: s }, { step: t } ] } ]\n";
+    let document = "workflow: w\nsteps: [ { foreach: f, items: '3', on_error: complete_all, steps: [ { step: s }, { step: t } ] } ]\n";
     let mut run = Script::start(document, "{}");
     run.sets("/f[0]/s", r#"{"x":0}"#);
     run.done("/f[0]/t");
@@ -124,11 +123,15 @@ fn every_way_to_reduce_starts_from_the_base() {
     let keys = ", reduce: { sum: sum, min: min, max: max, count: count, list: append, text: concat, set: union }";
     let input = r#"{"sum":1,"min":5,"max":5,"list":[0],"text":"-","set":[1]}"#;
     let mut run = two(keys, input);
-    run.sets("/p/b/s", r#"{"sum":4,"min":7,"max":7,"count":"x","list":[0,2],"text":"-b","set":[1,2]}"#);
-    run.sets("/p/a/s", r#"{"sum":3,"min":3,"count":"y","list":1,"text":"-a","set":[1,2,3]}"#);
-    run.assert_completed(
-        r#"{"sum":6,"min":3,"max":7,"count":2,"list":[0,1,2],"text":"-ab","set":[1,2,3]}"#,
+    run.sets(
+        "/p/b/s",
+        r#"{"sum":4,"min":7,"max":7,"count":"x","list":[0,2],"text":"-b","set":[1,2]}"#,
     );
+    run.sets(
+        "/p/a/s",
+        r#"{"sum":3,"min":3,"count":"y","list":1,"text":"-a","set":[1,2,3]}"#,
+    );
+    run.assert_completed(r#"{"sum":6,"min":3,"max":7,"count":2,"list":[0,1,2],"text":"-ab","set":[1,2,3]}"#);
 }
 
 #[test]
