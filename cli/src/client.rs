@@ -62,7 +62,7 @@ impl Client {
         let text = response.bytes().await.map_err(|e| self.away(&e))?.to_vec();
         let json = match text.is_empty() {
             true => Json::Null,
-            false => Json::parse(&text).map_err(|e| Failure::general(format!("the server's answer is {e}")))?,
+            false => Json::parse_own(&text).map_err(|e| Failure::general(format!("the server's answer is {e}")))?,
         };
         Ok(Answer { text, json, status })
     }
@@ -131,7 +131,7 @@ async fn accepted(response: Response) -> Result<Response, Failure> {
 
 /// What an error answer says, with the places in the document.
 fn refusal(status: StatusCode, text: &[u8]) -> Failure {
-    let problem = Json::parse(text).unwrap_or_default();
+    let problem = Json::parse_own(text).unwrap_or_default();
     let field = |key| problem.get(key).and_then(Json::as_str).unwrap_or_default();
     let mut message = match (field("title"), field("detail")) {
         ("", "") => format!("the server answered {status}"),

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::{JSON_DEPTH_MAX, OWN_DEPTH_MAX};
 
 mod parse;
 pub use parse::{JsonError, JsonProblem};
@@ -44,7 +46,33 @@ impl Json {
     /// # Errors
     /// [`JsonError`] with the byte offset of what is wrong.
     pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
-        parse::parse(text)
+        parse::parse(text, JSON_DEPTH_MAX)
+    }
+
+    /// Reads one JSON value that Rejoin itself wrote: as [`Json::parse`], with room for what stands around users' values.
+    ///
+    /// # Errors
+    /// As [`Json::parse`].
+    pub fn parse_own(text: &[u8]) -> Result<Json, JsonError> {
+        parse::parse(text, OWN_DEPTH_MAX)
+    }
+
+    /// As [`Json::parse`], of a value of at most 128 levels that stands `levels` deep in `text`.
+    ///
+    /// # Errors
+    /// As [`Json::parse`].
+    pub fn parse_enclosed(text: &[u8], levels: usize) -> Result<Json, JsonError> {
+        parse::parse(text, JSON_DEPTH_MAX + levels)
+    }
+
+    /// How deep lists and objects are nested: 0 for a plain value.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        match self {
+            Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) => 0,
+            Json::List(items) => 1 + items.iter().map(Json::depth).max().unwrap_or(0),
+            Json::Object(map) => 1 + map.values().map(Json::depth).max().unwrap_or(0),
+        }
     }
 
     /// An empty object.
@@ -223,6 +251,44 @@ impl From<i64> for Json {
     fn from(n: i64) -> Json {
         Json::Int(n)
     }
+}
+
+/// Reads a document that Rejoin itself wrote. `serde_json` stops at 128 levels, and a user's value alone may have them.
+///
+/// # Errors
+/// Text that is no such document, or deeper than [`OWN_DEPTH_MAX`].
+pub fn read_own<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    match serde_json::from_slice(text) {
+        Err(e) if e.is_syntax() && (JSON_DEPTH_MAX..=OWN_DEPTH_MAX).contains(&text_depth(text)) => read_unbounded(text),
+        read => read,
+    }
+}
+
+fn read_unbounded<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    reader.disable_recursion_limit();
+    let value = T::deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Levels of JSON text, without building it.
+fn text_depth(text: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'[' | b'{') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 impl From<bool> for Json {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::json::{Json, Map};
+use crate::limits::JSON_DEPTH_MAX;
 
 /// A non-empty list of object keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyPath(Vec<Arc<str>>);
 
 impl KeyPath {
-    /// Reads the text form. `None` if a key is empty or an escape is unknown.
+    /// Reads the text form. `None` if a key is empty, an escape is unknown, or it leads deeper than a value may be.
     #[must_use]
     pub fn parse(text: &str) -> Option<KeyPath> {
         let mut keys = Vec::new();
@@ -33,7 +34,7 @@ impl KeyPath {
             return None;
         }
         keys.push(key.into());
-        Some(KeyPath(keys))
+        (keys.len() <= JSON_DEPTH_MAX).then_some(KeyPath(keys))
     }
 
     /// The path of one key, whatever characters it holds.
@@ -121,6 +122,12 @@ impl<'de> Deserialize<'de> for KeyPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_no_deeper_than_a_value_may_be() {
+        assert!(KeyPath::parse(&["a"; 128].join(".")).is_some());
+        assert!(KeyPath::parse(&["a"; 129].join(".")).is_none());
+    }
 
     fn json(text: &str) -> Json {
         Json::parse(text.as_bytes()).expect("test JSON")

@@ -8,6 +8,10 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub const PATH_BYTES_MAX: usize = 2048;
 /// Levels of nesting in any JSON value.
 pub const JSON_DEPTH_MAX: usize = 128;
+/// Levels of a context: the deepest output under the name of its node, and what scopes put around it.
+pub const CONTEXT_DEPTH_MAX: usize = JSON_DEPTH_MAX + 32;
+/// Levels of what Rejoin itself wrote (records, messages, answers): users' values stand inside, and errors inside errors.
+pub const OWN_DEPTH_MAX: usize = 512;
 /// Branch errors listed in `rejoin.branches_failed`, and causes.
 pub const FAILED_BRANCHES_LISTED_MAX: usize = 100;
 /// Default of `max_visits` (on a node or at the top).

@@ -181,6 +181,6 @@ impl ErrorValue {
     #[must_use]
     pub fn to_json(&self) -> Json {
         let bytes = serde_json::to_vec(self).expect("an error value is plain data");
-        Json::parse(&bytes).unwrap_or_default()
+        Json::parse_own(&bytes).unwrap_or_default()
     }
 }

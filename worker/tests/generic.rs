@@ -192,6 +192,23 @@ async fn a_stream_process_serves_many_attempts_and_handlers_and_is_started_again
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_second_response_of_a_stream_process_is_not_taken_for_the_next_attempts() {
+    let (mut owner, running, folder) = started("  a: { exec: [python3, s.py], mode: stream }\n").await;
+    let program = r#"
+import json, sys
+for line in sys.stdin:
+    value = json.loads(line)["input"]
+    sys.stdout.write(f"{value}\n-{value}\n")
+    sys.stdout.flush()
+"#;
+    std::fs::write(folder.path().join("s.py"), program).expect("written");
+    for value in [1, 2, 3] {
+        assert_eq!(run(&mut owner, "a", &value.to_string()).await["output"], value);
+    }
+    running.stop().await;
+}
+
 async fn serve() -> String {
     let app = Router::new()
         .route(

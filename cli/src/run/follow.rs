@@ -180,7 +180,7 @@ fn event(block: &str, after: &mut u64) -> bool {
     if let Some(seq) = field("id:").and_then(|id| id.parse().ok()) {
         *after = seq;
     }
-    if let Some(record) = field("data:").and_then(|data| Json::parse(data.as_bytes()).ok()) {
+    if let Some(record) = field("data:").and_then(|data| Json::parse_own(data.as_bytes()).ok()) {
         output::note(&record_line(&record));
     }
     false

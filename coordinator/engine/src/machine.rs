@@ -109,7 +109,7 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         Snapshots::Delta if ended.changes.is_empty() => None,
         Snapshots::Delta => serde_json::to_vec(&ended.changes)
             .ok()
-            .and_then(|text| Json::parse(&text).ok()),
+            .and_then(|text| Json::parse_own(&text).ok()),
     };
     match fact {
         Fact::StepCompleted(completed) => completed.snapshot = snapshot,

@@ -60,7 +60,7 @@ pub(crate) fn branch_errors(error: &ErrorValue) -> Vec<ErrorValue> {
         .iter()
         .filter_map(|branch| branch.get("error"));
     errors
-        .filter_map(|error| serde_json::from_slice(&error.to_bytes()).ok())
+        .filter_map(|error| rejoin_shared::json::read_own(&error.to_bytes()).ok())
         .collect()
 }
 

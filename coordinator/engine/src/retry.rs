@@ -47,7 +47,9 @@ fn is_retried_by_default(error: &ErrorValue) -> bool {
         "rejoin.timeout" | "rejoin.heartbeat_lost" => true,
         BRANCHES_FAILED => {
             let listed = branch_errors(error);
-            !listed.is_empty()
+            // Listed in short, it has no list: its counts by type tell.
+            let is_short = error.details.as_ref().is_some_and(|d| d.get("branches").is_none());
+            (is_short || !listed.is_empty())
                 && listed.iter().all(is_retried_by_default)
                 && branch_types(error).is_some_and(|types| types.iter().all(|kind| is_type_retried(kind)))
         }

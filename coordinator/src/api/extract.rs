@@ -203,7 +203,7 @@ impl Body {
                 format!("content type {media}; send application/json"),
             ));
         }
-        let json = Json::parse(&self.bytes)?;
+        let json = Json::parse_enclosed(&self.bytes, 1)?;
         match json {
             Json::Object(_) => Ok(json),
             Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) | Json::List(_) => {

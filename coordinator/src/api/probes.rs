@@ -2,14 +2,14 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::Api;
 use super::backend::Check;
 use super::extract::Params;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, RETRY_AFTER_S};
 
 #[derive(Serialize)]
 struct Readiness {
@@ -38,7 +38,12 @@ pub async fn readyz(State(api): State<Api>, params: Params) -> Result<Response, 
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        return Ok((status, Answer(Readiness { ready, checks })).into_response());
+        let mut response = (status, Answer(Readiness { ready, checks })).into_response();
+        if !ready {
+            let seconds = HeaderValue::from(RETRY_AFTER_S);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        return Ok(response);
     }
     match ready {
         true => Ok("ok\n".into_response()),

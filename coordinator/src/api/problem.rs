@@ -11,7 +11,7 @@ use crate::owner::command::CommandError;
 use crate::store::{Retry, StoreError};
 
 /// Seconds a client waits before it tries again when the database or the broker is away.
-const RETRY_AFTER_S: u64 = 1;
+pub(super) const RETRY_AFTER_S: u64 = 1;
 
 /// The codes, each with its status, title and whether the same request may work later. Documented under `/docs/errors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

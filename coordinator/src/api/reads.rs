@@ -211,7 +211,10 @@ pub async fn why(
     let state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
     let scopes = state.open_scopes().take(SCOPES_SHOWN_MAX).map(ScopeView::of).collect();
     let is_served = |queue: &str, handler: &str| serves(&fleet, &namespace, queue, handler);
-    let error = row.error.as_ref().and_then(|text| serde_json::from_slice(text).ok());
+    let error = row
+        .error
+        .as_ref()
+        .and_then(|text| rejoin_shared::json::read_own(text).ok());
     Ok(Answer(explain(row.id, row.status, error, &steps, scopes, &is_served)))
 }
 

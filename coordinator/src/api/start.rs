@@ -57,7 +57,8 @@ pub async fn start(
     known.check_input(&request.input)?;
     let (run, is_first) = place(&api, &namespace, &request).await?;
     let is_there = !is_first && api.store.run(run).await?.is_some();
-    let is_new = !is_there && begin(&api, &namespace, &known, run, request, !is_first).await?;
+    // The first request under a key is the one that starts the run, whoever's message about it the owner read first.
+    let is_new = !is_there && (begin(&api, &namespace, &known, run, request, !is_first).await? || is_first);
     let (row, ended) = match wait {
         None => (api.run(&namespace, &run.to_string()).await?, true),
         Some(wait) => api.wait_for_end(&namespace, run, wait).await?,

@@ -107,6 +107,28 @@ impl Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_input_of_128_levels_is_taken_and_read_back_and_129_refused() {
+    let server = Server::start().await;
+    server.started().await;
+    let nested = |levels: usize| format!(r#"{{"input":{{"n":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let run = server.call("POST /v1/workflows/w/runs", "", &nested(127)).await;
+    assert_eq!(run.status, 201, "{}", run.body);
+    let id = Json::parse_own(run.body.as_bytes())
+        .expect("an answer")
+        .get("id")
+        .and_then(Json::as_str)
+        .expect("an id")
+        .to_owned();
+    for view in ["", "/steps", "/journal", "/context", "/graph", "/why"] {
+        let read = server.call(&format!("GET /v1/runs/{id}{view}"), "", "").await;
+        assert_eq!(read.status, 200, "{view}: {}", read.body);
+    }
+    let refused = server.call("POST /v1/workflows/w/runs", "", &nested(128)).await;
+    assert_eq!((refused.status, &*refused.text("code")), (422, "invalid_request"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_error_is_a_problem_with_its_code() {
     let server = Server::start().await;
     let run = server.started().await;

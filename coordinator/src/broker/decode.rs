@@ -75,7 +75,7 @@ fn check_protocol(message: &Message) -> Result<(), String> {
 }
 
 fn read<T: serde::de::DeserializeOwned>(message: &Message) -> Result<T, String> {
-    serde_json::from_slice(&message.body).map_err(|e| e.to_string())
+    rejoin_shared::json::read_own(&message.body).map_err(|e| e.to_string())
 }
 
 /// The part of a message that is about runs which `wanted` picks; `None` if there is none.

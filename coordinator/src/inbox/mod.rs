@@ -51,7 +51,7 @@ pub async fn read(
 }
 
 async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, StoreError> {
-    let command = match serde_json::from_slice::<Command>(&row.message.body) {
+    let command = match rejoin_shared::json::read_own::<Command>(&row.message.body) {
         Ok(command) => match prepare(&command, definitions).await {
             Ok(prepared) => Ok((command, prepared)),
             Err(DefinitionError::Store(error)) => return Err(error),
@@ -122,7 +122,7 @@ pub async fn ask(
     let until = Instant::now() + VERDICT_WAIT;
     while Instant::now() < until {
         if let Some(text) = store.take_verdict(id).await.map_err(away)? {
-            let verdict: Result<Reply, CommandError> = serde_json::from_slice(&text)
+            let verdict: Result<Reply, CommandError> = rejoin_shared::json::read_own(&text)
                 .map_err(|error| CommandError::unavailable(format!("unreadable verdict: {error}")))?;
             return verdict;
         }

@@ -10,6 +10,14 @@ use rejoin_shared::run::{ErrorValue, Outcome};
 use rejoin_shared::wire::{AttemptEnd, Completion, HandlerError};
 use serde_json::value::RawValue;
 
+/// Bytes of an error's type. Errors are copied into those of the scopes around them, a hundred at a time, so they stay
+/// small: what a handler has to say at length belongs into its logs.
+const ERROR_TYPE_BYTES_MAX: usize = 256;
+/// Bytes of an error's message.
+const ERROR_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of an error's details.
+const ERROR_DETAILS_BYTES_MAX: usize = 16 * 1024;
+
 /// The engine's event for `completion`; its random number is still to be drawn.
 #[must_use]
 pub fn completed(completion: Completion, worker: &str, limits: &Limits) -> Completed {
@@ -90,11 +98,34 @@ fn failure(error: HandlerError) -> Failure {
         retryable: error.retryable,
         retry_after: error.retry_after_ms.map(Duration::from_millis),
         error: ErrorValue {
-            kind,
-            message: error.message,
-            details: error.details.filter(|details| details.as_object().is_some()),
+            kind: cut(kind, ERROR_TYPE_BYTES_MAX),
+            message: cut(error.message, ERROR_MESSAGE_BYTES_MAX),
+            details: error
+                .details
+                .filter(|details| details.as_object().is_some())
+                .map(cut_details),
             ..ErrorValue::default()
         },
+    }
+}
+
+/// Text that is too long, cut at the end of a character, with a mark.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    const MARK: &str = "… truncated";
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub(MARK.len())));
+        text.push_str(MARK);
+    }
+    text
+}
+
+fn cut_details(details: Json) -> Json {
+    match details.text_len() {
+        bytes if bytes > ERROR_DETAILS_BYTES_MAX => Json::from_entries([
+            ("truncated", Json::Bool(true)),
+            ("bytes", Json::Int(i64::try_from(bytes).unwrap_or(i64::MAX))),
+        ]),
+        _ => details,
     }
 }
 
@@ -134,4 +165,35 @@ fn cut_logs(mut logs: Vec<String>, limits: &Limits) -> Vec<String> {
         logs.push("… truncated".to_owned());
     }
     logs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_says_too_much_is_cut_with_a_mark() {
+        let failed = failure(HandlerError {
+            kind: "t".repeat(5_000),
+            message: "ü".repeat(500_000),
+            retryable: true,
+            retry_after_ms: None,
+            details: Some(Json::from_entries([("k", Json::str(&"x".repeat(500_000)))])),
+        });
+        let text = failed.error.to_json().text_len();
+        assert!(
+            text <= ERROR_TYPE_BYTES_MAX + ERROR_MESSAGE_BYTES_MAX + ERROR_DETAILS_BYTES_MAX,
+            "{text}"
+        );
+        assert!(failed.error.message.ends_with("… truncated"));
+        assert_eq!(
+            failed.error.details.expect("details").get("truncated"),
+            Some(&Json::Bool(true))
+        );
+    }
+
+    #[test]
+    fn an_error_of_usual_size_is_kept_to_the_letter() {
+        assert_eq!(cut("m".repeat(8_192), ERROR_MESSAGE_BYTES_MAX), "m".repeat(8_192));
+    }
 }

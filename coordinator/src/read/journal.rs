@@ -74,11 +74,11 @@ pub async fn records(store: &dyn Store, run: RunId, until: Option<u64>) -> Resul
 #[must_use]
 pub fn entry(stored: &StoredRow) -> Json {
     let row = &stored.row;
-    let body = Json::parse(&row.body).unwrap_or_default();
+    let body = Json::parse_own(&row.body).unwrap_or_default();
     let mut entry: Map = body.as_object().cloned().unwrap_or_default();
     entry.remove("k");
     entry.remove("t");
-    let text = |bytes: &Option<bytes::Bytes>| bytes.as_ref().and_then(|b| Json::parse(b).ok());
+    let text = |bytes: &Option<bytes::Bytes>| bytes.as_ref().and_then(|b| Json::parse_own(b).ok());
     let mut put = |key: &str, value: Option<Json>| {
         if let Some(value) = value {
             entry.insert(key.into(), value);

@@ -17,9 +17,12 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Span, String> {
-        seconds(text)
-            .filter(|s| *s <= SECONDS_MAX)
-            .map(|s| Span(Duration::from_secs_f64(s)))
+        let seconds = seconds(text).filter(|s| *s <= SECONDS_MAX);
+        seconds
+            .map(Duration::from_secs_f64)
+            // ISO 8601, as definitions take it (SPEC 2).
+            .or_else(|| crate::definition::duration::parse(text.trim()))
+            .map(Span)
             .ok_or_else(|| format!("{text:?} is no duration; write 250ms, 1.5s, 1h30m or 3d"))
     }
 }
@@ -74,6 +77,12 @@ impl<'de> Deserialize<'de> for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn iso_8601_reads_as_in_definitions() {
+        assert_eq!("PT5M".parse(), Ok(Span(Duration::from_secs(300))));
+        assert!("PT".parse::<Span>().is_err());
+    }
 
     #[test]
     fn durations_are_read_and_shown() {

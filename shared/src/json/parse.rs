@@ -75,8 +75,8 @@ impl std::error::Error for JsonError {}
 
 type Parsed<T> = Result<T, JsonError>;
 
-pub(super) fn parse(text: &[u8]) -> Parsed<Json> {
-    let mut scanner = Scanner { text, at: 0 };
+pub(super) fn parse(text: &[u8], depth_max: usize) -> Parsed<Json> {
+    let mut scanner = Scanner { text, at: 0, depth_max };
     scanner.skip_space();
     let value = scanner.value(0)?;
     scanner.skip_space();
@@ -89,6 +89,7 @@ pub(super) fn parse(text: &[u8]) -> Parsed<Json> {
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    depth_max: usize,
 }
 
 impl Scanner<'_> {
@@ -146,7 +147,7 @@ impl Scanner<'_> {
     }
 
     fn enter(&mut self, depth: usize) -> Parsed<()> {
-        if depth > JSON_DEPTH_MAX {
+        if depth > self.depth_max {
             return Err(self.error(JsonProblem::TooDeep));
         }
         self.at += 1;
@@ -405,6 +406,25 @@ mod tests {
             Json::parse(b"\"\xff\"").expect_err("bytes").problem,
             JsonProblem::NotUtf8
         );
+    }
+
+    #[test]
+    fn what_we_wrote_ourselves_is_read_with_what_stands_around_values_of_128_levels() {
+        #[derive(serde::Deserialize)]
+        struct Envelope {
+            #[serde(flatten)]
+            rest: std::collections::BTreeMap<String, Json>,
+        }
+        for levels in [1, 126, 127, 128, 200, 511] {
+            let text = format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+            let own = Json::parse_own(text.as_bytes()).expect("own text");
+            assert_eq!(own.depth(), levels + 1);
+            let read: Envelope = crate::json::read_own(text.as_bytes()).expect("own document");
+            assert_eq!(Some(&read.rest["a"]), own.get("a"));
+        }
+        let text = "[".repeat(100_000);
+        assert!(Json::parse_own(text.as_bytes()).is_err());
+        assert!(crate::json::read_own::<Json>(text.as_bytes()).is_err());
     }
 
     #[test]

@@ -40,6 +40,6 @@ impl Base {
     #[must_use]
     pub fn json(&self) -> &Json {
         self.json
-            .get_or_init(|| Json::parse(self.text.as_bytes()).unwrap_or_default())
+            .get_or_init(|| Json::parse_own(self.text.as_bytes()).unwrap_or_default())
     }
 }

@@ -160,7 +160,9 @@ async fn copy_logs(stderr: ChildStderr, attempt: &Attempt) {
 async fn hear_signals(signals: pipe::Receiver, attempt: &Attempt, bytes_max: usize) {
     let (mut reader, mut buffer) = (BufReader::new(signals), Vec::new());
     while let Ok(Line::Whole) = read_line(&mut reader, &mut buffer, bytes_max).await {
-        if !Json::parse(&buffer).is_ok_and(|signal| response::take_signal(&signal, attempt)) {
+        if !Json::parse_enclosed(&buffer, response::ENVELOPE_LEVELS)
+            .is_ok_and(|signal| response::take_signal(&signal, attempt))
+        {
             attempt
                 .logs
                 .push("descriptor 3: a line is neither a heartbeat nor a checkpoint");

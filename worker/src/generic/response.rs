@@ -8,12 +8,13 @@ use rejoin_shared::wire::{AttemptEnd, HandlerError};
 use serde_json::value::RawValue;
 
 use crate::attempt::Attempt;
-use crate::handler::{
-    ERROR_DEFAULT, ERROR_INVALID_OUTPUT, ERROR_TOO_LARGE, Outcome, check_output, error, ok, to_raw, too_large,
-};
+use crate::handler::{ERROR_DEFAULT, ERROR_INVALID_OUTPUT, Outcome, error, ok, to_raw, too_large};
 
 /// What a response may be longer than its output: an envelope, white space.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+
+/// Levels of a response around its output: `$result` and `output`.
+pub(super) const ENVELOPE_LEVELS: usize = 2;
 
 /// Bytes of a response that are read at most, where an output may have `output_bytes_max`.
 pub(super) fn read_max(output_bytes_max: usize) -> usize {
@@ -22,10 +23,13 @@ pub(super) fn read_max(output_bytes_max: usize) -> usize {
 
 /// Reads a whole response; what breaks the contract is an error of the attempt.
 pub(super) fn read(text: &[u8], bytes_max: usize) -> Outcome {
-    match check_output(text.trim_ascii(), read_max(bytes_max)) {
-        Ok(json) => read_checked(text.trim_ascii(), &json, bytes_max),
-        Err(e) if e.kind == ERROR_TOO_LARGE => AttemptEnd::Error(too_large(bytes_max)),
-        Err(e) => AttemptEnd::Error(e),
+    let text = text.trim_ascii();
+    if text.len() > read_max(bytes_max) {
+        return AttemptEnd::Error(too_large(bytes_max));
+    }
+    match Json::parse_enclosed(text, ENVELOPE_LEVELS) {
+        Ok(json) => read_checked(text, &json, bytes_max),
+        Err(e) => AttemptEnd::Error(invalid(format!("the handler's output is {e}"))),
     }
 }
 
@@ -218,6 +222,14 @@ mod tests {
         );
         let e = error_of(r#"{"$error":{}}"#);
         assert_eq!((e.kind.as_str(), e.retryable), (ERROR_DEFAULT, true));
+    }
+
+    #[test]
+    fn an_output_of_128_levels_may_stand_in_a_result() {
+        let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
+        let text = format!("{{\"$result\":{{\"output\":{deep}}}}}");
+        assert!(matches!(read(text.as_bytes(), 1000), AttemptEnd::Ok { output: Some(o), .. } if o.get() == deep));
+        assert_eq!(error_of(&format!("[[[{deep}]]]")).kind, ERROR_INVALID_OUTPUT);
     }
 
     #[test]

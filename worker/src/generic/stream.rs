@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use rejoin_shared::json::Json;
 use rejoin_shared::wire::{AttemptEnd, HandlerError};
-use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 
 use super::lines::{Line, log_line, read_line};
@@ -75,9 +75,15 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(mut process) = idle.pop() {
             // One that ended while nobody used it fails no attempt.
-            if matches!(process.child.try_wait(), Ok(None)) {
-                return Ok(process);
+            if !matches!(process.child.try_wait(), Ok(None)) {
+                continue;
             }
+            // What it said unasked would be taken for the answer to the next request, and each later one for another.
+            if process.has_unread() {
+                tracing::warn!(program = ?self.argv, "a stream handler wrote more than one response: it is started again");
+                continue;
+            }
+            return Ok(process);
         }
         drop(idle);
         self.start()
@@ -103,6 +109,11 @@ impl Pool {
 }
 
 impl Process {
+    /// Whether it wrote, or closed, its stdout since it answered.
+    fn has_unread(&mut self) -> bool {
+        self.stdout.fill_buf().now_or_never().is_some()
+    }
+
     /// Sends a request and hears the process until it answers.
     async fn talk(&mut self, attempt: &Attempt, output_bytes_max: usize) -> Answer {
         let request = request::line_of(attempt);
@@ -171,7 +182,7 @@ async fn write(stdin: &mut ChildStdin, request: &str) {
 /// What a line of stdout says: the end of the attempt, or a sign of life.
 fn hear(line: &[u8], attempt: &Attempt, output_bytes_max: usize) -> Result<Option<Outcome>, HandlerError> {
     let line = line.trim_ascii();
-    let json = Json::parse(line).map_err(|e| {
+    let json = Json::parse_enclosed(line, response::ENVELOPE_LEVELS).map_err(|e| {
         let shown = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
         error(ERROR_INVALID_OUTPUT, format!("the handler's response is {e}: {shown}"))
     })?;

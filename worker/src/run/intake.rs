@@ -125,7 +125,7 @@ fn unpack(delivery: &Delivery) -> Result<Unpacked, String> {
     if message.kind != kind::PACK {
         return Err("not a pack".to_owned());
     }
-    let pack: Pack = serde_json::from_slice(&message.body).map_err(|e| e.to_string())?;
+    let pack: Pack = rejoin_shared::json::read_own(&message.body).map_err(|e| e.to_string())?;
     let bases = pack.contexts.len();
     if pack.attempts.iter().any(|order| order.payload.base >= bases) {
         return Err("an attempt names a context that is not there".to_owned());

@@ -25,7 +25,7 @@ impl Runner {
     }
 
     fn with<T: DeserializeOwned>(&mut self, delivery: &Delivery, take: fn(&mut Runner, T)) {
-        match serde_json::from_slice(&delivery.message.body) {
+        match rejoin_shared::json::read_own(&delivery.message.body) {
             Ok(body) => take(self, body),
             Err(e) => tracing::warn!(kind = delivery.message.kind, error = %e, "a message could not be read"),
         }

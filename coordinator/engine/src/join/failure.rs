@@ -14,6 +14,12 @@ use crate::state::{Scope, ThreadEnd};
 /// Type of the error.
 pub(crate) const BRANCHES_FAILED: &str = "rejoin.branches_failed";
 
+/// Bytes of the errors listed in one error, and of its causes. Fan-outs in fan-outs would multiply them a hundredfold a
+/// level; beyond this they are listed in [`short`].
+const LISTED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the message of an error in short.
+const SHORT_MESSAGE_BYTES_MAX: usize = 1024;
+
 /// The error of a scope whose join cannot succeed any more.
 pub(crate) fn branches_failed(def: &Definition, scope: &Scope) -> ErrorValue {
     let failed: Vec<(u32, &ErrorValue)> = failed_branches(scope);
@@ -21,6 +27,7 @@ pub(crate) fn branches_failed(def: &Definition, scope: &Scope) -> ErrorValue {
     failed
         .iter()
         .for_each(|(_, error)| *by_type.entry(&error.kind).or_default() += 1);
+    let mut room = LISTED_BYTES_MAX;
     let listed = failed.iter().take(FAILED_BRANCHES_LISTED_MAX).map(|(branch, error)| {
         Json::from_entries([
             ("branch", Json::str(&scope.branch_name(def, *branch))),
@@ -30,7 +37,7 @@ pub(crate) fn branches_failed(def: &Definition, scope: &Scope) -> ErrorValue {
                     .branch_path(def, *branch)
                     .map_or(Json::Null, |path| Json::str(&path)),
             ),
-            ("error", error.to_json()),
+            ("error", within(&mut room, error).to_json()),
         ])
     });
     let types: Map = by_type
@@ -53,7 +60,7 @@ pub(crate) fn branches_failed(def: &Definition, scope: &Scope) -> ErrorValue {
 fn message(scope: &Scope, failed: &[(u32, &ErrorValue)]) -> String {
     let counts = format!("{} of {} branches failed", scope.failed, scope.activated());
     match failed.first() {
-        Some((_, first)) => format!("{counts}; the first: {}: {}", first.kind, first.message),
+        Some((_, first)) => format!("{counts}; the first: {}: {}", first.kind, cut(&first.message)),
         None => format!("{counts}: not enough branches can succeed"),
     }
 }
@@ -73,8 +80,59 @@ fn failed_branches(scope: &Scope) -> Vec<(u32, &ErrorValue)> {
 /// The innermost errors, one flat list.
 fn causes(failed: &[(u32, &ErrorValue)]) -> Vec<ErrorValue> {
     let innermost = failed.iter().flat_map(|(_, error)| match error.causes.is_empty() {
-        true => vec![(*error).clone()],
-        false => error.causes.clone(),
+        true => std::slice::from_ref(*error),
+        false => error.causes.as_slice(),
     });
-    innermost.take(FAILED_BRANCHES_LISTED_MAX).collect()
+    let mut room = LISTED_BYTES_MAX;
+    let listed = innermost.take(FAILED_BRANCHES_LISTED_MAX);
+    listed.map(|error| within(&mut room, error)).collect()
+}
+
+/// The error as it is while there is room for it, or in short.
+fn within(room: &mut usize, error: &ErrorValue) -> ErrorValue {
+    let bytes = error.to_json().text_len();
+    if bytes > *room {
+        return short(error);
+    }
+    *room -= bytes;
+    error.clone()
+}
+
+/// An error without what it lists itself; the counts by type stay, which patterns look at.
+fn short(error: &ErrorValue) -> ErrorValue {
+    let counts = error.details.clone().filter(|_| error.kind == BRANCHES_FAILED);
+    let counts = counts.map(|mut details| {
+        details.object_mut().remove("branches");
+        details
+    });
+    ErrorValue {
+        message: cut(&error.message).to_owned(),
+        details: counts,
+        causes: Vec::new(),
+        ..error.clone()
+    }
+}
+
+fn cut(message: &str) -> &str {
+    &message[..message.floor_char_boundary(SHORT_MESSAGE_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_room_is_listed_in_short_with_its_counts() {
+        let inner = Json::list(vec![Json::str(&"x".repeat(10_000))]);
+        let by_type = Json::from_entries([("a.b", Json::Int(1))]);
+        let error = ErrorValue {
+            details: Some(Json::from_entries([("branches", inner), ("by_type", by_type.clone())])),
+            ..ErrorValue::new(BRANCHES_FAILED, "m".repeat(5_000), "/f")
+        };
+        let mut room = 16_000;
+        assert_eq!(within(&mut room, &error), error);
+        let second = within(&mut room, &error);
+        assert_eq!(second.message.len(), SHORT_MESSAGE_BYTES_MAX);
+        assert_eq!(second.details, Some(Json::from_entries([("by_type", by_type)])));
+    }
 }

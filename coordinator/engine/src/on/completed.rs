@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::record::{Choice, Fact, StepCompleted, StepFailed, ThreadKey};
 use crate::retry::next_try;
 use crate::state::Phase;
-use crate::walk::check_context_size;
+use crate::walk::{check_context_depth, check_context_size};
 
 impl Machine<'_> {
     pub(super) fn completed(&mut self, done: Completed) -> Result<(), Ignored> {
@@ -143,6 +143,7 @@ impl Machine<'_> {
         name: &str,
         path: &str,
     ) -> Result<(), Failure> {
+        check_context_depth(depth_written(set, output, into), path).map_err(final_failure)?;
         let thread = self.state.thread(key).expect("an outstanding step has a thread");
         let most = self.around.limits.context_bytes_max;
         let output_bytes = output.text_len();
@@ -204,6 +205,17 @@ impl Machine<'_> {
             logs: done.logs,
         }));
     }
+}
+
+/// Levels below the context's root that a completion reaches.
+fn depth_written(set: &[(KeyPath, Json)], output: &Json, into: &Into) -> usize {
+    let below = match into {
+        Into::At(keys) => keys.keys().len() + output.depth(),
+        Into::Drop => 0,
+        Into::Merge => 1 + output.depth(),
+    };
+    let set = set.iter().map(|(keys, value)| keys.keys().len() + value.depth());
+    set.fold(below, usize::max)
 }
 
 fn invalid(message: String, path: &str) -> Failure {

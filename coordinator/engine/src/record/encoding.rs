@@ -64,7 +64,7 @@ impl Record {
     /// [`UnreadableRecord`] if the body is not of a known format.
     pub fn from_parts(parts: &Parts) -> Result<Record, UnreadableRecord> {
         let fail = |reason: String| UnreadableRecord { seq: parts.seq, reason };
-        let body: Body<Fact> = serde_json::from_slice(&parts.body).map_err(|e| fail(e.to_string()))?;
+        let body: Body<Fact> = rejoin_shared::json::read_own(&parts.body).map_err(|e| fail(e.to_string()))?;
         let mut fact = body.fact;
         fact.take_columns(parts).map_err(fail)?;
         Ok(Record {
@@ -215,11 +215,11 @@ fn lines_text(lines: &[String]) -> Option<Vec<u8>> {
 }
 
 fn read_json(text: Option<&[u8]>) -> Result<Option<Json>, String> {
-    text.map(Json::parse).transpose().map_err(|e| e.to_string())
+    text.map(Json::parse_own).transpose().map_err(|e| e.to_string())
 }
 
 fn read_lines(text: Option<&[u8]>) -> Result<Vec<String>, String> {
     text.map_or(Ok(Vec::new()), |text| {
-        serde_json::from_slice(text).map_err(|e| e.to_string())
+        rejoin_shared::json::read_own(text).map_err(|e| e.to_string())
     })
 }

@@ -18,7 +18,7 @@ mod set;
 mod settle;
 mod unwind;
 
-pub(crate) use set::check_context_size;
+pub(crate) use set::{check_context_depth, check_context_size};
 
 impl Machine<'_> {
     /// Works the agenda off, up to the bound of one decision.

@@ -4,6 +4,7 @@ use rejoin_shared::definition::model::{Fail, Finish, Set};
 use rejoin_shared::delta::Delta;
 use rejoin_shared::expr::Template;
 use rejoin_shared::json::Json;
+use rejoin_shared::limits::CONTEXT_DEPTH_MAX;
 use rejoin_shared::run::{ErrorValue, RunStatus};
 
 use crate::env::{EXPRESSION, eval, eval_template, wrong_type};
@@ -114,15 +115,26 @@ impl Machine<'_> {
 /// An error value as expressions see it, raised as it is.
 fn error_of_value(value: &Json) -> Option<ErrorValue> {
     value.get("type")?.as_str()?;
-    serde_json::from_slice(&value.to_bytes()).ok()
+    rejoin_shared::json::read_own(&value.to_bytes()).ok()
 }
 
-/// Whether a context keeps within its limit.
+/// Whether a context keeps within its limits.
 pub(crate) fn check_context_size(ctx: &Json, bytes_max: usize, path: &str) -> Result<(), ErrorValue> {
+    check_context_depth(ctx.depth(), path)?;
     let bytes = ctx.text_len();
     if bytes <= bytes_max {
         return Ok(());
     }
     let message = format!("the context would have {bytes} bytes, more than the limit of {bytes_max}");
+    Err(ErrorValue::new("rejoin.context_limit", message, path))
+}
+
+/// Whether a context of this depth can be kept: what is deeper could be written once and never be read again.
+pub(crate) fn check_context_depth(depth: usize, path: &str) -> Result<(), ErrorValue> {
+    if depth <= CONTEXT_DEPTH_MAX {
+        return Ok(());
+    }
+    let message =
+        format!("the context would be nested {depth} levels deep, more than the limit of {CONTEXT_DEPTH_MAX}");
     Err(ErrorValue::new("rejoin.context_limit", message, path))
 }
