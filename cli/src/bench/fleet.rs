@@ -172,7 +172,7 @@ impl Fleet {
 
     async fn is_ready(&self) -> bool {
         for client in &self.clients {
-            let ready = client.get("/readyz", &[]).await.is_ok();
+            let ready = client.get("/readyz", &[("verbose", "true".to_owned())]).await.is_ok();
             if !ready {
                 return false;
             }
