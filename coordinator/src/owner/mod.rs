@@ -61,6 +61,8 @@ pub use watchers::Watchers;
 
 /// Unsettled deliveries above which no more are taken in.
 const TICKETS_MAX: usize = 20_000;
+/// Deliveries taken in at least, each round.
+const EVENTS_MIN: usize = 64;
 /// Items that wait to be judged above which nothing more is taken in.
 const BACKLOG_MAX: usize = 10_000;
 
@@ -128,7 +130,12 @@ pub struct Owner {
     /// Runs that could not be handled: the second failure is final.
     quarantined: HashSet<RunId>,
     backlog: VecDeque<Item>,
-    deferred: Vec<Item>,
+    /// Questions that cannot be answered yet, by run and question: asked again, one takes the place of the other.
+    deferred: BTreeMap<(RunId, Uuid), Item>,
+    /// They are judged again no earlier.
+    ask_again_at: Timestamp,
+    /// Workers that were asked for a report, and when.
+    asked: HashMap<Uuid, Timestamp>,
     foreign: Foreign,
     fences: Fences,
     tickets: Tickets,
@@ -189,7 +196,9 @@ impl Owner {
             ended: VecDeque::new(),
             quarantined: HashSet::new(),
             backlog: VecDeque::new(),
-            deferred: Vec::new(),
+            deferred: BTreeMap::new(),
+            ask_again_at: now,
+            asked: HashMap::new(),
             foreign: Foreign::default(),
             fences: Fences::default(),
             tickets: Tickets::default(),
@@ -280,7 +289,10 @@ impl Owner {
             };
             self.take_command(call);
         }
-        while self.backlog.len() < BACKLOG_MAX && self.tickets.len() < TICKETS_MAX {
+        // Events come in even beside a long backlog: it may wait for one of them.
+        let (mut taken, least) = (0, EVENTS_MIN);
+        while (self.backlog.len() < BACKLOG_MAX || taken < least) && self.tickets.len() < TICKETS_MAX {
+            taken += 1;
             let Ok(incoming) = self.inputs.events.try_recv() else {
                 break;
             };

@@ -1,5 +1,7 @@
 //! Workers' questions: may this run, take this back, send me that context (DESIGN 4).
 
+use std::time::Duration;
+
 use rejoin_shared::ids::RunId;
 use rejoin_shared::link::{Address, Message, Settle};
 use rejoin_shared::wire::{CONTEXT_CHUNK_BYTES, ContextChunk, Verdict, WorkerId, kind};
@@ -16,6 +18,8 @@ use crate::dispatcher::Phase;
 
 /// Questions kept until they can be answered; beyond, the worker asks again.
 const DEFERRED_MAX: usize = 10_000;
+/// Between two requests for a report to one worker.
+const ASK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Owner {
     /// Answers what can be answered; the rest is kept until the fleet tells more.
@@ -42,14 +46,15 @@ impl Owner {
             }
         }
         if !later.is_empty() && self.deferred.len() < DEFERRED_MAX {
-            self.deferred.push(Item {
+            let kept = Item {
                 run: item.run,
                 what: What::Check(Question {
                     attempts: later,
                     ..question.clone()
                 }),
                 origin: Origin::Own,
-            });
+            };
+            self.deferred.insert((item.run, question.id), kept);
         }
         settle(drafts, item, Answer::Settled(Settle::Ack));
     }
@@ -147,7 +152,15 @@ impl Owner {
     }
 
     /// A mandatory message to a worker's own queue: it comes back if that worker has gone.
-    fn ask_report(&self, worker: Uuid) {
+    ///
+    /// Thousands of questions may wait for one worker: it is asked once in a while.
+    fn ask_report(&mut self, worker: Uuid) {
+        let now = self.parts.clock.now();
+        if self.asked.get(&worker).is_some_and(|at| now.since(*at) < ASK_PAUSE) {
+            return;
+        }
+        self.asked.retain(|_, at| now.since(*at) < ASK_PAUSE);
+        self.asked.insert(worker, now);
         self.publish_all(vec![Outgoing {
             purpose: Purpose::Worker(worker),
             to: Address::Queue(self.parts.topology.worker(worker)),

@@ -20,6 +20,8 @@ use crate::fleet::Ended;
 use crate::inbox::{self, InboxItem};
 
 const TICK: Duration = Duration::from_millis(200);
+/// Between two judgements of the questions that could not be answered.
+const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(100);
 /// Ticks of the slower round.
 const SLOW: u64 = 5;
 /// Rows written for progress alone in one batch.
@@ -198,7 +200,13 @@ impl Owner {
 
     /// Questions that could not be answered are judged again.
     pub(super) fn ask_again(&mut self) {
-        self.backlog.extend(std::mem::take(&mut self.deferred));
+        let now = self.parts.clock.now();
+        if self.deferred.is_empty() || now < self.ask_again_at {
+            return;
+        }
+        // What waits here waits for reports and fences, which are read only while the backlog has room.
+        self.ask_again_at = now.plus(ASK_AGAIN_PAUSE);
+        self.backlog.extend(std::mem::take(&mut self.deferred).into_values());
     }
 
     /// The timers of runs.
@@ -240,6 +248,7 @@ impl Owner {
         let probes = dispatcher.judge_doubt(runs, &around);
         self.publish_all(probes);
         self.publish_fences();
+        self.ask_again();
         if self.ticks.is_multiple_of(SLOW) {
             self.slow_tick();
         }
