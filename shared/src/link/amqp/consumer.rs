@@ -62,6 +62,7 @@ impl Consumers {
             queue: queue.to_owned(),
             session,
             look_at: Instant::now() + SILENCE,
+            failed_looks: 0,
             consumers: self.clone(),
             deliveries: Some(deliveries),
         })
@@ -101,6 +102,10 @@ impl Consumers {
         }
     }
 
+    fn owes_acks(&self, id: u64) -> bool {
+        self.lock().get(&id).is_some_and(|unsettled| !unsettled.is_empty())
+    }
+
     fn note(&self, id: u64, tag: u64) {
         if let Some(unsettled) = self.lock().get_mut(&id) {
             unsettled.note(tag);
@@ -123,6 +128,8 @@ impl Consumers {
 /// A subscription that was silent for so long is looked at: the broker may have forgotten it without a word, as when its
 /// queue was deleted and declared again by another at once.
 const SILENCE: Duration = Duration::from_secs(3);
+/// Looks that may fail before it is made again without one.
+const FAILED_LOOKS_MAX: u32 = 3;
 
 /// A subscription; its drop closes the channel.
 pub(super) struct AmqpConsumer {
@@ -131,17 +138,28 @@ pub(super) struct AmqpConsumer {
     session: Arc<Session>,
     /// When it is looked at next, unless something comes before.
     look_at: Instant,
+    failed_looks: u32,
     consumers: Arc<Consumers>,
     /// `None` once it ended: the library's stream must not be asked again then.
     deliveries: Option<lapin::Consumer>,
 }
 
 impl AmqpConsumer {
-    /// Whether its queue is gone, or has no consumer, so not this one either.
-    async fn is_deaf(&self) -> bool {
+    /// Whether its queue is gone, has no consumer, so not this one either, or holds messages that do not come though this one
+    /// owes no ack.
+    async fn is_deaf(&mut self) -> bool {
+        let owes_acks = self.consumers.owes_acks(self.id);
         match self.session.admin.depth(&self.session.consuming, &self.queue).await {
-            Ok(depth) => depth.is_none_or(|depth| depth.consumers == 0),
-            Err(_) => false, // the connection's own supervision decides
+            Ok(None) => true,
+            Ok(Some(depth)) => {
+                self.failed_looks = 0;
+                depth.consumers == 0 || (depth.messages > 0 && !owes_acks)
+            }
+            Err(error) => {
+                tracing::debug!(queue = self.queue, %error, "a silent subscription could not be looked at");
+                self.failed_looks += 1;
+                self.failed_looks >= FAILED_LOOKS_MAX
+            }
         }
     }
 

@@ -32,6 +32,11 @@ impl Unsettled {
         self.tags.insert(tag);
     }
 
+    /// Whether the broker waits for nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.acked.is_empty()
+    }
+
     /// `false`: it was settled before, or ended with its channel.
     pub(super) fn settle(&mut self, tag: u64, how: Settle) -> bool {
         if !self.tags.remove(&tag) || !self.channel.status().connected() {
