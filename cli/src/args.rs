@@ -67,6 +67,8 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Find out what is wrong with an installation
     Doctor(ServerArgs),
+    /// Measure what given servers and this machine reach, in a database and queues of its own
+    Bench(BenchArgs),
     /// Print the JSON Schema of workflow definitions
     Schema,
     /// Print a completion script
@@ -74,6 +76,9 @@ pub enum Command {
         /// For which shell
         shell: Shell,
     },
+    /// Print all of this as Markdown, for the docs
+    #[command(hide = true)]
+    HelpMarkdown,
     /// Workflow definitions
     #[command(subcommand)]
     Workflow(WorkflowCommand),
@@ -150,6 +155,49 @@ pub struct MigrateArgs {
     /// Only tell whether it is up to date (exit code 1 if not)
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure [default: all]
+    #[arg(value_enum)]
+    pub scenarios: Vec<Scenario>,
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Coordinator processes
+    #[arg(long, default_value_t = 1)]
+    pub coordinators: u32,
+    /// Worker processes
+    #[arg(long, default_value_t = 2)]
+    pub workers: u32,
+    /// Attempts at once, of each worker
+    #[arg(long, default_value_t = 64)]
+    pub concurrency: u32,
+    /// How often each scenario is measured
+    #[arg(long, default_value_t = 5)]
+    pub repeat: u32,
+    /// Branches of a fan-out; may be repeated
+    #[arg(long = "branches", default_values_t = [1_000, 20_000])]
+    pub branches: Vec<u32>,
+    /// Runs that are started at once
+    #[arg(long, default_value_t = 1_000)]
+    pub runs: u32,
+    /// Runs one after the other
+    #[arg(long, default_value_t = 200)]
+    pub latency_runs: u32,
+}
+
+/// A workload of `bench`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// One run of many no-op branches
+    Fanout,
+    /// Many runs of three steps and a parallel of four
+    Runs,
+    /// Runs of three parallel branches, one after the other
+    Latency,
+    /// The limit: a program that only passes messages and inserts rows
+    Composed,
 }
 
 #[derive(Debug, Args)]
@@ -427,9 +475,12 @@ mod tests {
 
     #[test]
     fn dev_leaves_the_address_to_the_configuration_unless_a_flag_names_it() {
-        let listen = |line: &str| match Cli::try_parse_from(line.split(' ')).expect(line).command {
-            Command::Dev(dev) => dev.listen,
-            other => panic!("another command: {other:?}"),
+        let listen = |line: &str| {
+            let command = Cli::try_parse_from(line.split(' ')).expect(line).command;
+            let Command::Dev(dev) = command else {
+                panic!("another command: {command:?}");
+            };
+            dev.listen
         };
         assert_eq!(listen("rejoin dev examples"), None);
         assert_eq!(

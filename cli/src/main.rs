@@ -1,12 +1,14 @@
 //! The `rejoin` program: coordinator, worker, demo, dev, and a client of the HTTP API.
 
 mod args;
+mod bench;
 mod client;
 mod completion;
 mod exit;
 mod fleet;
 mod ids;
 mod output;
+mod reference;
 mod run;
 mod serve;
 mod settings;
@@ -45,10 +47,12 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         },
         Command::Migrate(args) => serve::migrate::run(args).await,
         Command::Doctor(args) => serve::doctor::run(args).await,
+        Command::Bench(args) => Box::pin(bench::run(&cli.global, args)).await,
         Command::Dev(args) => serve::dev::run(args).await.map(|()| exit::OK),
         Command::Demo => serve::demo::run().await,
         Command::Schema => workflow::schema(),
         Command::Completion { shell } => completion::print(shell),
+        Command::HelpMarkdown => reference::print(),
         Command::Workflow(command) => workflow::run(&cli.global, command).await,
         Command::Run(command) => run::run(&cli.global, command).await,
         Command::Queue(args::QueueCommand::List(list)) => fleet::queues(&cli.global, &list).await,

@@ -118,8 +118,8 @@ rabbit_command() {
     kill) rabbit_kill ;;
     freeze) rabbit_session_signal STOP ;;
     thaw) rabbit_session_signal CONT ;;
-    purge-all) rabbit_ctl eval '[rabbit_amqqueue:purge(Q) || Q <- rabbit_amqqueue:list()], ok.' ;;
-    delete-all) rabbit_ctl eval '[rabbit_amqqueue:delete(Q, false, false, <<"services">>) || Q <- rabbit_amqqueue:list()], ok.' ;;
+    purge-all) rabbit_ctl eval 'lists:sum([case rabbit_amqqueue:purge(Q) of {ok, N} -> N; _ -> 0 end || Q <- rabbit_amqqueue:list()]).' ;;
+    delete-all) rabbit_ctl eval 'lists:sum([case rabbit_amqqueue:delete(Q, false, false, <<"services">>) of {ok, N} -> N; _ -> 0 end || Q <- rabbit_amqqueue:list()]).' ;;
     close-all) rabbit_ctl close_all_connections 'closed by scripts/services' ;;
     alarm-on) rabbit_ctl set_vm_memory_high_watermark 0 ;;
     alarm-off) rabbit_ctl set_vm_memory_high_watermark 0.4 ;;

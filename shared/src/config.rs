@@ -7,13 +7,16 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 
 mod duration;
+mod reference;
 mod secret;
 pub use duration::Span;
+pub use reference::reference;
 pub use secret::SecretUrl;
 
 /// Variables with this prefix are ours.
@@ -39,7 +42,7 @@ const OTHER_VARIABLES: &[&str] = &[
 const TEST_PREFIX: &str = "REJOIN_TEST_";
 
 /// Everything that can be configured; `Default` is what an empty file gives.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// PostgreSQL.
@@ -57,29 +60,32 @@ pub struct Settings {
 }
 
 /// `[database]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// `postgres://user:password@host:port/name`. Example: `postgres://rejoin:secret@db:5432/rejoin`.
+    #[schemars(with = "String")]
     pub url: SecretUrl,
     /// Most connections of the pool. Example: `16`.
     pub pool_max: usize,
     /// How long to wait for a connection. Example: `5s`.
+    #[schemars(with = "String")]
     pub connect_timeout: Span,
 }
 
 /// `[amqp]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Amqp {
     /// `amqp://user:password@host:port/vhost`. Example: `amqp://guest:guest@mq:5672/%2f`.
+    #[schemars(with = "String")]
     pub url: SecretUrl,
     /// Put before the name of every queue and exchange. Example: `staging.`.
     pub prefix: String,
 }
 
 /// `[http]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Address and port. Example: `0.0.0.0:7070`.
@@ -89,19 +95,21 @@ pub struct Http {
 }
 
 /// `[coordinator]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Coordinator {
     /// Stable name of the process; empty: host name and listen address.
     pub name: String,
     /// How long it owns its partitions without a sign of life. Example: `10s`.
+    #[schemars(with = "String")]
     pub lease: Span,
-    /// How long a stop waits for what is under way. Example: `10s`.
+    /// Read but not used yet: a stop waits up to 15 s for what is under way. Example: `10s`.
+    #[schemars(with = "String")]
     pub drain: Span,
 }
 
 /// `[log]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// `text` or `json`.
@@ -111,7 +119,7 @@ pub struct Log {
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.

@@ -20,7 +20,7 @@ pub const VISITS_MAX_DEFAULT: u32 = 1000;
 pub const ROUNDS_MAX_DEFAULT: u32 = 1000;
 
 /// The configurable limits; `Default` gives SPEC 12's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of a definition document.

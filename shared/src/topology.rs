@@ -101,6 +101,15 @@ impl Topology {
         }
     }
 
+    /// Names of all durable queues: events, dead letters, and these task queues of the default namespace.
+    #[must_use]
+    pub fn durable_names(&self, task_queues: &[&str]) -> Vec<String> {
+        let events = (0..crate::ids::PARTITIONS).map(|n| self.events(n));
+        let namespace = Namespace::default_name();
+        let tasks = task_queues.iter().map(|queue| self.tasks(&namespace, queue));
+        events.chain(tasks).chain([self.dead()]).collect()
+    }
+
     fn durable(&self, name: String, delivery_limit: u32, dead: bool) -> QueueSpec {
         QueueSpec {
             name,

@@ -34,7 +34,14 @@ fn generated_documents_are_valid_and_reach_many_ends() {
         doubted += u32::from(told.doubt.is_some());
         match told.status {
             RunStatus::Completed => completed += 1,
-            _ => failed += 1,
+            RunStatus::Scheduled
+            | RunStatus::Running
+            | RunStatus::Waiting
+            | RunStatus::Paused
+            | RunStatus::Compensating
+            | RunStatus::Failed
+            | RunStatus::CompensationFailed
+            | RunStatus::Cancelled => failed += 1,
         }
         if let Some(error) = told.error {
             *kinds.entry(error.kind).or_default() += 1;

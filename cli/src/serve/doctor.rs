@@ -36,10 +36,10 @@ pub async fn run(args: ServerArgs) -> Result<u8, Failure> {
     let mut wrong = 0;
     for finding in &findings {
         let mark = if finding.ok { "ok   " } else { "WRONG" };
-        output::line(&format!("{mark}  {:<12}{}", finding.what, finding.found))?;
+        output::line(&format!("{mark}  {:<14}{}", finding.what, finding.found))?;
         if !finding.ok {
             wrong += 1;
-            output::line(&format!("       {:<12}→ {}", "", finding.advice))?;
+            output::line(&format!("       {:<14}→ {}", "", finding.advice))?;
         }
     }
     Ok(if wrong == 0 { exit::OK } else { exit::ERROR })

@@ -24,7 +24,19 @@ fn matches_any(patterns: &[&str], error: &ErrorValue) -> bool {
         return false;
     }
     let any = |kind: &str| patterns.iter().any(|pattern| glob(pattern, kind));
-    any(&error.kind) || branch_types(error).is_some_and(|types| types.iter().all(|kind| any(kind)))
+    any(&error.kind) || matches_each_branch(patterns, error)
+}
+
+/// Whether it is `rejoin.branches_failed` and each failed branch's error is matched, at any depth.
+fn matches_each_branch(patterns: &[&str], error: &ErrorValue) -> bool {
+    let Some(types) = branch_types(error) else { return false };
+    let any = |kind: &str| patterns.iter().any(|pattern| glob(pattern, kind));
+    // Only so many branches are listed, but all are counted by type; a nested failure is judged by what is listed of it.
+    let plain = types
+        .iter()
+        .filter(|kind| *kind != BRANCHES_FAILED)
+        .all(|kind| any(kind));
+    plain && branch_errors(error).iter().all(|branch| matches_any(patterns, branch))
 }
 
 /// Types of the failed branches' errors of `rejoin.branches_failed`; `None` for any other error.

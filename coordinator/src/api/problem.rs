@@ -279,6 +279,24 @@ mod tests {
     }
 
     #[test]
+    fn every_code_has_its_place_in_the_docs() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+        let read = |page: &str| std::fs::read_to_string(format!("{docs}/{page}")).expect("a page of the docs");
+        let (errors, http) = (read("errors.md"), read("http.md"));
+        for (name, status, title) in Code::ALL.map(Code::row) {
+            let heading = format!("\n### {name}\n{}", status.as_u16());
+            assert!(errors.contains(&heading), "errors.md lacks {name} or its status");
+            let row = format!("| [`{name}`](errors.md#{name}) | {} | {title} |", status.as_u16());
+            assert!(http.contains(&row), "http.md lacks the row {row}");
+        }
+        assert_eq!(
+            errors.matches("\n### ").count(),
+            Code::ALL.len(),
+            "errors.md has one more"
+        );
+    }
+
+    #[test]
     fn only_what_may_work_later_asks_to_come_again() {
         for code in Code::ALL {
             let response = Problem::new(code, "x").into_response();

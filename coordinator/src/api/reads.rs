@@ -67,7 +67,7 @@ fn serves(fleet: &FleetView, namespace: &Namespace, queue: &str, handler: &str) 
 }
 
 impl Api {
-    async fn definition(&self, row: &RunRow) -> Result<Arc<Definition>, Problem> {
+    pub(super) async fn definition(&self, row: &RunRow) -> Result<Arc<Definition>, Problem> {
         let known = self
             .definitions
             .get(&*self.store, &row.namespace, &row.workflow, Some(row.version))

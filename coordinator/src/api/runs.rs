@@ -91,13 +91,17 @@ impl Api {
                 ..RunView::of(row)
             });
         }
-        let (_, state) = self.replayed(&row, None).await?;
+        let definition = self.definition(&row).await?;
+        let look = |state: &rejoin_engine::state::RunState| (state.progress(), state.context());
+        let seen = self.states.look(&*self.store, &definition, run, look).await?;
         let mut view = RunView {
             owner,
             ..RunView::of(row)
         };
-        view.progress = state.progress();
-        view.set_context(&state.context());
+        if let Some((progress, context)) = seen {
+            view.progress = progress;
+            view.set_context(&context);
+        }
         if let Some(live) = self.backend.explain(run).await {
             view.counts = live.counts;
         }

@@ -18,6 +18,8 @@ pub const WAIT_MAX: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(250);
 /// A busy run commits often: the store is asked at most once in this time.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Kind of the record that ends a run; the run's row changes in the same batch.
+const END_KIND: &str = "run_finished";
 
 /// Tells when a run may have new records.
 pub struct Growth(Option<broadcast::Receiver<Arc<StoredRow>>>);
@@ -45,6 +47,24 @@ impl Growth {
             Err(_) => {}
         }
     }
+
+    /// Waits until the run may have ended, or for the next poll: what else happens to it is passed over.
+    async fn next_end(&mut self, deadline: Instant) {
+        let poll = deadline.min(Instant::now() + POLL);
+        let Some(rows) = &mut self.0 else {
+            return sleep_until(poll).await;
+        };
+        loop {
+            match timeout_at(poll, rows.recv()).await {
+                Ok(Ok(stored)) if stored.row.kind != END_KIND => {}
+                Ok(Ok(_) | Err(RecvError::Lagged(_))) | Err(_) => return,
+                Ok(Err(RecvError::Closed)) => {
+                    self.0 = None;
+                    return;
+                }
+            }
+        }
+    }
 }
 
 impl Api {
@@ -67,7 +87,7 @@ impl Api {
                 return Ok((row, ended));
             }
             tokio::select! {
-                () = growth.next(deadline) => {}
+                () = growth.next_end(deadline) => {}
                 () = self.stopping.cancelled() => {}
             }
         }

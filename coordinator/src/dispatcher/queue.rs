@@ -16,6 +16,9 @@ use crate::owner::run::Try;
 const WINDOW_MIN: usize = 1024;
 /// A pack should not keep a slot busy for longer.
 const PACK_MS: f64 = 20.0;
+/// What a step is taken to need before one was measured: long enough that a first fan-out of slow steps does not disappear
+/// into the buffers of a few workers, short enough that one of fast steps is packed.
+const STEP_MS_UNKNOWN: f64 = 5.0;
 
 /// A task queue.
 pub struct TaskQueue {
@@ -31,7 +34,8 @@ pub struct TaskQueue {
     pub(super) doubt: Doubt,
     /// Sent attempts in the order of their time, each looked at once it is old enough to be doubted.
     pub(super) sent_log: VecDeque<(Timestamp, AttemptKey)>,
-    step_ms: f64,
+    /// Mean time of a step, recent ones weighing more; `None` before the first.
+    step_ms: Option<f64>,
     done: usize,
     done_per_s: usize,
 }
@@ -47,7 +51,7 @@ impl TaskQueue {
             not_before: Timestamp(0),
             doubt: Doubt::default(),
             sent_log: VecDeque::new(),
-            step_ms: 0.0,
+            step_ms: None,
             done: 0,
             done_per_s: 0,
         }
@@ -74,15 +78,12 @@ impl TaskQueue {
         }
         let free = free.min(slots.saturating_sub(self.out)).max(1);
         let fair = (self.line.len() / (2 * free)).clamp(1, PACK_ATTEMPTS_MAX);
-        match self.step_ms > PACK_MS / 64.0 {
-            true => fair.min(within_pack_time(self.step_ms)),
-            false => fair,
-        }
+        fair.min(within_pack_time(self.step_ms.unwrap_or(STEP_MS_UNKNOWN)))
     }
 
     pub(super) fn step_took(&mut self, ms: f64) {
         self.done += 1;
-        self.step_ms = self.step_ms * 0.9 + ms * 0.1;
+        self.step_ms = Some(self.step_ms.map_or(ms, |mean| mean * 0.9 + ms * 0.1));
     }
 
     /// Once a second: the rate of the last one.

@@ -93,8 +93,9 @@ impl Fleet {
             changes.ended.extend(self.end(incarnation, false));
             return changes;
         }
+        // At each report, not only the first: the predecessor may have been heard a moment before.
+        changes.ended = self.superseded_by(&report, now);
         if !self.workers.contains_key(&incarnation) {
-            changes.ended = self.superseded_by(&report, now);
             changes.serves_more = true;
             self.workers.insert(
                 incarnation,
@@ -120,7 +121,8 @@ impl Fleet {
         let earlier = self
             .workers
             .values()
-            .filter(|w| w.id.name == report.worker.name && (w.returned || now.since(w.seen_at) > SUPERSEDED_AFTER));
+            .filter(|w| w.id.incarnation != report.worker.incarnation && w.id.name == report.worker.name)
+            .filter(|w| w.returned || now.since(w.seen_at) > SUPERSEDED_AFTER);
         let earlier: Vec<(Uuid, bool)> = earlier
             .map(|w| (w.id.incarnation, w.started_at != report.started_at))
             .collect();

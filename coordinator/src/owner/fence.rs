@@ -50,6 +50,7 @@ impl Fences {
     fn came_back(&mut self, id: Uuid, queue: Partition) {
         if let Some(round) = self.up.as_mut().filter(|round| round.id == id) {
             round.queues.remove(&queue);
+            tracing::debug!(round = %id, queue = queue.0, left = round.queues.len(), "fence came back");
             if round.queues.is_empty() {
                 self.up = None;
             }
@@ -70,6 +71,7 @@ impl Owner {
         if queues.is_empty() {
             return;
         }
+        tracing::debug!(queues = queues.len(), "fences put up");
         let (id, next_at) = (self.parts.dice.id(), self.parts.clock.now());
         self.fences.up = Some(Round { id, queues, next_at });
         self.publish_fences();

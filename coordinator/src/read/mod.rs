@@ -9,5 +9,6 @@ pub mod locate;
 pub mod ranges;
 pub mod replay;
 pub mod run;
+pub mod states;
 pub mod steps;
 pub mod why;

@@ -12,6 +12,7 @@ mod error;
 mod keys;
 pub mod model;
 mod outputs;
+mod reference;
 mod schema;
 mod shape;
 mod source;
@@ -21,6 +22,7 @@ pub mod supported;
 mod tests;
 
 pub use error::{DefinitionError, DefinitionErrors, ERRORS_MAX};
+pub use reference::reference;
 pub use schema::schema;
 pub use source::{Entry, Format, NodeRef, Tree, TreeKind, read};
 

@@ -50,7 +50,7 @@ pub fn case(seed: u64, profile: Profile) -> Case {
     let mut dice = Dice::of(seed, "definition");
     let nodes = 3 + dice.below(18);
     let doc = flows::Generator::new(&mut dice, profile, nodes).document();
-    let is_yaml = seed % 3 == 0;
+    let is_yaml = seed.is_multiple_of(3);
     let (text, format) = match is_yaml {
         true => (doc.to_yaml(), Format::Yaml),
         false => (doc.to_json(), Format::Json),

@@ -97,9 +97,10 @@ fn clash(a: &Change, b: &Change) -> bool {
     }
 }
 
-/// New objects are compared leaf by leaf: different leaves below a new key do not contradict.
+/// New objects are compared leaf by leaf: different leaves below a new key do not contradict. An empty one is a leaf.
 fn values_clash(a: &Json, b: &Json) -> bool {
     match (a.as_object(), b.as_object()) {
+        (Some(x), Some(y)) if x.is_empty() != y.is_empty() => true,
         (Some(x), Some(y)) => x
             .iter()
             .any(|(key, mine)| y.get(key).is_some_and(|other| values_clash(mine, other))),

@@ -38,15 +38,15 @@ impl Walker<'_> {
         let def = self.def;
         let node = def.node(id);
         let path = self.visit(node, place);
-        let count = thread.counts.entry(id).or_default();
+        let count = thread.counts.entry((place.prefix.clone(), id)).or_default();
         *count += 1;
         if *count > node.max_visits {
             return Err(Failure::new("rejoin.visit_limit", &path));
         }
-        if let Some(when) = &node.when {
-            if !self.condition(when, place, thread, &path)? {
-                return Ok(Control::Done);
-            }
+        if let Some(when) = &node.when
+            && !self.condition(when, place, thread, &path)?
+        {
+            return Ok(Control::Done);
         }
         match &node.kind {
             NodeKind::Step(step) => self.step(node, step, &path, place, thread).map(|()| Control::Done),
@@ -159,7 +159,7 @@ impl Walker<'_> {
         loop {
             match self.flow(group.flow, place, thread) {
                 Control::Failed(failure) if self.may_retry(&mut budget, &failure) => *thread = entered.clone(),
-                end => return Ok(end),
+                end @ (Control::Done | Control::Goto(_) | Control::Failed(_) | Control::Finished(_)) => return Ok(end),
             }
         }
     }

@@ -93,12 +93,20 @@ impl Walker<'_> {
                 (Labels::Names(names), branches)
             }
             NodeKind::Foreach(foreach) => self.items(foreach, path, place, thread)?,
-            _ => {
-                let NodeKind::Graph(graph) = &node.kind else {
-                    unreachable!("only scopes have a join")
-                };
-                return self.graph(id, graph, quota, path, place, thread);
-            }
+            NodeKind::Graph(graph) => return self.graph(id, graph, quota, path, place, thread),
+            NodeKind::Step(_)
+            | NodeKind::Branch(_)
+            | NodeKind::Decision(_)
+            | NodeKind::Group(_)
+            | NodeKind::Try(_)
+            | NodeKind::Repeat(_)
+            | NodeKind::Sleep(_)
+            | NodeKind::Wait(_)
+            | NodeKind::Call(_)
+            | NodeKind::Emit(_)
+            | NodeKind::Set(_)
+            | NodeKind::Fail(_)
+            | NodeKind::Finish(_) => unreachable!("only scopes have a join"),
         };
         let fork = Fork {
             join,
@@ -153,7 +161,7 @@ impl Walker<'_> {
                 let branches = map.iter().map(|(k, v)| branch(keyed(k), v.clone(), Json::str(k)));
                 Ok((Labels::Keys(map.keys().cloned().collect()), branches.collect()))
             }
-            _ => Err(Failure::expression(path)),
+            Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) => Err(Failure::expression(path)),
         }
     }
 

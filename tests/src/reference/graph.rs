@@ -33,6 +33,8 @@ impl Walker<'_> {
         let ended = self.run_nodes(id, graph, &fork, place, thread)?;
         let count = count(&ended);
         self.weigh(&fork, count, true);
+        // Skipped nodes may bring the number below what is needed while others still run: that fails the graph at once.
+        self.may_cancel |= fork.quota.is_out_of_reach(count.activated);
         if fork.quota.is_lost(count) {
             return Err(branches_failed(path, &ended));
         }
@@ -129,7 +131,7 @@ impl Walker<'_> {
         let done: Vec<Ended> = ended.iter().map(|end| end.clone().unwrap_or(Ended::Skipped)).collect();
         let (nodes, done) = contributions(order, &done);
         let apart = |a: usize, b: usize| !needs(graph, nodes[a], nodes[b]) && !needs(graph, nodes[b], nodes[a]);
-        if merge(&graph.join, &thread.ctx, &done, apart).is_err() {
+        if merge(&graph.join, &thread.ctx, &done, apart).map_or(true, |merged| merged.depends_on_order) {
             self.doubt("what a graph's node starts from does not go together", path);
         }
         start_context(&graph.join, &thread.ctx, &done).map_err(|kind| Failure::new(kind, path))

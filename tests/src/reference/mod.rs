@@ -118,7 +118,7 @@ pub fn interpret(def: &Definition, input: &Json, handlers: &dyn Handlers, run: &
     let mut walker = Walker::new(def, input, handlers, run);
     let context = match input {
         Json::Object(_) => input.clone(),
-        _ => Json::object(),
+        Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) | Json::List(_) => Json::object(),
     };
     let mut thread = Thread::new(context, Json::object());
     let end = walker.flow(Definition::ROOT, &Place::default(), &mut thread);
@@ -137,8 +137,8 @@ struct Thread {
     results: Json,
     /// That of the last node that ran and has one.
     output: Option<Json>,
-    /// Visits for `max_visits`.
-    counts: BTreeMap<NodeId, u32>,
+    /// Visits for `max_visits`: like their numbers in paths they begin anew below a new visit of what holds the node.
+    counts: BTreeMap<(String, NodeId), u32>,
 }
 
 impl Thread {

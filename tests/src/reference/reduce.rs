@@ -70,7 +70,7 @@ fn number(value: &Json) -> Option<f64> {
     match value {
         Json::Int(n) => n.to_string().parse().ok(),
         Json::Float(x) => Some(*x),
-        _ => None,
+        Json::Null | Json::Bool(_) | Json::Str(_) | Json::List(_) | Json::Object(_) => None,
     }
 }
 

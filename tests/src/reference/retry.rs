@@ -38,6 +38,23 @@ impl Walker<'_> {
         if self.may_cancel {
             self.doubt("a retry around cancelled branches", &failure.path);
         }
+        let flat = |inner: &Failure| Failure {
+            branches: Vec::new(),
+            ..inner.clone()
+        };
+        let shallow = Failure {
+            branches: failure.branches.iter().map(flat).collect(),
+            ..failure.clone()
+        };
+        // Whether "matched" reaches through a branch that failed with `rejoin.branches_failed` itself is left open.
+        let lists = |policy: &RetryPolicy| [policy.only.clone().unwrap_or_default(), policy.except.clone()];
+        let differs = |policy: &RetryPolicy| {
+            let mut lists = lists(policy).into_iter();
+            lists.any(|list| list_matches(&list, failure) != list_matches(&list, &shallow))
+        };
+        if budget.policies.iter().any(differs) {
+            self.doubt("a pattern against nested failed branches", &failure.path);
+        }
         budget.take(failure)
     }
 }

@@ -110,7 +110,7 @@ fn amount(template: &Template, is_need: bool, env: &Env, limits: &Limits) -> Opt
             let percent: f64 = text.strip_suffix('%')?.parse().ok()?;
             (0.0..=100.0).contains(&percent).then_some(Amount::Percent(percent))
         }
-        _ => None,
+        Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::List(_) | Json::Object(_) => None,
     }
 }
 
@@ -134,7 +134,13 @@ impl Width {
                 Json::Int(1) => Some(Width::One),
                 Json::Int(n) if n > 1 => Some(Width::Many),
                 Json::Str(text) if &*text == "unbounded" => Some(Width::Many),
-                _ => None,
+                Json::Null
+                | Json::Bool(_)
+                | Json::Int(_)
+                | Json::Float(_)
+                | Json::Str(_)
+                | Json::List(_)
+                | Json::Object(_) => None,
             },
         }
     }

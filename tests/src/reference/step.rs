@@ -52,7 +52,7 @@ impl Walker<'_> {
             match map.get("goto").ok_or_else(wrong)? {
                 Json::Null => Ok(None),
                 Json::Str(name) => def.goto_target(flow, name).map(Some).ok_or_else(wrong),
-                _ => Err(wrong()),
+                Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::List(_) | Json::Object(_) => Err(wrong()),
             }
         };
         Ok(self.attempts(call, path, place, thread, target)?.1)

@@ -4,6 +4,10 @@ pub mod compare;
 pub mod engine_driver;
 pub mod journal;
 pub mod script;
+pub mod shell;
+pub mod shell_link;
+pub mod shell_process;
+pub mod shell_store;
 
 use rejoin_shared::expr::RunInfo;
 use rejoin_shared::ids::{Partition, RunId};

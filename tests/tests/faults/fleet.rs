@@ -342,6 +342,25 @@ impl Fleet {
     }
 }
 
+/// As [`services`], of a verb that prints how many messages it took away: the fault is one only if it took some.
+pub fn take_messages(what: &[&str]) -> Result<()> {
+    let output = Command::new(root().join("scripts/services"))
+        .args(what)
+        .stdin(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let taken: u64 = text
+        .trim()
+        .parse()
+        .with_context(|| format!("scripts/services {what:?} printed {text:?}"))?;
+    println!("{what:?} took {taken} messages away");
+    if taken > 0 {
+        Ok(())
+    } else {
+        Err(anyhow!("the queues were empty: the fault did not strike"))
+    }
+}
+
 /// `scripts/services WHAT…`: stops, starts, empties the servers.
 pub fn services(what: &[&str]) -> Result<()> {
     let status = Command::new(root().join("scripts/services"))

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use tokio::sync::Mutex;
@@ -55,6 +57,24 @@ impl Admin {
             Err(LinkError::NoQueue(_)) => Ok(None),
             Err(other) => Err(other),
         }
+    }
+
+    /// Deletes a queue with all that is in it; one that is not there is no failure.
+    pub(super) async fn delete_queue(&self, connection: &Connection, queue: &str) -> Result<(), LinkError> {
+        self.call(connection, queue, async |channel| {
+            let deleted = channel.queue_delete(short(queue)?, QueueDeleteOptions::default());
+            within(self.call_timeout, queue, deleted).await.map(drop)
+        })
+        .await
+    }
+
+    /// Deletes an exchange; one that is not there is no failure.
+    pub(super) async fn delete_exchange(&self, connection: &Connection, exchange: &str) -> Result<(), LinkError> {
+        self.call(connection, exchange, async |channel| {
+            let deleted = channel.exchange_delete(short(exchange)?, ExchangeDeleteOptions::default());
+            within(self.call_timeout, exchange, deleted).await
+        })
+        .await
     }
 
     /// Runs `op` on the channel, which is kept only if it went well.

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
-use lapin::Connection;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::convert::{message, short};
 use super::failure::within;
+use super::session::Session;
 use super::unsettled::Unsettled;
 use crate::link::{Consumer, Delivery, LinkError, Receipt, Settle};
 
@@ -42,13 +43,13 @@ impl Consumers {
     /// Subscribes as number `id`.
     pub(super) async fn subscribe(
         self: &Arc<Self>,
-        connection: &Connection,
+        session: Arc<Session>,
         id: u64,
         queue: &str,
         prefetch: u16,
     ) -> Result<AmqpConsumer, LinkError> {
         let limit = self.call_timeout;
-        let channel = within(limit, queue, connection.create_channel()).await?;
+        let channel = within(limit, queue, session.consuming.create_channel()).await?;
         // Before the subscription: without it the client's buffer is unbounded.
         let bounded = channel.basic_qos(prefetch, BasicQosOptions::default());
         within(limit, queue, bounded).await?;
@@ -58,6 +59,9 @@ impl Consumers {
         self.lock().insert(id, Unsettled::new(channel));
         Ok(AmqpConsumer {
             id,
+            queue: queue.to_owned(),
+            session,
+            look_at: Instant::now() + SILENCE,
             consumers: self.clone(),
             deliveries: Some(deliveries),
         })
@@ -116,15 +120,31 @@ impl Consumers {
     }
 }
 
+/// A subscription that was silent for so long is looked at: the broker may have forgotten it without a word, as when its
+/// queue was deleted and declared again by another at once.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// A subscription; its drop closes the channel.
 pub(super) struct AmqpConsumer {
     id: u64,
+    queue: String,
+    session: Arc<Session>,
+    /// When it is looked at next, unless something comes before.
+    look_at: Instant,
     consumers: Arc<Consumers>,
     /// `None` once it ended: the library's stream must not be asked again then.
     deliveries: Option<lapin::Consumer>,
 }
 
 impl AmqpConsumer {
+    /// Whether its queue is gone, or has no consumer, so not this one either.
+    async fn is_deaf(&self) -> bool {
+        match self.session.admin.depth(&self.session.consuming, &self.queue).await {
+            Ok(depth) => depth.is_none_or(|depth| depth.consumers == 0),
+            Err(_) => false, // the connection's own supervision decides
+        }
+    }
+
     fn take(&mut self, item: Option<lapin::Result<lapin::message::Delivery>>) -> Option<Delivery> {
         let Some(Ok(delivery)) = item else {
             self.deliveries = None;
@@ -135,6 +155,7 @@ impl AmqpConsumer {
             consumer: self.id,
             tag: delivery.delivery_tag,
         };
+        self.look_at = Instant::now() + SILENCE;
         self.consumers.note(self.id, receipt.tag);
         Some(Delivery {
             redelivered: delivery.redelivered,
@@ -147,13 +168,20 @@ impl AmqpConsumer {
 #[async_trait]
 impl Consumer for AmqpConsumer {
     async fn next(&mut self) -> Option<Delivery> {
-        let deliveries = self.deliveries.as_mut()?;
-        let item = tokio::select! {
-            biased;
-            () = self.consumers.ended.cancelled() => None,
-            item = deliveries.next() => item,
-        };
-        self.take(item)
+        loop {
+            let deliveries = self.deliveries.as_mut()?;
+            tokio::select! {
+                biased;
+                () = self.consumers.ended.cancelled() => return self.take(None),
+                item = deliveries.next() => return self.take(item),
+                () = sleep_until(self.look_at) => {}
+            }
+            if self.is_deaf().await {
+                tracing::warn!(queue = self.queue, "the broker forgot a subscription; it is made again");
+                return self.take(None);
+            }
+            self.look_at = Instant::now() + SILENCE;
+        }
     }
 
     fn try_next(&mut self) -> Option<Delivery> {

@@ -29,6 +29,7 @@ pub use self::config::AmqpConfig;
 use self::publisher::Outgoing;
 use self::session::Session;
 use super::{Address, Consumer, Depth, Link, LinkError, LinkState, Message, Published, QueueSpec, Receipt, Settle};
+use crate::topology::Topology;
 
 /// What was published is awaited for so long when the link is closed.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -66,6 +67,22 @@ impl AmqpLink {
             shared,
             consumers: AtomicU64::new(0),
         })
+    }
+
+    /// Deletes everything that stands at the broker under the names of `topology` and these task queues of the default
+    /// namespace, with all that is in it. For installations that were made to be thrown away.
+    ///
+    /// # Errors
+    /// The first failure; what is not there is none.
+    pub async fn delete_all(&self, topology: &Topology, task_queues: &[&str]) -> Result<(), LinkError> {
+        let session = self.shared.session()?;
+        for queue in topology.durable_names(task_queues) {
+            session.admin.delete_queue(&session.consuming, &queue).await?;
+        }
+        for exchange in [topology.reports(), topology.workers()] {
+            session.admin.delete_exchange(&session.consuming, &exchange).await?;
+        }
+        Ok(())
     }
 }
 
@@ -109,10 +126,8 @@ impl Link for AmqpLink {
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
         let session = self.shared.session()?;
         let id = self.consumers.fetch_add(1, Ordering::Relaxed) + 1;
-        let consumer = session
-            .consumers
-            .subscribe(&session.consuming, id, queue, prefetch)
-            .await?;
+        let consumers = session.consumers.clone();
+        let consumer = consumers.subscribe(session, id, queue, prefetch).await?;
         Ok(Box::new(consumer))
     }
 

@@ -1,0 +1,254 @@
+//! Coordinators and workers as processes of this program, with a database and a prefix of their own.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rejoin_shared::config::Settings;
+use rejoin_shared::json::Json;
+use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
+use rejoin_shared::link::{Link, LinkState};
+use rejoin_shared::topology::Topology;
+
+use super::database::{self, Connection, failure};
+use super::versions::Versions;
+use crate::args::{BenchArgs, Global};
+use crate::client::Client;
+use crate::exit::Failure;
+
+/// Longest wait until coordinators and workers are there.
+const READY_MAX: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait until a process has drained.
+const END_MAX: Duration = Duration::from_secs(20);
+
+/// A process; dropped, it is killed.
+struct Process(Child);
+
+impl Process {
+    /// Tells it to stop.
+    fn stop(&self) {
+        let id = self.0.id().to_string();
+        // If it is gone already, nothing is left to tell.
+        Command::new("kill").args(["-TERM", &id]).status().ok();
+    }
+
+    fn is_alive(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing can be done about a process that cannot be killed.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// The servers, and the processes on them.
+pub struct Fleet {
+    pub versions: Versions,
+    /// Of the bench's own database.
+    pub database_url: String,
+    pub amqp_url: String,
+    pub topology: Topology,
+    admin: Connection,
+    database: String,
+    dir: tempfile::TempDir,
+    coordinators: Vec<(Process, u16)>,
+    workers: Vec<Process>,
+    clients: Vec<Client>,
+}
+
+impl Fleet {
+    /// Nobody yet; the database is there, empty but for its schema.
+    pub async fn new(settings: &Settings, args: &BenchArgs) -> Result<Fleet, Failure> {
+        if args.coordinators == 0 || args.workers == 0 {
+            return Err(Failure::usage("the bench needs a coordinator and a worker"));
+        }
+        let url = settings.database.url.reveal();
+        let admin = database::connect(url, None).await?;
+        let amqp_url = settings.amqp.url.reveal().to_owned();
+        let versions = Versions::ask(&admin, &amqp_url).await?;
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let database = format!("rejoin_bench_{id}");
+        let database_url = database::url_of(url, &database)?;
+        let created = admin.client.batch_execute(&format!("CREATE DATABASE {database}")).await;
+        created.map_err(|e| failure(&e))?;
+        let fleet = Fleet {
+            versions,
+            database_url,
+            amqp_url,
+            topology: Topology {
+                prefix: format!("bench-{}.", &id[20..]),
+            },
+            admin,
+            database,
+            dir: tempfile::tempdir().map_err(|e| Failure::general(format!("a folder for logs: {e}")))?,
+            coordinators: Vec::new(),
+            workers: Vec::new(),
+            clients: Vec::new(),
+        };
+        let mut migrate = fleet.spawn("migrate", "migrate", &[])?;
+        let status = migrate.0.wait().map_err(|e| Failure::general(e.to_string()))?;
+        match status.success() {
+            true => Ok(fleet),
+            false => Err(fleet.failed("rejoin migrate failed")),
+        }
+    }
+
+    /// Starts the processes and waits until all are heard of.
+    pub async fn start(&mut self, args: &BenchArgs) -> Result<(), Failure> {
+        for number in 1..=args.coordinators {
+            self.add_coordinator(number)?;
+        }
+        let handlers = self.dir.path().join("handlers.yaml");
+        std::fs::write(&handlers, "handlers: {}\n").map_err(|e| Failure::general(e.to_string()))?;
+        let concurrency = args.concurrency.to_string();
+        for number in 1..=args.workers {
+            let name = format!("worker-{number}");
+            let flags = [
+                "--handlers",
+                "handlers.yaml",
+                "--name",
+                &name,
+                "--concurrency",
+                &concurrency,
+            ];
+            let worker = self.spawn(&name, "worker", &flags)?;
+            self.workers.push(worker);
+        }
+        self.wait_until_ready().await
+    }
+
+    fn add_coordinator(&mut self, number: u32) -> Result<(), Failure> {
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        let name = format!("coordinator-{number}");
+        let process = self.spawn(&name, "coordinator", &["--listen", &listen, "--name", &name])?;
+        self.coordinators.push((process, port));
+        self.clients.push(Client::of(&Global {
+            server: Some(format!("http://{listen}")),
+            ..Global::default()
+        })?);
+        Ok(())
+    }
+
+    fn spawn(&self, name: &str, verb: &str, flags: &[&str]) -> Result<Process, Failure> {
+        let problem = |e: std::io::Error| Failure::general(format!("starting {name}: {e}"));
+        let log = std::fs::File::create(self.dir.path().join(format!("{name}.log"))).map_err(problem)?;
+        let mut command = Command::new(std::env::current_exe().map_err(problem)?);
+        command
+            .arg(verb)
+            .args(flags)
+            .current_dir(self.dir.path())
+            // Not on the command line: everybody may read that.
+            .env("REJOIN_DATABASE__URL", &self.database_url)
+            .env("REJOIN_AMQP__URL", &self.amqp_url)
+            .env("REJOIN_AMQP__PREFIX", &self.topology.prefix)
+            .env_remove("REJOIN_CONFIG")
+            .env_remove("REJOIN_NAMESPACE")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(problem)?)
+            .stderr(log);
+        command.spawn().map(Process).map_err(problem)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        while began.elapsed() < READY_MAX {
+            if self.is_ready().await {
+                return Ok(());
+            }
+            let all = self.coordinators.iter_mut().map(|(process, _)| process);
+            if !all.chain(&mut self.workers).all(Process::is_alive) {
+                return Err(self.failed("a process ended at once"));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Err(self.failed("the fleet was not ready in time"))
+    }
+
+    async fn is_ready(&self) -> bool {
+        for client in &self.clients {
+            let ready = client.get("/readyz", &[("verbose", "true".to_owned())]).await.is_ok();
+            if !ready {
+                return false;
+            }
+            let Ok(workers) = client.get("/v1/workers", &[]).await else {
+                return false;
+            };
+            let listed = workers
+                .json
+                .get("items")
+                .and_then(Json::as_list)
+                .map_or(0, <[Json]>::len);
+            if listed < self.workers.len() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A failure with the ends of the logs.
+    fn failed(&self, what: &str) -> Failure {
+        let mut text = what.to_owned();
+        let logs = std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten();
+        for log in logs.filter(|entry| entry.path().extension().is_some_and(|e| e == "log")) {
+            let lines = std::fs::read_to_string(log.path()).unwrap_or_default();
+            let last: Vec<&str> = lines.lines().rev().take(5).collect();
+            for line in last.into_iter().rev() {
+                text.push_str(&format!("\n  {}: {line}", log.file_name().to_string_lossy()));
+            }
+        }
+        Failure::general(text)
+    }
+
+    /// A client of the first coordinator.
+    pub fn client(&self) -> Result<&Client, Failure> {
+        let first = self.clients.first();
+        first.ok_or_else(|| Failure::general("no coordinator was started"))
+    }
+
+    /// One client a coordinator.
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// A link of the bench's own.
+    pub async fn link(&self, name: &str) -> Result<std::sync::Arc<AmqpLink>, Failure> {
+        let link = AmqpLink::connect(AmqpConfig::new(&self.amqp_url, name));
+        let mut state = link.state();
+        let up = state.wait_for(|state| matches!(state, LinkState::Up(_)));
+        let up = tokio::time::timeout(READY_MAX, up).await.map(drop);
+        up.map_err(|_| Failure::general("the broker does not answer"))?;
+        Ok(link)
+    }
+
+    /// Ends the processes, and drops database and queues.
+    pub async fn end(mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        self.workers.iter().for_each(Process::stop);
+        let coordinators = self.coordinators.iter_mut().map(|(process, _)| process);
+        let mut all: Vec<&mut Process> = coordinators.chain(&mut self.workers).collect();
+        all.iter().for_each(|process| process.stop());
+        while began.elapsed() < END_MAX && all.iter_mut().any(|process| process.is_alive()) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        (self.coordinators, self.workers) = (Vec::new(), Vec::new());
+        let link = self.link("rejoin bench").await?;
+        let deleted = link.delete_all(&self.topology, &["default"]).await;
+        link.close().await;
+        deleted.map_err(|e| Failure::general(format!("the bench's queues are left behind: {e}")))?;
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.database);
+        self.admin.client.batch_execute(&drop).await.map_err(|e| failure(&e))
+    }
+}
+
+fn free_port() -> Result<u16, Failure> {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    bound
+        .map(|address| address.port())
+        .map_err(|e| Failure::general(format!("no free port: {e}")))
+}

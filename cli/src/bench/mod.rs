@@ -1,0 +1,126 @@
+//! `rejoin bench`: measures this machine on given servers, with a coordinator and workers as processes of its own, beside
+//! the limit of a program that does nothing but pass messages and insert rows (`composed`).
+//!
+//! ```text
+//! Fleet (own database, own prefix) ─▶ scenario, once to warm up, then --repeat times ─▶ Measure ─▶ table or JSON
+//! ```
+
+mod composed;
+mod database;
+mod fleet;
+mod report;
+mod scenario;
+mod versions;
+
+use crate::args::{BenchArgs, Global, Scenario};
+use crate::exit::{self, Failure};
+use crate::serve;
+
+use fleet::Fleet;
+use report::{Measure, Report, Unit};
+
+/// Branches of a fan-out that nobody measures: connections, plans and caches are warm after it.
+const WARM_UP_BRANCHES: u32 = 2_000;
+/// Steps that the composed limit passes.
+const COMPOSED_STEPS: [u32; 2] = [1_000, 20_000];
+/// Steps in one of its messages.
+const COMPOSED_PACKS: [u32; 2] = [1, 50];
+
+/// Runs the scenarios and prints their medians.
+pub async fn run(global: &Global, args: BenchArgs) -> Result<u8, Failure> {
+    let settings = serve::settings(&args.servers)?;
+    let mut fleet = Fleet::new(&settings, &args).await?;
+    let measured = measure(&mut fleet, &args).await;
+    let report = measured.map(|measures| fleet.report(&args, measures));
+    let ended = fleet.end().await;
+    report?.print(global.output)?;
+    ended.map(|()| exit::OK)
+}
+
+async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
+    let mut measures = Vec::new();
+    let wanted = |scenario| args.scenarios.is_empty() || args.scenarios.contains(&scenario);
+    if wanted(Scenario::Composed) {
+        measures.extend(measure_composed(fleet, args).await?);
+    }
+    if [Scenario::Fanout, Scenario::Runs, Scenario::Latency]
+        .into_iter()
+        .any(wanted)
+    {
+        fleet.start(args).await?;
+        scenario::register(fleet.client()?).await?;
+        scenario::fanout(fleet.client()?, WARM_UP_BRANCHES).await?;
+    }
+    if wanted(Scenario::Fanout) {
+        for branches in &args.branches {
+            let mut measure = Measure::new(format!("fanout {branches}"), Unit::BranchesPerSecond);
+            for _ in 0..args.repeat.max(1) {
+                let took = scenario::fanout(fleet.client()?, *branches).await?;
+                measure.add(f64::from(*branches) / took.as_secs_f64());
+            }
+            measures.push(measure);
+        }
+    }
+    if wanted(Scenario::Runs) {
+        measures.push(measure_runs(fleet, args).await?);
+    }
+    if wanted(Scenario::Latency) {
+        measures.extend(measure_latency(fleet, args).await?);
+    }
+    Ok(measures)
+}
+
+async fn measure_runs(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failure> {
+    let mut measure = Measure::new(format!("runs {}", args.runs), Unit::RunsPerSecond);
+    scenario::runs(fleet, args.runs.min(100)).await?;
+    for _ in 0..args.repeat.max(1) {
+        let took = scenario::runs(fleet, args.runs).await?;
+        measure.add(f64::from(args.runs) / took.as_secs_f64());
+    }
+    Ok(measure)
+}
+
+async fn measure_latency(fleet: &Fleet, args: &BenchArgs) -> Result<[Measure; 2], Failure> {
+    let name = |quantile| format!("latency {} ({quantile})", args.latency_runs);
+    let mut p50 = Measure::new(name("p50"), Unit::Milliseconds);
+    let mut p99 = Measure::new(name("p99"), Unit::Milliseconds);
+    scenario::latency(fleet.client()?, 10).await?;
+    for _ in 0..args.repeat.max(1) {
+        let took = scenario::latency(fleet.client()?, args.latency_runs).await?;
+        p50.add(report::quantile(&took, 0.50));
+        p99.add(report::quantile(&took, 0.99));
+    }
+    Ok([p50, p99])
+}
+
+async fn measure_composed(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
+    let pipeline = composed::Pipeline::open(fleet).await?;
+    let mut measures = Vec::new();
+    for pack in COMPOSED_PACKS {
+        pipeline.pass(COMPOSED_STEPS[0], pack).await?;
+        for steps in COMPOSED_STEPS {
+            let mut measure = Measure::new(format!("composed {steps}, {pack} a message"), Unit::BranchesPerSecond);
+            for _ in 0..args.repeat.max(1) {
+                let took = pipeline.pass(steps, pack).await?;
+                measure.add(f64::from(steps) / took.as_secs_f64());
+            }
+            measures.push(measure);
+        }
+    }
+    pipeline.close().await;
+    Ok(measures)
+}
+
+/// A report of what the fleet is and what was measured.
+impl Fleet {
+    fn report(&self, args: &BenchArgs, measures: Vec<Measure>) -> Report {
+        Report {
+            versions: self.versions.clone(),
+            workers: args.workers,
+            concurrency: args.concurrency,
+            coordinators: args.coordinators,
+            repeat: args.repeat,
+            measures,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The wire contract does not change but by additions: messages as they are on the wire today are kept as files, are
+//! read and written as they stand, and are what `docs/asyncapi.yaml` says.
+
+use std::path::Path;
+
+use rejoin_shared::json::Json;
+use rejoin_shared::wire::{
+    Cancel, Check, Completions, ContextChunk, Fence, FetchContext, HandBack, Pack, Report, Verdicts, kind,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn golden(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/wire")
+        .join(name);
+    std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+}
+
+fn json(text: &str) -> Json {
+    Json::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// Read, written again, and read with a member that this version does not know.
+fn round<T: DeserializeOwned + Serialize>(text: &str) {
+    let read: T = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let written = serde_json::to_string(&read).expect("a message is plain data");
+    assert_eq!(json(&written), json(text));
+    let newer = text.replacen('{', r#"{ "of_a_later_version": [1, { "a": null }],"#, 1);
+    let read: T = serde_json::from_str(&newer).unwrap_or_else(|e| panic!("{e}: {newer}"));
+    let written = serde_json::to_string(&read).expect("a message is plain data");
+    assert_eq!(json(&written), json(text));
+}
+
+/// File, kind, and the schema in the AsyncAPI document.
+const MESSAGES: &[(&str, &str, &str)] = &[
+    ("pack.json", kind::PACK, "Pack"),
+    ("pack_probe.json", kind::PACK, "Pack"),
+    ("completions.json", kind::COMPLETIONS, "Completions"),
+    ("check.json", kind::CHECK, "Check"),
+    ("verdicts.json", kind::VERDICTS, "Verdicts"),
+    ("hand_back.json", kind::HAND_BACK, "HandBack"),
+    ("fetch_context.json", kind::FETCH_CONTEXT, "FetchContext"),
+    ("context_chunk.json", kind::CONTEXT_CHUNK, "ContextChunk"),
+    ("cancel.json", kind::CANCEL, "Cancel"),
+    ("report.json", kind::REPORT, "Report"),
+    ("fence.json", kind::FENCE, "Fence"),
+];
+
+#[test]
+fn golden_messages_are_read_and_written_as_they_stand() {
+    for (file, kind, _) in MESSAGES {
+        let text = golden(file);
+        match *kind {
+            kind::PACK => round::<Pack>(&text),
+            kind::COMPLETIONS => round::<Completions>(&text),
+            kind::CHECK => round::<Check>(&text),
+            kind::VERDICTS => round::<Verdicts>(&text),
+            kind::HAND_BACK => round::<HandBack>(&text),
+            kind::FETCH_CONTEXT => round::<FetchContext>(&text),
+            kind::CONTEXT_CHUNK => round::<ContextChunk>(&text),
+            kind::CANCEL => round::<Cancel>(&text),
+            kind::REPORT => round::<Report>(&text),
+            kind::FENCE => round::<Fence>(&text),
+            other => panic!("no type for {other}"),
+        }
+    }
+}
+
+fn asyncapi() -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/asyncapi.yaml");
+    let text = std::fs::read_to_string(&file).expect("docs/asyncapi.yaml");
+    serde_saphyr::from_str(&text).expect("docs/asyncapi.yaml is YAML")
+}
+
+/// Closes every object whose members are listed, so that a member which the document does not mention shows.
+fn close(schema: &mut Value) {
+    if let Value::Object(map) = schema {
+        if map.contains_key("properties") && !map.contains_key("additionalProperties") {
+            map.insert("additionalProperties".to_owned(), Value::Bool(false));
+        }
+        map.values_mut().for_each(close);
+    } else if let Value::Array(items) = schema {
+        items.iter_mut().for_each(close);
+    }
+}
+
+#[test]
+fn golden_messages_are_what_the_asyncapi_document_says() {
+    let mut document = asyncapi();
+    close(&mut document["components"]["schemas"]);
+    for (file, _, schema) in MESSAGES {
+        let root = serde_json::json!({
+            "$ref": format!("#/components/schemas/{schema}"),
+            "components": { "schemas": document["components"]["schemas"] },
+        });
+        let validator = jsonschema::validator_for(&root).unwrap_or_else(|e| panic!("{schema}: {e}"));
+        let message: Value = serde_json::from_str(&golden(file)).expect("JSON");
+        let errors: Vec<String> = validator
+            .iter_errors(&message)
+            .map(|e| format!("{e} at {}", e.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{file}: {errors:?}");
+    }
+}
+
+#[test]
+fn the_asyncapi_document_lists_every_kind_of_message() {
+    let document = asyncapi();
+    let messages = document["components"]["messages"].as_object().expect("messages");
+    let mut named: Vec<&str> = messages.values().filter_map(|m| m["name"].as_str()).collect();
+    named.sort_unstable();
+    let mut kinds: Vec<&str> = MESSAGES.iter().map(|(_, kind, _)| *kind).collect();
+    kinds.extend([kind::REPORT_NOW, kind::NUDGE]);
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(named, kinds);
+}

@@ -1,0 +1,420 @@
+//! The owner's shell under faults: real coordinators and real workers over a simulated broker and database, in simulated
+//! time, with processes that die between any two effects.
+//!
+//! Not every interleaving repeats with its seed: the embedded store works on threads. Every fault does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
+use rejoin_coordinator::members::lease::TaskKeeper;
+use rejoin_coordinator::owner::command::{Command, StartRun};
+use rejoin_coordinator::store::embedded::EmbeddedStore;
+use rejoin_coordinator::store::{RunRow, Store};
+use rejoin_shared::definition::model::{Decision, NodeKind};
+use rejoin_shared::definition::{Format, read};
+use rejoin_shared::ids::{Namespace, RunId};
+use rejoin_shared::json::{Json, Map};
+use rejoin_shared::limits::Limits;
+use rejoin_shared::link::memory::MemoryBroker;
+use rejoin_shared::run::{Priority, RunStatus};
+use rejoin_shared::wire::HandlerError;
+use rejoin_worker::attempt::Attempt;
+use rejoin_worker::handler::to_raw;
+use rejoin_worker::{Handle, Outcome, Worker};
+use tokio_util::sync::CancellationToken;
+
+use super::run_info;
+use super::shell_link::FaultyLink;
+use super::shell_process::{Fuse, Planted, SimClock, SimDice};
+use super::shell_store::{Database, FaultyStore};
+use crate::dice::hash;
+use crate::generate::{Case, Profile, World, case};
+use crate::reference::{Call, Handlers, Reply, Told, interpret};
+
+/// Simulated time within which a healed world must have ended every run.
+const PATIENCE: Duration = Duration::from_secs(1800);
+const LEASE_MS: u64 = 1_500;
+
+/// Runs the case of `seed` through the shell.
+///
+/// # Errors
+/// The invariant that broke.
+///
+/// # Panics
+/// If the world itself cannot be built.
+pub fn simulate_shell(seed: u64, planted: Option<Planted>) -> Result<(), String> {
+    let case = case(seed, Profile::Any);
+    let told = interpret(&case.def, &case.input, &case.world, &run_info());
+    if told.too_large {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let ended = runtime.block_on(live(&case, &told, planted));
+    runtime.shutdown_background();
+    ended.map_err(|why| {
+        format!(
+            "seed {seed}: {why}\n--- definition\n{}\n--- input\n{}",
+            case.text, case.input
+        )
+    })
+}
+
+/// A process: its name, and what kills it.
+struct Process {
+    name: String,
+    fuse: Arc<Fuse>,
+    stop: CancellationToken,
+}
+
+struct Shell<'a> {
+    case: &'a Case,
+    planted: Option<Planted>,
+    broker: MemoryBroker,
+    database: Arc<Database>,
+    dice: Arc<SimDice>,
+    healed: Arc<AtomicBool>,
+    coordinators: Vec<(Process, Coordinator)>,
+    workers: Vec<Process>,
+    born: usize,
+}
+
+async fn live(case: &Case, told: &Told, planted: Option<Planted>) -> Result<(), String> {
+    let mut shell = Shell::new(case, planted).await;
+    let run = shell.start_run().await?;
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        if shell.ended(run).await?.is_some() {
+            break;
+        }
+        shell.harm();
+        shell.replace_the_dead();
+    }
+    shell.heal();
+    let mut waited = Duration::ZERO;
+    let row = loop {
+        if let Some(row) = shell.ended(run).await? {
+            break row;
+        }
+        if waited > PATIENCE {
+            let row = shell.database.store.run(run).await;
+            return Err(format!("the run is stuck: {row:?}"));
+        }
+        let pause = Duration::from_secs(1);
+        waited += pause;
+        tokio::time::sleep(pause).await;
+        shell.replace_the_dead();
+    };
+    // What is still on the wire may not start anything (G6).
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    shell.check(run, &row, told).await
+}
+
+impl<'a> Shell<'a> {
+    async fn new(case: &'a Case, planted: Option<Planted>) -> Shell<'a> {
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
+        let format = if case.text.starts_with('{') {
+            Format::Json
+        } else {
+            Format::Yaml
+        };
+        let tree = read(case.text.as_bytes(), format, &Limits::default()).expect("the document was read before");
+        let namespace = Namespace::default_name();
+        let text = tree.canonical_json();
+        let stored = store.put_workflow(&namespace, "generated", "digest", text.as_ref());
+        stored.await.expect("the workflow");
+        let mut shell = Shell {
+            case,
+            planted,
+            broker: MemoryBroker::new(),
+            database: Arc::new(Database::new(store, SimClock::new())),
+            dice: Arc::new(SimDice::new(case.seed)),
+            healed: Arc::default(),
+            coordinators: Vec::new(),
+            workers: Vec::new(),
+            born: 0,
+        };
+        for at in 0..1 + shell.dice.below(2) {
+            shell.bear_coordinator(["a", "b"][at]);
+        }
+        for _ in 0..2 {
+            shell.bear_worker();
+        }
+        shell
+    }
+
+    fn process(&mut self, name: &str) -> (Process, Arc<FaultyLink>) {
+        self.born += 1;
+        let process = Process {
+            name: format!("{name}-{}", self.born),
+            fuse: Fuse::new(),
+            stop: CancellationToken::new(),
+        };
+        let link = FaultyLink {
+            name: process.name.clone(),
+            database: self.database.clone(),
+            planted: self.planted,
+            open: Arc::default(),
+            inner: self.broker.link(&process.name),
+            fuse: process.fuse.clone(),
+            dice: self.dice.clone(),
+            healed: self.healed.clone(),
+        };
+        (process, Arc::new(link))
+    }
+
+    fn bear_coordinator(&mut self, name: &str) {
+        let (process, link) = self.process(name);
+        let store = FaultyStore {
+            name: process.name.clone(),
+            planted: self.planted,
+            database: self.database.clone(),
+            inner: self.database.store.clone(),
+            fuse: process.fuse.clone(),
+            dice: self.dice.clone(),
+            healed: self.healed.clone(),
+        };
+        let config = CoordinatorConfig {
+            lease_ms: LEASE_MS,
+            lease_keeper: Arc::new(TaskKeeper),
+            clock: Arc::new(self.database.clock.clone()),
+            dice: Arc::new(SimDice::new(hash(self.case.seed, &process.name))),
+            ..CoordinatorConfig::new(name)
+        };
+        let coordinator = Coordinator::start(config, Arc::new(store), link, process.stop.clone());
+        self.coordinators.push((process, coordinator));
+    }
+
+    fn bear_worker(&mut self) {
+        let (process, link) = self.process("w");
+        let mut builder = Worker::builder().name(&*process.name).concurrency(3);
+        for name in handlers_of(self.case) {
+            let handler = SimHandler {
+                world: self.case.world.clone(),
+                database: self.database.clone(),
+                fuse: process.fuse.clone(),
+                dice: self.dice.clone(),
+            };
+            builder = builder.handle(name, Arc::new(handler));
+        }
+        let worker = builder.build(link).expect("a worker");
+        drop(tokio::spawn(worker.run(process.stop.clone())));
+        self.workers.push(process);
+    }
+
+    async fn start_run(&self) -> Result<RunId, String> {
+        let mut run = None;
+        for _ in 0..200 {
+            for (_, coordinator) in self.coordinators.iter().filter(|(p, _)| !p.fuse.is_blown()) {
+                if coordinator.partitions_owned().is_empty() {
+                    continue;
+                }
+                let id = *run.get_or_insert_with(|| coordinator.new_run_id());
+                let start = Command::Start(Box::new(StartRun {
+                    namespace: Namespace::default_name(),
+                    workflow: "generated".to_owned(),
+                    version: 1,
+                    input: self.case.input.clone(),
+                    tags: BTreeMap::new(),
+                    priority: Priority::Normal,
+                    parent: None,
+                    idempotency_key: None,
+                    may_exist: true,
+                }));
+                if coordinator.submit(id, start).await.is_ok() {
+                    return Ok(id);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        Err("no coordinator takes a start".to_owned())
+    }
+
+    /// Something goes wrong.
+    fn harm(&self) {
+        let processes: Vec<&Process> = self.coordinators.iter().map(|(p, _)| p).chain(&self.workers).collect();
+        let calls = i64::try_from(self.dice.below(25)).unwrap_or(0);
+        match self.dice.below(10) {
+            0 | 1 => self.coordinators[self.dice.below(self.coordinators.len())]
+                .0
+                .fuse
+                .light(calls),
+            2 | 3 => self.workers[self.dice.below(self.workers.len())].fuse.light(calls),
+            4 => self
+                .broker
+                .disconnect(&processes[self.dice.below(processes.len())].name),
+            5 => drop(self.broker.purge("rejoin.tasks.default")),
+            6 => self.broker.delete("rejoin.tasks.default"),
+            _ => {}
+        }
+    }
+
+    /// The connections of dead processes end, and others take their places.
+    fn replace_the_dead(&mut self) {
+        let (dead, alive) = std::mem::take(&mut self.workers)
+            .into_iter()
+            .partition::<Vec<_>, _>(|p| p.fuse.is_blown());
+        self.workers = alive;
+        for process in dead {
+            self.bury(&process);
+            self.bear_worker();
+        }
+        let (dead, alive) = std::mem::take(&mut self.coordinators)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(p, _)| p.fuse.is_blown());
+        self.coordinators = alive;
+        for (process, coordinator) in dead {
+            self.bury(&process);
+            // It can reach nothing any more; its tasks end with the runtime.
+            drop(coordinator);
+            let name = process.name.split('-').next().unwrap_or_default().to_owned();
+            self.bear_coordinator(&name);
+        }
+    }
+
+    fn bury(&self, process: &Process) {
+        self.broker.cut(&process.name);
+    }
+
+    fn heal(&mut self) {
+        self.healed.store(true, Ordering::SeqCst);
+        for process in self.coordinators.iter().map(|(p, _)| p).chain(&self.workers) {
+            process.fuse.light(-1);
+            // An ack is lost with its connection only: until that ends the broker waits for it.
+            self.broker.disconnect(&process.name);
+        }
+        self.replace_the_dead();
+    }
+
+    async fn ended(&self, run: RunId) -> Result<Option<RunRow>, String> {
+        if let Some(broken) = self.database.broken.lock().expect("the reports").first() {
+            return Err(broken.clone());
+        }
+        let row = self.database.store.run(run).await.map_err(|e| e.to_string())?;
+        Ok(row.filter(|row| row.status.is_terminal()))
+    }
+
+    async fn check(&self, run: RunId, row: &RunRow, told: &Told) -> Result<(), String> {
+        self.ended(run).await?;
+        let journal = self.database.store.journal(run, 0, 100_000).await;
+        let journal = journal.map_err(|e| e.to_string())?;
+        for (stored, seq) in journal.iter().zip(1..) {
+            if stored.row.seq != seq {
+                return Err(format!("row {} of the journal has number {}", seq, stored.row.seq));
+            }
+        }
+        if told.doubt.is_some() {
+            return Ok(());
+        }
+        let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| Json::parse(bytes).ok()).unwrap_or_default();
+        let error = text(row.error.as_deref());
+        let kind = error.get("type").and_then(Json::as_str);
+        if row.status != told.status || kind != told.error.as_ref().map(|f| f.kind.as_str()) {
+            let (ours, theirs) = (row.status.as_str(), told.status.as_str());
+            return Err(format!(
+                "it ended {ours} with {error}; the reference says {theirs} with {:?}",
+                told.error
+            ));
+        }
+        let context = text(row.context.as_deref());
+        if context != told.context {
+            return Err(format!(
+                "the final context is\n{context}\nthe reference gives\n{}",
+                told.context
+            ));
+        }
+        let is_certain = row.status == RunStatus::Completed && !told.may_cancel;
+        if is_certain && row.progress.done != told.completed.len() as u64 {
+            return Err(format!(
+                "{} steps are done; the reference completes {}",
+                row.progress.done,
+                told.completed.len()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// All handlers that a definition names.
+fn handlers_of(case: &Case) -> BTreeSet<String> {
+    let uses = case.def.nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Step(step) => Some(step.call.uses.to_string()),
+        NodeKind::Decision(Decision::Handler(call)) => Some(call.uses.to_string()),
+        NodeKind::Parallel(_)
+        | NodeKind::Foreach(_)
+        | NodeKind::Graph(_)
+        | NodeKind::Branch(_)
+        | NodeKind::Decision(_)
+        | NodeKind::Group(_)
+        | NodeKind::Try(_)
+        | NodeKind::Repeat(_)
+        | NodeKind::Sleep(_)
+        | NodeKind::Wait(_)
+        | NodeKind::Call(_)
+        | NodeKind::Emit(_)
+        | NodeKind::Set(_)
+        | NodeKind::Fail(_)
+        | NodeKind::Finish(_) => None,
+    });
+    uses.collect()
+}
+
+/// The handlers of the case, as a worker runs them.
+struct SimHandler {
+    world: World,
+    database: Arc<Database>,
+    fuse: Arc<Fuse>,
+    dice: Arc<SimDice>,
+}
+
+#[async_trait]
+impl Handle for SimHandler {
+    async fn handle(&self, attempt: Arc<Attempt>) -> Outcome {
+        self.fuse.pass().await;
+        let order = attempt.order();
+        let step = (order.run, order.path.clone());
+        if self.database.committed.lock().expect("the commits").contains(&step) {
+            let what = format!(
+                "{} attempt {} starts after its completion was committed",
+                step.1, order.attempt
+            );
+            self.database.report(what);
+        }
+        let ms = u64::try_from(self.dice.below(300)).unwrap_or(0);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        let input = Json::parse(attempt.input_text().as_bytes()).unwrap_or_default();
+        outcome(self.world.call(&Call {
+            path: &order.path,
+            attempt: order.attempt,
+            handler: &order.handler,
+            input: &input,
+            ctx: attempt.context_json(),
+        }))
+    }
+}
+
+fn outcome(reply: Reply) -> Outcome {
+    match reply {
+        Reply::Err { kind, retryable } => Outcome::Error(HandlerError {
+            kind,
+            message: "as told".to_owned(),
+            retryable,
+            ..HandlerError::default()
+        }),
+        Reply::Ok { output, set, unset } => {
+            let set: Map = set.into_iter().map(|(k, v)| (k.to_string().into(), v)).collect();
+            Outcome::Ok {
+                output: Some(to_raw(&output)),
+                set: (!set.is_empty()).then(|| to_raw(&Json::Object(Arc::new(set)))),
+                unset: unset.iter().map(ToString::to_string).collect(),
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The link of a simulated process, with the faults of a broker and of the way to it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::link::{
+    Address, Consumer, Delivery, Depth, Link, LinkError, LinkState, Message, Published, QueueSpec, Receipt, Settle,
+};
+use rejoin_shared::wire::{Completions, kind};
+use tokio::sync::watch;
+
+use super::shell_process::{Fuse, Planted, SimDice};
+use super::shell_store::Database;
+
+/// Passes calls on while the fuse holds; publishes meet faults until `healed`.
+pub struct FaultyLink {
+    /// Of the process.
+    pub name: String,
+    /// Where early acks are noted.
+    pub database: Arc<Database>,
+    /// A bug.
+    pub planted: Option<Planted>,
+    /// Completions delivered and not settled.
+    pub open: Arc<Mutex<HashMap<Receipt, Vec<AttemptKey>>>>,
+    /// The real one.
+    pub inner: Arc<dyn Link>,
+    /// Of the process.
+    pub fuse: Arc<Fuse>,
+    /// What decides.
+    pub dice: Arc<SimDice>,
+    /// No more faults.
+    pub healed: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Link for FaultyLink {
+    async fn declare(&self, queue: &QueueSpec) -> Result<(), LinkError> {
+        self.fuse.pass().await;
+        self.inner.declare(queue).await
+    }
+
+    async fn publish(&self, to: &Address, message: Message) -> Result<Published, LinkError> {
+        self.fuse.pass().await;
+        let faults = !self.healed.load(Ordering::SeqCst);
+        let published = match self.dice.below(100) {
+            // The broker loses it after its confirm: it is disposable (G7).
+            0..=2 if faults => Ok(Published::Accepted),
+            3 if faults => Ok(Published::Refused),
+            4 if faults => Ok(Published::Unroutable),
+            5..=6 if faults => {
+                self.inner.publish(to, message).await?;
+                Err(LinkError::TimedOut(1))
+            }
+            // Not of packs: nobody publishes one twice without asking for a check.
+            7..=9 if faults && message.kind != kind::PACK => {
+                self.inner.publish(to, message.clone()).await?;
+                self.inner.publish(to, message).await
+            }
+            _ => self.inner.publish(to, message).await,
+        };
+        self.fuse.pass().await;
+        published
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
+        self.fuse.pass().await;
+        let inner = self.inner.consume(queue, prefetch).await?;
+        Ok(Box::new(FusedConsumer {
+            inner,
+            fuse: self.fuse.clone(),
+            name: self.name.clone(),
+            database: self.database.clone(),
+            planted: self.planted,
+            open: self.open.clone(),
+        }))
+    }
+
+    async fn settle(&self, receipt: Receipt, how: Settle) -> Result<bool, LinkError> {
+        self.fuse.pass().await;
+        if !self.healed.load(Ordering::SeqCst) && self.dice.chance(3) {
+            // The ack is lost: the broker keeps the message until the connection ends.
+            return Ok(true);
+        }
+        let completions = self.open.lock().expect("the deliveries").remove(&receipt);
+        if how == Settle::Ack {
+            self.database.acked(&self.name, &completions.unwrap_or_default());
+        }
+        self.inner.settle(receipt, how).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<Depth>, LinkError> {
+        self.fuse.pass().await;
+        self.inner.depth(queue).await
+    }
+
+    fn state(&self) -> watch::Receiver<LinkState> {
+        self.inner.state()
+    }
+
+    async fn close(&self) {
+        self.fuse.pass().await;
+        self.inner.close().await;
+    }
+}
+
+struct FusedConsumer {
+    inner: Box<dyn Consumer>,
+    fuse: Arc<Fuse>,
+    name: String,
+    database: Arc<Database>,
+    planted: Option<Planted>,
+    open: Arc<Mutex<HashMap<Receipt, Vec<AttemptKey>>>>,
+}
+
+impl FusedConsumer {
+    fn arrive(&self, mut delivery: Delivery) -> Delivery {
+        self.plant(&mut delivery);
+        if delivery.message.kind == kind::COMPLETIONS
+            && let Ok(completions) = serde_json::from_slice::<Completions>(&delivery.message.body)
+        {
+            let key = |item: &rejoin_shared::wire::Completion| AttemptKey {
+                run: item.run,
+                step: item.step,
+                attempt: item.attempt,
+            };
+            let keys: Vec<AttemptKey> = completions.items.iter().map(key).collect();
+            self.database.delivered(&self.name, &keys);
+            if self.planted == Some(Planted::AckBeforeCommit) {
+                self.database.acked(&self.name, &keys);
+            }
+            self.open.lock().expect("the deliveries").insert(delivery.receipt, keys);
+        }
+        delivery
+    }
+
+    fn plant(&self, delivery: &mut Delivery) {
+        let (from, to) = match (self.planted, delivery.message.kind.as_str()) {
+            (Some(Planted::UncheckedTwin), kind::PACK) => {
+                delivery.redelivered = false;
+                ("\"check\":true", "\"check\":false")
+            }
+            (Some(Planted::WrongVerdict), kind::VERDICTS) => ("\"drop\"", "\"run\""),
+            _ => return,
+        };
+        let text = String::from_utf8_lossy(&delivery.message.body).replace(from, to);
+        let text = text.replace("\"held_elsewhere\"", to);
+        delivery.message.body = text.into_bytes().into();
+    }
+}
+
+#[async_trait]
+impl Consumer for FusedConsumer {
+    async fn next(&mut self) -> Option<Delivery> {
+        let next = self.inner.next().await;
+        self.fuse.pass().await;
+        next.map(|delivery| self.arrive(delivery))
+    }
+
+    fn try_next(&mut self) -> Option<Delivery> {
+        if self.fuse.is_blown() {
+            return None;
+        }
+        self.inner.try_next().map(|delivery| self.arrive(delivery))
+    }
+}

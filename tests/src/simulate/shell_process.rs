@@ -1,0 +1,131 @@
+//! A simulated process: everything it says to the world goes through its fuse, and stops when that blows.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rejoin_coordinator::owner::clock::{Clock, Dice as ShellDice};
+use rejoin_shared::time::Timestamp;
+use uuid::Uuid;
+
+use super::START;
+use crate::dice::Dice;
+
+/// Bugs that the simulator of the shell must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// An append loses a row, so that a gap is committed.
+    GapInTheChain,
+    /// Workers run what was published again without asking.
+    UncheckedTwin,
+    /// Workers are told to run what they should drop.
+    WrongVerdict,
+    /// A completion is acknowledged when it arrives.
+    AckBeforeCommit,
+}
+
+/// Blows after a number of calls: the process has died between two effects, and says nothing any more.
+#[derive(Debug, Default)]
+pub struct Fuse {
+    is_blown: AtomicBool,
+    /// Calls it still lets through; below zero: all.
+    left: AtomicI64,
+}
+
+impl Fuse {
+    /// One that holds until it is lit.
+    #[must_use]
+    pub fn new() -> Arc<Fuse> {
+        let fuse = Fuse::default();
+        fuse.left.store(-1, Ordering::SeqCst);
+        Arc::new(fuse)
+    }
+
+    /// Lets `calls` more calls through, then blows.
+    pub fn light(&self, calls: i64) {
+        self.left.store(calls, Ordering::SeqCst);
+    }
+
+    /// Whether the process is dead.
+    #[must_use]
+    pub fn is_blown(&self) -> bool {
+        self.is_blown.load(Ordering::SeqCst)
+    }
+
+    /// Blows now.
+    pub fn blow(&self) {
+        self.is_blown.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns at once in a living process, never in a dead one.
+    pub async fn pass(&self) {
+        match self.left.load(Ordering::SeqCst) {
+            0 => self.blow(),
+            n if n > 0 => drop(self.left.fetch_sub(1, Ordering::SeqCst)),
+            _ => {}
+        }
+        if self.is_blown() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Simulated time: the paused clock of the runtime.
+#[derive(Clone, Debug)]
+pub struct SimClock(tokio::time::Instant);
+
+impl SimClock {
+    /// Begins now, at [`START`].
+    #[must_use]
+    pub fn new() -> SimClock {
+        SimClock(tokio::time::Instant::now())
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        START.plus(self.0.elapsed())
+    }
+}
+
+impl Default for SimClock {
+    fn default() -> SimClock {
+        SimClock::new()
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        self.time()
+    }
+}
+
+/// Seeded chance.
+pub struct SimDice(Mutex<Dice>);
+
+impl SimDice {
+    /// Of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> SimDice {
+        SimDice(Mutex::new(Dice::new(seed)))
+    }
+
+    /// Whether something of `percent` happens now.
+    pub fn chance(&self, percent: usize) -> bool {
+        self.0.lock().expect("the dice").chance(percent)
+    }
+
+    /// A number from 0 below `n`.
+    pub fn below(&self, n: usize) -> usize {
+        self.0.lock().expect("the dice").below(n)
+    }
+}
+
+impl ShellDice for SimDice {
+    fn roll(&self) -> u64 {
+        self.0.lock().expect("the dice").any()
+    }
+    fn id(&self) -> Uuid {
+        let mut dice = self.0.lock().expect("the dice");
+        Uuid::from_u64_pair(dice.any(), dice.any())
+    }
+}

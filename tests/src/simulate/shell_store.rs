@@ -1,0 +1,326 @@
+//! The store of a simulated process: appends meet faults, leases run by simulated time, commits are noted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rejoin_coordinator::store::*;
+use rejoin_shared::ids::{AttemptKey, Namespace, Partition, RunId, StepKey};
+use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
+
+use super::shell_process::{Fuse, Planted, SimClock, SimDice};
+
+/// What all processes share of the database.
+pub struct Database {
+    /// Where the rows are.
+    pub store: Arc<dyn Store>,
+    /// Its clock.
+    pub clock: SimClock,
+    /// Leases by simulated time.
+    leases: Mutex<BTreeMap<uuid::Uuid, (Member, Timestamp)>>,
+    /// Steps whose completion is committed, by run and path.
+    pub committed: Mutex<BTreeSet<(RunId, String)>>,
+    /// Invariants that broke.
+    pub broken: Mutex<Vec<String>>,
+    /// Attempts whose end is committed.
+    ended: Mutex<BTreeSet<AttemptKey>>,
+    /// Completions that a process has acknowledged though their end was not committed: it must ignore them.
+    acked_early: Mutex<BTreeSet<(String, AttemptKey)>>,
+}
+
+impl Database {
+    /// A database over this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: SimClock) -> Database {
+        Database {
+            store,
+            clock,
+            leases: Mutex::default(),
+            committed: Mutex::default(),
+            broken: Mutex::default(),
+            ended: Mutex::default(),
+            acked_early: Mutex::default(),
+        }
+    }
+
+    /// A process acknowledges completions.
+    pub fn acked(&self, process: &str, keys: &[AttemptKey]) {
+        let ended = self.ended.lock().expect("the ends");
+        let early = keys.iter().filter(|key| !ended.contains(key));
+        let early: Vec<_> = early.map(|key| (process.to_owned(), *key)).collect();
+        self.acked_early.lock().expect("the acks").extend(early);
+    }
+
+    /// Completions are delivered to a process (again).
+    pub fn delivered(&self, process: &str, keys: &[AttemptKey]) {
+        let mut early = self.acked_early.lock().expect("the acks");
+        for key in keys {
+            early.remove(&(process.to_owned(), *key));
+        }
+    }
+
+    fn note_ends(&self, batch: &Batch, process: &str) {
+        let kinds = ["step_completed", "step_failed", "retry_scheduled"];
+        for row in batch.rows.iter().filter(|row| kinds.contains(&row.kind.as_str())) {
+            let step = step_of(&row.body);
+            let Some((step, attempt)) = step.zip(row.attempt) else {
+                continue;
+            };
+            let key = AttemptKey {
+                run: row.run,
+                step,
+                attempt,
+            };
+            self.ended.lock().expect("the ends").insert(key);
+            if self
+                .acked_early
+                .lock()
+                .expect("the acks")
+                .contains(&(process.to_owned(), key))
+            {
+                self.report(format!(
+                    "{:?} attempt {attempt} was acknowledged before its commit",
+                    row.path
+                ));
+            }
+        }
+    }
+
+    fn note(&self, batch: &Batch, process: &str) {
+        self.note_ends(batch, process);
+        let mut committed = self.committed.lock().expect("the commits");
+        for row in batch.rows.iter().filter(|row| row.kind == "step_completed") {
+            let path = row.path.clone().unwrap_or_default();
+            if !committed.insert((row.run, path.clone())) {
+                self.report(format!("{path} completed twice"));
+            }
+        }
+    }
+
+    /// Notes an invariant that broke.
+    pub fn report(&self, what: String) {
+        self.broken.lock().expect("the reports").push(what);
+    }
+
+    /// Ends the leases that have run out by simulated time.
+    async fn expire(&self) -> Result<(), StoreError> {
+        let now = self.clock.time();
+        let leases: Vec<(Member, Timestamp)> = self.leases.lock().expect("the leases").values().cloned().collect();
+        for (member, until) in leases {
+            if until <= now {
+                self.store.renew(&member, 0).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn left_ms(&self, row: &MemberRow) -> i64 {
+        let leases = self.leases.lock().expect("the leases");
+        let until = leases.get(&row.member.incarnation).map_or(0, |(_, until)| until.0);
+        (until - self.clock.time().0).div_euclid(1000)
+    }
+}
+
+fn step_of(body: &[u8]) -> Option<StepKey> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    serde_json::from_value(body.get("step")?.clone()).ok()
+}
+
+/// The database as one process reaches it.
+pub struct FaultyStore {
+    /// Of the process.
+    pub name: String,
+    /// A bug.
+    pub planted: Option<Planted>,
+    /// Shared by all.
+    pub database: Arc<Database>,
+    /// [`Database::store`].
+    pub inner: Arc<dyn Store>,
+    /// Of the process.
+    pub fuse: Arc<Fuse>,
+    /// What decides.
+    pub dice: Arc<SimDice>,
+    /// No more faults.
+    pub healed: Arc<AtomicBool>,
+}
+
+/// Leases of living processes never run out by the machine's clock.
+const FOR_EVER_MS: u64 = 1 << 40;
+
+impl FaultyStore {
+    async fn commit(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
+        let mut batch = batch.clone();
+        if self.planted == Some(Planted::GapInTheChain) && batch.rows.len() > 2 {
+            batch.rows.remove(1);
+        }
+        let at = self.inner.append(&batch).await?;
+        self.database.note(&batch, &self.name);
+        self.fuse.pass().await;
+        Ok(at)
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
+        self.fuse.pass().await;
+        let faults = !self.healed.load(Ordering::SeqCst);
+        match self.dice.below(100) {
+            0..=2 if faults => Err(StoreError::Away("simulated".to_owned())),
+            3..=4 if faults => Err(StoreError::Unknown("simulated, lost".to_owned())),
+            5..=7 if faults => {
+                self.commit(batch).await?;
+                Err(StoreError::Unknown("simulated, committed".to_owned()))
+            }
+            8..=12 if faults => {
+                let ms = u64::try_from(self.dice.below(2000)).unwrap_or(0);
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                self.commit(batch).await
+            }
+            _ => self.commit(batch).await,
+        }
+    }
+    async fn renew(&self, member: &Member, lease_ms: u64) -> Result<(), StoreError> {
+        self.fuse.pass().await;
+        let until = self.database.clock.time().plus(Duration::from_millis(lease_ms));
+        self.inner.renew(member, FOR_EVER_MS).await?;
+        let mut leases = self.database.leases.lock().expect("the leases");
+        leases.insert(member.incarnation, (member.clone(), until));
+        Ok(())
+    }
+    async fn members(&self) -> Result<Vec<MemberRow>, StoreError> {
+        self.fuse.pass().await;
+        self.database.expire().await?;
+        let mut rows = self.inner.members().await?;
+        for row in &mut rows {
+            row.lease_left_ms = self.database.left_ms(row);
+        }
+        Ok(rows)
+    }
+    async fn partitions(&self) -> Result<Vec<PartitionRow>, StoreError> {
+        self.fuse.pass().await;
+        self.database.expire().await?;
+        self.inner.partitions().await
+    }
+    async fn claim(
+        &self,
+        member: &Member,
+        partitions: &[Partition],
+        restart: Option<uuid::Uuid>,
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.fuse.pass().await;
+        self.database.expire().await?;
+        self.inner.claim(member, partitions, restart).await
+    }
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.database.clock.time())
+    }
+    async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.journal(run, after, limit).await
+    }
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.run(run).await
+    }
+    async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.run_ids_like(namespace, text, limit).await
+    }
+    async fn runs(
+        &self,
+        namespace: &Namespace,
+        filter: &RunFilter,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.runs(namespace, filter, before, limit).await
+    }
+    async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.open_runs(partitions).await
+    }
+    async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.run_counts().await
+    }
+    async fn delete_run(&self, run: RunId) -> Result<bool, StoreError> {
+        self.fuse.pass().await;
+        self.inner.delete_run(run).await
+    }
+    async fn put_workflow(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        digest: &str,
+        document: &[u8],
+    ) -> Result<(WorkflowRow, bool), StoreError> {
+        self.fuse.pass().await;
+        self.inner.put_workflow(namespace, name, digest, document).await
+    }
+    async fn workflow(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.workflow(namespace, name, version).await
+    }
+    async fn workflows(
+        &self,
+        namespace: &Namespace,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowRow>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.workflows(namespace, after, limit).await
+    }
+    async fn reserve_key(
+        &self,
+        namespace: &Namespace,
+        key: &str,
+        request_hash: &str,
+        run: RunId,
+    ) -> Result<Reserved, StoreError> {
+        self.fuse.pass().await;
+        self.inner.reserve_key(namespace, key, request_hash, run).await
+    }
+    async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError> {
+        self.fuse.pass().await;
+        self.inner.inbox_put(message).await
+    }
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.inbox(partitions, after, limit).await
+    }
+    async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.take_verdict(id).await
+    }
+    async fn leave(&self, member: &Member) -> Result<(), StoreError> {
+        self.fuse.pass().await;
+        self.inner.leave(member).await
+    }
+    async fn release(&self, member: &Member, claims: &[Claim]) -> Result<(), StoreError> {
+        self.fuse.pass().await;
+        self.inner.release(member, claims).await
+    }
+    async fn mark_events(&self, partition: Partition) -> Result<(), StoreError> {
+        self.fuse.pass().await;
+        self.inner.mark_events(partition).await
+    }
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        self.fuse.pass().await;
+        self.inner.sweep().await
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.fuse.pass().await;
+        self.inner.ping().await
+    }
+}

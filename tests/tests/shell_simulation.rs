@@ -1,0 +1,52 @@
+//! Seeds of the simulator over the owner's shell, real workers, and faults of broker, database and processes.
+
+use rejoin_tests::simulate::shell::simulate_shell;
+use rejoin_tests::simulate::shell_process::Planted;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
+#[test]
+fn the_shell_loses_and_repeats_nothing_whatever_fails() {
+    let first = number("REJOIN_SIMULATE_FIRST", 0);
+    let seeds = number("REJOIN_SIMULATE_SHELL_SEEDS", 100);
+    let failures_max = number("REJOIN_SIMULATE_FAILURES", 1);
+    let mut failures = Vec::new();
+    for seed in first..first + seeds {
+        failures.extend(simulate_shell(seed, None).err());
+        if failures.len() as u64 >= failures_max {
+            break;
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n================\n\n"));
+}
+
+fn found_within(planted: Planted, seeds: u64) {
+    let found = (0..seeds).find_map(|seed| simulate_shell(seed, Some(planted)).err());
+    let found = found.unwrap_or_else(|| panic!("{planted:?} was not found within {seeds} seeds"));
+    println!("{planted:?}: {}", found.lines().next().unwrap_or_default());
+}
+
+#[test]
+fn a_gap_in_the_chain_is_found() {
+    found_within(Planted::GapInTheChain, 10);
+}
+
+#[test]
+fn a_twin_that_runs_unchecked_is_found() {
+    found_within(Planted::UncheckedTwin, 150);
+}
+
+#[test]
+fn a_wrong_verdict_is_found() {
+    found_within(Planted::WrongVerdict, 300);
+}
+
+#[test]
+fn an_ack_before_the_commit_is_found() {
+    found_within(Planted::AckBeforeCommit, 10);
+}
