@@ -113,7 +113,9 @@ fn failure(error: HandlerError) -> Failure {
 fn cut(mut text: String, bytes_max: usize) -> String {
     const MARK: &str = "… truncated";
     if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub(MARK.len())));
+        let most = bytes_max.saturating_sub(MARK.len());
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
         text.push_str(MARK);
     }
     text

@@ -114,7 +114,9 @@ fn short(error: &ErrorValue) -> ErrorValue {
 }
 
 fn cut(message: &str) -> &str {
-    &message[..message.floor_char_boundary(SHORT_MESSAGE_BYTES_MAX)]
+    let most = SHORT_MESSAGE_BYTES_MAX.min(message.len());
+    let end = (0..=most).rev().find(|at| message.is_char_boundary(*at));
+    &message[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]
