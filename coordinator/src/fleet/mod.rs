@@ -2,6 +2,7 @@
 
 mod worker;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -95,14 +96,13 @@ impl Fleet {
         }
         // At each report, not only the first: the predecessor may have been heard a moment before.
         changes.ended = self.superseded_by(&report, now);
-        if !self.workers.contains_key(&incarnation) {
-            changes.serves_more = true;
-            self.workers.insert(
-                incarnation,
-                Worker::expected(report.worker.clone(), report.namespace.clone(), now),
-            );
-        }
-        let worker = self.workers.get_mut(&incarnation).expect("it was put in above");
+        let worker = match self.workers.entry(incarnation) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                changes.serves_more = true;
+                place.insert(Worker::expected(report.worker.clone(), report.namespace.clone(), now))
+            }
+        };
         changes.serves_more |=
             worker.handlers.len() != report.handlers.len() || worker.queues.len() != report.queues.len();
         (changes.listed, changes.unlisted) = worker.update(report, now);

@@ -342,22 +342,45 @@ impl Fleet {
     }
 }
 
-/// As [`services`], of a verb that prints how many messages it took away: the fault is one only if it took some.
-pub fn take_messages(what: &[&str]) -> Result<()> {
-    let output = Command::new(root().join("scripts/services"))
-        .args(what)
-        .stdin(Stdio::null())
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let taken: u64 = text
-        .trim()
-        .parse()
-        .with_context(|| format!("scripts/services {what:?} printed {text:?}"))?;
-    println!("{what:?} took {taken} messages away");
-    if taken > 0 {
-        Ok(())
-    } else {
-        Err(anyhow!("the queues were empty: the fault did not strike"))
+/// A blow to all queues that RabbitMQ holds ready: `rabbitmqctl` takes seconds to start, in which the run would end.
+pub struct Blow {
+    verb: &'static str,
+    child: Child,
+    /// What the node waits for. Where its user can see it, which the fleet's folder is not.
+    trigger: PathBuf,
+}
+
+impl Blow {
+    /// `scripts/services rabbit VERB`, which waits for [`Blow::strike`].
+    pub fn arm(verb: &'static str) -> Result<Blow> {
+        let name = format!("rejoin-strike-{}", uuid::Uuid::new_v4().simple());
+        let trigger = std::env::temp_dir().join(name);
+        let child = Command::new(root().join("scripts/services"))
+            .args(["rabbit", verb])
+            .arg(&trigger)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        Ok(Blow { verb, child, trigger })
+    }
+
+    /// Strikes; a fault is one only if it hit messages or queues.
+    pub fn strike(self) -> Result<()> {
+        std::fs::write(&self.trigger, "")?;
+        let output = self.child.wait_with_output();
+        std::fs::remove_file(&self.trigger)?;
+        let output = output?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let hit: u64 = text
+            .trim()
+            .parse()
+            .with_context(|| format!("scripts/services rabbit {} printed {text:?}", self.verb))?;
+        println!("{} hit {hit}", self.verb);
+        if hit > 0 {
+            Ok(())
+        } else {
+            Err(anyhow!("nothing was there to be hit: the fault did not strike"))
+        }
     }
 }
 

@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use anyhow::Result;
 use fanout::Fanout;
-use fleet::{services, take_messages};
+use fleet::{Blow, services};
 use tokio::sync::Mutex;
 
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Branches of the fan-out.
 const BRANCHES: usize = 500;
-/// Where the queues must not be empty when `rabbitmqctl` gets to them, a second or two later.
+/// More than the workers take beforehand, so that some wait in the queues.
 const MANY: usize = 3000;
 
 /// Runs the fan-out, strikes when 100 branches are recorded, and checks what has to hold.
-async fn survives<F>(name: &str, branches: usize, strike: F) -> Result<()>
+async fn survives<A, F>(name: &str, branches: usize, arm: impl Fn() -> Result<A>, strike: F) -> Result<()>
 where
-    F: AsyncFn(&mut Fanout) -> Result<()>,
+    F: AsyncFn(&mut Fanout, A) -> Result<()>,
 {
     let _alone = ALONE.lock().await;
     let rounds = std::env::var("REJOIN_FAULT_ROUNDS")
@@ -31,9 +31,10 @@ where
         .and_then(|n| n.parse().ok())
         .unwrap_or(1);
     for round in 1..=rounds {
+        let armed = arm()?;
         let mut fanout = Fanout::start(branches).await?;
         fanout.reach(100).await?;
-        strike(&mut fanout).await?;
+        strike(&mut fanout, armed).await?;
         let report = fanout.check().await?;
         println!("{name}, round {round}: {report}");
         fanout.end().await?;
@@ -42,51 +43,40 @@ where
 }
 
 macro_rules! fault {
-    ($(#[$doc:meta])* $name:ident, $branches:expr, $strike:expr) => {
+    ($(#[$doc:meta])* $name:ident, $strike:expr) => {
+        fault!($(#[$doc])* $name, BRANCHES, armed with || Ok(()), async |f: &mut Fanout, ()| $strike(f).await);
+    };
+    ($(#[$doc:meta])* $name:ident, $branches:expr, armed with $arm:expr, $strike:expr) => {
         $(#[$doc])*
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() -> Result<()> {
-            survives(stringify!($name), $branches, $strike).await
+            survives(stringify!($name), $branches, $arm, $strike).await
         }
     };
 }
 
-fault!(
-    an_undisturbed_fan_out_completes,
-    BRANCHES,
-    async |_: &mut Fanout| Ok(())
-);
+fault!(an_undisturbed_fan_out_completes, async |_: &mut Fanout| Ok(()));
 
-fault!(
-    a_fan_out_survives_the_death_of_one_worker,
-    BRANCHES,
-    async |f: &mut Fanout| f.fleet.workers[0].kill()
-);
+fault!(a_fan_out_survives_the_death_of_one_worker, async |f: &mut Fanout| f
+    .fleet
+    .workers[0]
+    .kill());
 
-fault!(
-    a_fan_out_survives_the_death_of_all_workers,
-    BRANCHES,
-    async |f: &mut Fanout| {
-        f.fleet.workers.iter_mut().try_for_each(fleet::Process::kill)?;
-        f.fleet.workers.clear();
-        (0..3).try_for_each(|_| f.fleet.add_worker())
-    }
-);
+fault!(a_fan_out_survives_the_death_of_all_workers, async |f: &mut Fanout| {
+    f.fleet.workers.iter_mut().try_for_each(fleet::Process::kill)?;
+    f.fleet.workers.clear();
+    (0..3).try_for_each(|_| f.fleet.add_worker())
+});
 
-fault!(
-    a_fan_out_survives_the_death_of_its_owner,
-    BRANCHES,
-    async |f: &mut Fanout| {
-        let owner = f.fleet.owner_of(&f.run).await?;
-        f.fleet.coordinators[owner].0.kill()?;
-        f.fleet.coordinators.remove(owner);
-        Ok(())
-    }
-);
+fault!(a_fan_out_survives_the_death_of_its_owner, async |f: &mut Fanout| {
+    let owner = f.fleet.owner_of(&f.run).await?;
+    f.fleet.coordinators[owner].0.kill()?;
+    f.fleet.coordinators.remove(owner);
+    Ok(())
+});
 
 fault!(
     a_fan_out_survives_the_death_of_both_coordinators,
-    BRANCHES,
     async |f: &mut Fanout| {
         f.fleet
             .coordinators
@@ -98,26 +88,27 @@ fault!(
     }
 );
 
-fault!(a_fan_out_survives_all_queues_purged, MANY, async |_: &mut Fanout| {
-    take_messages(&["rabbit", "purge-all"])
-});
-
-fault!(a_fan_out_survives_all_queues_deleted, MANY, async |_: &mut Fanout| {
-    take_messages(&["rabbit", "delete-all"])
-});
-
 fault!(
-    a_fan_out_survives_a_restart_of_the_broker,
-    BRANCHES,
-    async |_: &mut Fanout| {
-        services(&["rabbit", "stop"])?;
-        services(&["rabbit", "start"])
-    }
+    a_fan_out_survives_all_queues_purged,
+    MANY,
+    armed with || Blow::arm("purge-all"),
+    async |_: &mut Fanout, blow: Blow| blow.strike()
 );
 
 fault!(
+    a_fan_out_survives_all_queues_deleted,
+    MANY,
+    armed with || Blow::arm("delete-all"),
+    async |_: &mut Fanout, blow: Blow| blow.strike()
+);
+
+fault!(a_fan_out_survives_a_restart_of_the_broker, async |_: &mut Fanout| {
+    services(&["rabbit", "stop"])?;
+    services(&["rabbit", "start"])
+});
+
+fault!(
     a_fan_out_survives_an_immediate_stop_of_the_database,
-    BRANCHES,
     async |_: &mut Fanout| {
         services(&["pg", "stop-immediate"])?;
         services(&["pg", "start"])
@@ -126,7 +117,7 @@ fault!(
 
 fault!(
     /// Frozen past its lease and thawed: the other owns its partitions, and nothing that it still believes is written.
-    a_coordinator_frozen_past_its_lease_writes_nothing_after_the_takeover, BRANCHES,
+    a_coordinator_frozen_past_its_lease_writes_nothing_after_the_takeover,
     async |f: &mut Fanout| {
         let owner = f.fleet.owner_of(&f.run).await?;
         let (frozen, port) = f.fleet.coordinators.remove(owner);

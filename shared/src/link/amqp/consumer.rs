@@ -1,71 +1,46 @@
 //! Subscriptions: each has a channel of its own, so that its end gives back what it had not settled, and nothing else.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
+use lapin::Channel;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::{message, short};
 use super::failure::within;
 use super::session::Session;
+use super::silence::{Judgement, Silence};
 use super::unsettled::Unsettled;
+use super::vanished::Vanished;
 use crate::link::{Consumer, Delivery, LinkError, Receipt, Settle};
 
 /// The subscriptions of one connection, and what they have not settled.
 pub(super) struct Consumers {
     generation: u64,
+    number: AtomicU64,
     open: Mutex<HashMap<u64, Unsettled>>,
     /// Acks wait to be sent.
     acked: Notify,
-    call_timeout: Duration,
     /// The connection's end.
     ended: CancellationToken,
 }
 
 impl Consumers {
-    pub(super) fn new(generation: u64, call_timeout: Duration, ended: CancellationToken) -> Consumers {
+    pub(super) fn new(generation: u64, ended: CancellationToken) -> Consumers {
         Consumers {
             generation,
+            number: AtomicU64::new(0),
             open: Mutex::default(),
             acked: Notify::new(),
-            call_timeout,
             ended,
         }
-    }
-
-    /// Subscribes as number `id`.
-    pub(super) async fn subscribe(
-        self: &Arc<Self>,
-        session: Arc<Session>,
-        id: u64,
-        queue: &str,
-        prefetch: u16,
-    ) -> Result<AmqpConsumer, LinkError> {
-        let limit = self.call_timeout;
-        let channel = within(limit, queue, session.consuming.create_channel()).await?;
-        // Before the subscription: without it the client's buffer is unbounded.
-        let bounded = channel.basic_qos(prefetch, BasicQosOptions::default());
-        within(limit, queue, bounded).await?;
-        let options = BasicConsumeOptions::default();
-        let asked = channel.basic_consume(short(queue)?, "".into(), options, FieldTable::default());
-        let deliveries = within(limit, queue, asked).await?;
-        self.lock().insert(id, Unsettled::new(channel));
-        Ok(AmqpConsumer {
-            id,
-            queue: queue.to_owned(),
-            session,
-            look_at: Instant::now() + SILENCE,
-            failed_looks: 0,
-            consumers: self.clone(),
-            deliveries: Some(deliveries),
-        })
     }
 
     /// Settles a delivery; acks are sent by [`Self::send_acks`], with those that come in the meantime.
@@ -102,8 +77,15 @@ impl Consumers {
         }
     }
 
-    fn owes_acks(&self, id: u64) -> bool {
-        self.lock().get(&id).is_some_and(|unsettled| !unsettled.is_empty())
+    fn add(&self, channel: Channel) -> u64 {
+        let id = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        self.lock().insert(id, Unsettled::new(channel));
+        id
+    }
+
+    /// Deliveries of a subscription that are not settled.
+    fn unsettled(&self, id: u64) -> usize {
+        self.lock().get(&id).map_or(0, Unsettled::count)
     }
 
     fn note(&self, id: u64, tag: u64) {
@@ -125,56 +107,88 @@ impl Consumers {
     }
 }
 
-/// A subscription that was silent for so long is looked at: the broker may have forgotten it without a word, as when its
-/// queue was deleted and declared again by another at once.
-const SILENCE: Duration = Duration::from_secs(3);
-/// Looks that may fail before it is made again without one.
-const FAILED_LOOKS_MAX: u32 = 3;
-
 /// A subscription; its drop closes the channel.
+///
+/// One that stays silent is looked at, and made again beside itself: the broker may have lost it without a word (see
+/// [`super::vanished`]), and then counts what it never sends as delivered.
 pub(super) struct AmqpConsumer {
-    id: u64,
-    queue: String,
     session: Arc<Session>,
-    /// When it is looked at next, unless something comes before.
-    look_at: Instant,
-    failed_looks: u32,
-    consumers: Arc<Consumers>,
+    vanished: Arc<Vanished>,
+    queue: String,
+    prefetch: u16,
+    /// Names the channel among the connection's.
+    id: u64,
     /// `None` once it ended: the library's stream must not be asked again then.
     deliveries: Option<lapin::Consumer>,
+    silence: Silence,
 }
 
 impl AmqpConsumer {
-    /// Whether its queue is gone, has no consumer, so not this one either, or holds messages that do not come though this one
-    /// owes no ack.
-    async fn is_deaf(&mut self) -> bool {
-        let owes_acks = self.consumers.owes_acks(self.id);
-        match self.session.admin.depth(&self.session.consuming, &self.queue).await {
-            Ok(None) => true,
-            Ok(Some(depth)) => {
-                self.failed_looks = 0;
-                depth.consumers == 0 || (depth.messages > 0 && !owes_acks)
+    pub(super) async fn subscribe(
+        session: Arc<Session>,
+        vanished: Arc<Vanished>,
+        queue: &str,
+        prefetch: u16,
+    ) -> Result<AmqpConsumer, LinkError> {
+        let (id, deliveries) = subscription(&session, queue, prefetch).await?;
+        Ok(AmqpConsumer {
+            session,
+            vanished,
+            queue: queue.to_owned(),
+            prefetch,
+            id,
+            deliveries: Some(deliveries),
+            silence: Silence::begin(),
+        })
+    }
+
+    /// Looks at a silent subscription; `false`: it cannot go on.
+    async fn look(&mut self) -> bool {
+        let unsettled = self.session.consumers.unsettled(self.id);
+        let depth = self.session.admin.depth(&self.session.consuming, &self.queue).await;
+        match self.silence.judge(depth, unsettled, usize::from(self.prefetch)) {
+            Judgement::GoesOn => true,
+            Judgement::Ends => false,
+            Judgement::Renew => self.renew().await,
+        }
+    }
+
+    /// Subscribes on a new channel and lets go of the old one; what lies there unread is delivered again.
+    async fn renew(&mut self) -> bool {
+        match subscription(&self.session, &self.queue, self.prefetch).await {
+            Ok((id, deliveries)) => {
+                tracing::debug!(queue = self.queue, "a silent subscription was made again");
+                self.session.consumers.forget(std::mem::replace(&mut self.id, id));
+                self.deliveries = Some(deliveries);
+                true
             }
             Err(error) => {
-                tracing::debug!(queue = self.queue, %error, "a silent subscription could not be looked at");
-                self.failed_looks += 1;
-                self.failed_looks >= FAILED_LOOKS_MAX
+                tracing::warn!(queue = self.queue, %error, "a silent subscription could not be made again");
+                false
             }
+        }
+    }
+
+    fn end(&mut self) {
+        self.deliveries = None;
+        // A subscription that ends alone ends with its queue.
+        if !self.session.ended.is_cancelled() {
+            self.vanished.note(&self.queue);
         }
     }
 
     fn take(&mut self, item: Option<lapin::Result<lapin::message::Delivery>>) -> Option<Delivery> {
         let Some(Ok(delivery)) = item else {
-            self.deliveries = None;
+            self.end();
             return None;
         };
         let receipt = Receipt {
-            generation: self.consumers.generation,
+            generation: self.session.generation,
             consumer: self.id,
             tag: delivery.delivery_tag,
         };
-        self.look_at = Instant::now() + SILENCE;
-        self.consumers.note(self.id, receipt.tag);
+        self.silence = Silence::begin();
+        self.session.consumers.note(self.id, receipt.tag);
         Some(Delivery {
             redelivered: delivery.redelivered,
             message: message(delivery),
@@ -183,27 +197,38 @@ impl AmqpConsumer {
     }
 }
 
+/// A channel with a subscription of its own.
+async fn subscription(session: &Session, queue: &str, prefetch: u16) -> Result<(u64, lapin::Consumer), LinkError> {
+    let limit = session.call_timeout;
+    let channel = within(limit, queue, session.consuming.create_channel()).await?;
+    // Before the subscription: without it the client's buffer is unbounded.
+    let bounded = channel.basic_qos(prefetch, BasicQosOptions::default());
+    within(limit, queue, bounded).await?;
+    let options = BasicConsumeOptions::default();
+    let asked = channel.basic_consume(short(queue)?, "".into(), options, FieldTable::default());
+    let deliveries = within(limit, queue, asked).await?;
+    Ok((session.consumers.add(channel), deliveries))
+}
+
 #[async_trait]
 impl Consumer for AmqpConsumer {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
-            let deliveries = self.deliveries.as_mut()?;
+            let (session, deliveries) = (self.session.clone(), self.deliveries.as_mut()?);
             tokio::select! {
                 biased;
-                () = self.consumers.ended.cancelled() => return self.take(None),
+                () = session.ended.cancelled() => return self.take(None),
                 item = deliveries.next() => return self.take(item),
-                () = sleep_until(self.look_at) => {}
+                () = sleep_until(self.silence.look_at) => {}
             }
-            if self.is_deaf().await {
-                tracing::warn!(queue = self.queue, "the broker forgot a subscription; it is made again");
+            if !self.look().await {
                 return self.take(None);
             }
-            self.look_at = Instant::now() + SILENCE;
         }
     }
 
     fn try_next(&mut self) -> Option<Delivery> {
-        if self.consumers.ended.is_cancelled() {
+        if self.session.ended.is_cancelled() {
             self.deliveries = None;
         }
         let item = self.deliveries.as_mut()?.next().now_or_never()?;
@@ -213,6 +238,6 @@ impl Consumer for AmqpConsumer {
 
 impl Drop for AmqpConsumer {
     fn drop(&mut self) {
-        self.consumers.forget(self.id);
+        self.session.consumers.forget(self.id);
     }
 }

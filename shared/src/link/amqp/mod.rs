@@ -13,10 +13,11 @@ mod convert;
 mod failure;
 mod publisher;
 mod session;
+mod silence;
 mod supervisor;
 mod unsettled;
+mod vanished;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,9 +27,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::AmqpConfig;
+use self::consumer::AmqpConsumer;
 use self::publisher::Outgoing;
 use self::session::Session;
-use super::{Address, Consumer, Depth, Link, LinkError, LinkState, Message, Published, QueueSpec, Receipt, Settle};
+use self::vanished::Vanished;
+use super::{
+    Address, Consumer, Depth, Link, LinkError, LinkState, Message, Published, QueueKind, QueueSpec, Receipt, Settle,
+};
 use crate::topology::Topology;
 
 /// What was published is awaited for so long when the link is closed.
@@ -37,7 +42,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// A link to RabbitMQ that connects again for ever.
 pub struct AmqpLink {
     shared: Arc<Shared>,
-    consumers: AtomicU64,
 }
 
 /// What the link and its supervisor share.
@@ -45,6 +49,7 @@ struct Shared {
     config: AmqpConfig,
     state: watch::Sender<LinkState>,
     session: Mutex<Option<Arc<Session>>>,
+    vanished: Arc<Vanished>,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -59,14 +64,12 @@ impl AmqpLink {
             config,
             state: watch::channel(LinkState::Down).0,
             session: Mutex::new(None),
+            vanished: Arc::default(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });
         shared.tracker.spawn(supervisor::run(shared.clone()));
-        Arc::new(AmqpLink {
-            shared,
-            consumers: AtomicU64::new(0),
-        })
+        Arc::new(AmqpLink { shared })
     }
 
     /// Deletes everything that stands at the broker under the names of `topology` and these task queues of the default
@@ -101,6 +104,10 @@ impl Shared {
 #[async_trait]
 impl Link for AmqpLink {
     async fn declare(&self, queue: &QueueSpec) -> Result<(), LinkError> {
+        // An exclusive one is ours alone.
+        if matches!(queue.kind, QueueKind::Durable { .. }) {
+            self.shared.vanished.mourn(&queue.name).await;
+        }
         let session = self.shared.session()?;
         session.admin.declare(&session.consuming, queue).await
     }
@@ -117,7 +124,12 @@ impl Link for AmqpLink {
         queued.map_err(|_| LinkError::Down)?;
         let limit = self.shared.config.publish_timeout;
         match tokio::time::timeout(limit, outcome).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                if let (Ok(Published::Unroutable), Address::Queue(queue)) = (&outcome, to) {
+                    self.shared.vanished.note(queue);
+                }
+                outcome
+            }
             Ok(Err(_)) => Err(LinkError::Down),
             Err(_) => Err(failure::timed_out(limit)),
         }
@@ -125,9 +137,7 @@ impl Link for AmqpLink {
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
         let session = self.shared.session()?;
-        let id = self.consumers.fetch_add(1, Ordering::Relaxed) + 1;
-        let consumers = session.consumers.clone();
-        let consumer = consumers.subscribe(session, id, queue, prefetch).await?;
+        let consumer = AmqpConsumer::subscribe(session, self.shared.vanished.clone(), queue, prefetch).await?;
         Ok(Box::new(consumer))
     }
 

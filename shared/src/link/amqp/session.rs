@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) consuming: Connection,
     pub(super) admin: Admin,
     pub(super) consumers: Arc<Consumers>,
+    /// How long the broker may take to answer.
+    pub(super) call_timeout: Duration,
     pub(super) outgoing: mpsc::UnboundedSender<Outgoing>,
     /// No more publishes; those under way are awaited.
     pub(super) draining: CancellationToken,
@@ -55,7 +57,8 @@ impl Session {
             publishing,
             consuming,
             admin: Admin::new(config.call_timeout),
-            consumers: Arc::new(Consumers::new(generation, config.call_timeout, ended.clone())),
+            consumers: Arc::new(Consumers::new(generation, ended.clone())),
+            call_timeout: config.call_timeout,
             outgoing,
             draining: CancellationToken::new(),
             drained: CancellationToken::new(),

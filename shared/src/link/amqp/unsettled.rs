@@ -32,9 +32,9 @@ impl Unsettled {
         self.tags.insert(tag);
     }
 
-    /// Whether the broker waits for nothing.
-    pub(super) fn is_empty(&self) -> bool {
-        self.tags.is_empty() && self.acked.is_empty()
+    /// Deliveries that the broker waits for.
+    pub(super) fn count(&self) -> usize {
+        self.tags.len() + self.acked.len()
     }
 
     /// `false`: it was settled before, or ended with its channel.
