@@ -49,7 +49,8 @@ async fn a_program_gets_the_request_and_the_environment_and_answers_one_value() 
     let script = r#"  a: { exec: [python3, a.py] }"#;
     let (mut owner, running, folder) = started(script).await;
     let program = "import json,os,sys\nr=json.load(sys.stdin)\nprint('seen',file=sys.stderr)\n\
-                   print(json.dumps({'request':r,'env':{k:v for k,v in os.environ.items() if k.startswith('REJOIN_')}}))";
+                   print(json.dumps({'request':r,'env':{k:v for k,v in os.environ.items() \
+                   if k in ('REJOIN_HANDLER','REJOIN_RUN','REJOIN_PATH','REJOIN_ATTEMPT','REJOIN_IDEMPOTENCY_KEY')}}))";
     std::fs::write(folder.path().join("a.py"), program).expect("written");
     let item = run(&mut owner, "a", r#"{"n":9007199254740993,"d":1.0}"#).await;
     assert_eq!(item["outcome"], "ok", "{item}");

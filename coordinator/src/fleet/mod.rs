@@ -12,7 +12,7 @@ use rejoin_shared::wire::{Report, WorkerId};
 use uuid::Uuid;
 
 use crate::dispatcher::QueueKey;
-pub use worker::Worker;
+pub use worker::{Heard, Worker};
 
 /// Silence after which a worker counts as dead.
 pub const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -55,6 +55,8 @@ pub struct Fleet {
     listening_since: Timestamp,
     /// Incarnations whose end was noticed; their late reports are not taken for new workers.
     ended: HashSet<Uuid>,
+    /// Reports heard so far.
+    heard: Heard,
 }
 
 impl Fleet {
@@ -65,7 +67,14 @@ impl Fleet {
             workers: HashMap::new(),
             listening_since: now,
             ended: HashSet::new(),
+            heard: 0,
         }
+    }
+
+    /// Where the reports stand now.
+    #[must_use]
+    pub fn place(&self) -> Heard {
+        self.heard
     }
 
     /// Reports could not be read until `now`: nobody's silence counts from before, and a full round has to be heard again.
@@ -89,6 +98,7 @@ impl Fleet {
         if self.ended.contains(&incarnation) {
             return Changes::default();
         }
+        self.heard += 1;
         let mut changes = Changes::default();
         if report.gone {
             changes.ended.extend(self.end(incarnation, false));
@@ -105,7 +115,7 @@ impl Fleet {
         };
         changes.serves_more |=
             worker.handlers.len() != report.handlers.len() || worker.queues.len() != report.queues.len();
-        (changes.listed, changes.unlisted) = worker.update(report, now);
+        (changes.listed, changes.unlisted) = worker.update(report, self.heard, now);
         changes
     }
 

@@ -27,7 +27,12 @@ pub struct Worker {
     pub seen_at: Timestamp,
     /// A mandatory message to its own queue came back.
     pub returned: bool,
+    /// Its first, last but one and last report, by their place among all that were heard.
+    heard: Option<(Heard, Heard, Heard)>,
 }
+
+/// Place of a report among all that were heard.
+pub type Heard = u64;
 
 impl Worker {
     /// One that has not reported yet.
@@ -45,11 +50,12 @@ impl Worker {
             number: 0,
             seen_at: now,
             returned: false,
+            heard: None,
         }
     }
 
     /// Takes the newest report over; returns what it lists anew, and what it lists no more.
-    pub(super) fn update(&mut self, report: Report, now: Timestamp) -> (Vec<AttemptKey>, Vec<AttemptKey>) {
+    pub(super) fn update(&mut self, report: Report, place: Heard, now: Timestamp) -> (Vec<AttemptKey>, Vec<AttemptKey>) {
         self.seen_at = now;
         self.returned = false;
         if report.number <= self.number {
@@ -59,12 +65,24 @@ impl Worker {
         let listed = held.difference(&self.held).copied().collect();
         let unlisted = self.held.difference(&held).copied().collect();
         self.number = report.number;
+        self.heard = Some(match self.heard {
+            Some((first, _, last)) => (first, last, place),
+            None => (place, place, place),
+        });
         self.started_at = report.started_at;
         self.queues = report.queues.into_iter().collect();
         self.handlers = report.handlers.into_iter().collect();
         (self.slots, self.busy, self.draining) = (report.slots, report.busy, report.draining);
         self.held = held;
         (listed, unlisted)
+    }
+
+    /// Whether it has made a report since `place`: the first one that is heard after that may have been under way, the second
+    /// was not. A worker that was unknown then is one that came since.
+    #[must_use]
+    pub fn has_reported_since(&self, place: Heard) -> bool {
+        self.heard
+            .is_some_and(|(first, last_but_one, _)| first > place || last_but_one > place)
     }
 
     /// Whether it consumes this task queue.

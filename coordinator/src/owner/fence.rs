@@ -26,6 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Default)]
 pub(super) struct Fences {
     up: Option<Round>,
+    /// Rounds put up so far.
+    number: u64,
+    /// The last one that came back; those before it were absorbed, or back earlier.
+    back: u64,
+    /// Another one is wanted.
+    wanted: bool,
     read: Vec<(Fence, Receipt, TicketId)>,
 }
 
@@ -42,6 +48,17 @@ impl Fences {
         self.up.is_some()
     }
 
+    /// Asks for a round that begins from now on, and returns its number.
+    pub fn want(&mut self) -> u64 {
+        self.wanted = true;
+        self.number + 1
+    }
+
+    /// Whether this round, or a later one, has come back.
+    pub fn is_back(&self, round: u64) -> bool {
+        round <= self.back
+    }
+
     /// A fence was read; `behind` is the delivery that was read before it.
     pub fn arrived(&mut self, fence: Fence, receipt: Receipt, behind: TicketId) {
         self.read.push((fence, receipt, behind));
@@ -53,6 +70,7 @@ impl Fences {
             tracing::debug!(round = %id, queue = queue.0, left = round.queues.len(), "fence came back");
             if round.queues.is_empty() {
                 self.up = None;
+                self.back = self.number;
             }
         }
     }
@@ -73,8 +91,17 @@ impl Owner {
         }
         tracing::debug!(queues = queues.len(), "fences put up");
         let (id, next_at) = (self.parts.dice.id(), self.parts.clock.now());
+        self.fences.number += 1;
+        self.fences.wanted = false;
         self.fences.up = Some(Round { id, queues, next_at });
         self.publish_fences();
+    }
+
+    /// Begins the round that was asked for, once the one before it is back.
+    pub(super) fn put_wanted_fences_up(&mut self) {
+        if self.fences.wanted && !self.fences.any_open() {
+            self.put_fences_up();
+        }
     }
 
     /// Publishes fences that are due.

@@ -71,7 +71,7 @@ impl Owner {
     fn push_items(&mut self, items: Vec<(RunId, What)>, ticket: TicketId) {
         for (run, mut what) in items {
             if let What::Check(question) = &mut what {
-                question.heard = self.fleet.workers().map(|w| (w.id.incarnation, w.number)).collect();
+                question.came_at = self.fleet.place();
             }
             self.backlog.push_back(Item {
                 run,
@@ -151,7 +151,8 @@ fn whats(body: EventBody) -> Vec<(RunId, What)> {
                 suspect: check.suspect,
                 redelivered: check.redelivered,
                 attempts,
-                heard: Vec::new(),
+                came_at: 0,
+                proof: None,
             })
         }),
         EventBody::HandBack(back) => by_run(&back.attempts, |attempts| {

@@ -14,6 +14,7 @@ use super::tickets::TicketId;
 use super::views::{Explanation, FleetView};
 use crate::broker::decode::EventBody;
 use crate::broker::publisher::{Fate, Purpose};
+use crate::fleet::Heard;
 use crate::inbox::InboxItem;
 use crate::members::Membership;
 
@@ -107,8 +108,10 @@ pub struct Question {
     pub redelivered: bool,
     /// What it would run.
     pub attempts: Vec<Try>,
-    /// Number of the holder's last report when the question came.
-    pub heard: Vec<(Uuid, u64)>,
+    /// Where the reports stood when it came.
+    pub came_at: Heard,
+    /// The round of fences after which nothing is left of whoever had the message before.
+    pub proof: Option<u64>,
 }
 
 /// Where an item came from.

@@ -117,7 +117,7 @@ impl Owner {
             }
             What::Check(question) => {
                 let question = question.clone();
-                self.judge_question(drafts, item, &question);
+                self.judge_question(drafts, item, question);
             }
             What::HandBack(worker, attempts) => {
                 let (worker, attempts) = (*worker, attempts.clone());

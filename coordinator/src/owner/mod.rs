@@ -240,6 +240,7 @@ impl Owner {
         let drafts = self.judge_backlog();
         self.commit(drafts).await;
         self.pass_fences();
+        self.put_wanted_fences_up();
         self.pump();
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin_shared::ids::RunId;
+use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::link::{Address, Message, Settle};
 use rejoin_shared::wire::{CONTEXT_CHUNK_BYTES, ContextChunk, Verdict, WorkerId, kind};
 use uuid::Uuid;
@@ -23,10 +23,14 @@ const ASK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Owner {
     /// Answers what can be answered; the rest is kept until the fleet tells more.
-    pub(super) fn judge_question(&mut self, drafts: &mut Drafts, item: Item, question: &Question) {
+    pub(super) fn judge_question(&mut self, drafts: &mut Drafts, item: Item, mut question: Question) {
+        // Asked again, it is as old as it was.
+        if let Some(What::Check(kept)) = self.deferred.get(&(item.run, question.id)).map(|kept| &kept.what) {
+            (question.came_at, question.proof) = (kept.came_at, kept.proof);
+        }
         let mut later = Vec::new();
-        for attempt in question.attempts.iter().copied() {
-            match self.verdict(item.run, attempt, question) {
+        for attempt in std::mem::take(&mut question.attempts) {
+            match self.verdict(item.run, attempt, &mut question) {
                 Some(verdict) => {
                     tracing::trace!(
                         run = %item.run, step = %attempt.0, attempt = attempt.1, worker = %question.worker.incarnation,
@@ -45,22 +49,23 @@ impl Owner {
                 None => later.push(attempt),
             }
         }
+        let id = question.id;
         if !later.is_empty() && self.deferred.len() < DEFERRED_MAX {
             let kept = Item {
                 run: item.run,
                 what: What::Check(Question {
                     attempts: later,
-                    ..question.clone()
+                    ..question
                 }),
                 origin: Origin::Own,
             };
-            self.deferred.insert((item.run, question.id), kept);
+            self.deferred.insert((item.run, id), kept);
         }
         settle(drafts, item, Answer::Settled(Settle::Ack));
     }
 
     /// The verdict on one attempt; `None`: not known yet.
-    fn verdict(&mut self, id: RunId, attempt: Try, question: &Question) -> Option<Verdict> {
+    fn verdict(&mut self, id: RunId, attempt: Try, question: &mut Question) -> Option<Verdict> {
         let now = self.parts.clock.now();
         let asker = question.worker.incarnation;
         let run = self.runs.get_mut(&id)?;
@@ -90,12 +95,7 @@ impl Owner {
             // that lives on and does not list it has completed it (the record follows), or has not read its own verdict
             // yet: granting it to another would run it twice. What it gives up, it hands back; what it loses, it loses
             // with its incarnation.
-            let heard = question
-                .heard
-                .iter()
-                .find(|(worker, _)| *worker == other.id.incarnation);
-            let has_said = heard.is_none_or(|(_, number)| other.number > number + 1);
-            if has_said && other.held.contains(&key) {
+            if other.has_reported_since(question.came_at) && other.held.contains(&key) {
                 return Some(Verdict::HeldElsewhere);
             }
             let worker = other.id.incarnation;
@@ -110,7 +110,33 @@ impl Owner {
         if run.may_be_inherited(attempt) && !self.fleet.is_settled(now) {
             return None;
         }
+        let namespace = run.namespace.clone();
+        if question.redelivered && !self.is_given_up(&namespace, question) {
+            return None;
+        }
         Some(self.grant(id, attempt, question))
+    }
+
+    /// Whether nobody runs what was delivered to somebody unknown before, nor has completed it. A report lists what runs, so
+    /// everybody must have made one since; and what was completed is listed no more once its record is in an event queue, so
+    /// those must have been read since then.
+    fn is_given_up(&mut self, namespace: &Namespace, question: &mut Question) -> bool {
+        if !self.fleet.is_settled(self.parts.clock.now()) {
+            return false;
+        }
+        if let Some(round) = question.proof {
+            return self.fences.is_back(round);
+        }
+        let silent = self.fleet.workers().filter(|worker| {
+            let is_other = worker.id.incarnation != question.worker.incarnation && worker.namespace == *namespace;
+            is_other && !worker.has_reported_since(question.came_at)
+        });
+        let silent: Vec<Uuid> = silent.map(|worker| worker.id.incarnation).collect();
+        if silent.is_empty() {
+            question.proof = Some(self.fences.want());
+        }
+        silent.into_iter().for_each(|worker| self.ask_report(worker));
+        false
     }
 
     /// Allows it; or, where earlier deliveries may have killed workers, has it go out singly instead.

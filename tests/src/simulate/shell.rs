@@ -88,36 +88,41 @@ struct Shell<'a> {
 
 async fn live(case: &Case, told: &Told, planted: Option<Planted>) -> Result<(), String> {
     let mut shell = Shell::new(case, planted).await;
-    let run = shell.start_run().await?;
-    for _ in 0..40 {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        if shell.ended(run).await?.is_some() {
-            break;
-        }
-        shell.harm();
-        shell.replace_the_dead();
-    }
-    shell.heal();
-    let mut waited = Duration::ZERO;
-    let row = loop {
-        if let Some(row) = shell.ended(run).await? {
-            break row;
-        }
-        if waited > PATIENCE {
-            let row = shell.database.store.run(run).await;
-            return Err(format!("the run is stuck: {row:?}"));
-        }
-        let pause = Duration::from_secs(1);
-        waited += pause;
-        tokio::time::sleep(pause).await;
-        shell.replace_the_dead();
-    };
-    // What is still on the wire may not start anything (G6).
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    shell.check(run, &row, told).await
+    let ended = shell.run(told).await;
+    ended.map_err(|why| format!("{why}\n--- history\n{}", shell.database.history()))
 }
 
 impl<'a> Shell<'a> {
+    async fn run(&mut self, told: &Told) -> Result<(), String> {
+        let run = self.start_run().await?;
+        for _ in 0..40 {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if self.ended(run).await?.is_some() {
+                break;
+            }
+            self.harm();
+            self.replace_the_dead();
+        }
+        self.heal();
+        let mut waited = Duration::ZERO;
+        let row = loop {
+            if let Some(row) = self.ended(run).await? {
+                break row;
+            }
+            if waited > PATIENCE {
+                let row = self.database.store.run(run).await;
+                return Err(format!("the run is stuck: {row:?}"));
+            }
+            let pause = Duration::from_secs(1);
+            waited += pause;
+            tokio::time::sleep(pause).await;
+            self.replace_the_dead();
+        };
+        // What is still on the wire may not start anything (G6).
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        self.check(run, &row, told).await
+    }
+
     async fn new(case: &'a Case, planted: Option<Planted>) -> Shell<'a> {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
         let format = if case.text.starts_with('{') {
@@ -162,6 +167,7 @@ impl<'a> Shell<'a> {
             database: self.database.clone(),
             planted: self.planted,
             open: Arc::default(),
+            reported: Arc::default(),
             inner: self.broker.link(&process.name),
             fuse: process.fuse.clone(),
             dice: self.dice.clone(),
@@ -197,6 +203,7 @@ impl<'a> Shell<'a> {
         let mut builder = Worker::builder().name(&*process.name).concurrency(3);
         for name in handlers_of(self.case) {
             let handler = SimHandler {
+                name: process.name.clone(),
                 world: self.case.world.clone(),
                 database: self.database.clone(),
                 fuse: process.fuse.clone(),
@@ -242,18 +249,29 @@ impl<'a> Shell<'a> {
         let processes: Vec<&Process> = self.coordinators.iter().map(|(p, _)| p).chain(&self.workers).collect();
         let calls = i64::try_from(self.dice.below(25)).unwrap_or(0);
         match self.dice.below(10) {
-            0 | 1 => self.coordinators[self.dice.below(self.coordinators.len())]
-                .0
-                .fuse
-                .light(calls),
-            2 | 3 => self.workers[self.dice.below(self.workers.len())].fuse.light(calls),
-            4 => self
-                .broker
-                .disconnect(&processes[self.dice.below(processes.len())].name),
-            5 => drop(self.broker.purge("rejoin.tasks.default")),
-            6 => self.broker.delete("rejoin.tasks.default"),
+            0 | 1 => self.doom(&self.coordinators[self.dice.below(self.coordinators.len())].0, calls),
+            2 | 3 => self.doom(&self.workers[self.dice.below(self.workers.len())], calls),
+            4 => {
+                let name = &processes[self.dice.below(processes.len())].name;
+                self.database.tell(name, format_args!("loses its connection"));
+                self.broker.disconnect(name);
+            }
+            5 => {
+                self.database.tell("", format_args!("the task queue is purged"));
+                self.broker.purge("rejoin.tasks.default");
+            }
+            6 => {
+                self.database.tell("", format_args!("the task queue is deleted"));
+                self.broker.delete("rejoin.tasks.default");
+            }
             _ => {}
         }
+    }
+
+    fn doom(&self, process: &Process, calls: i64) {
+        self.database
+            .tell(&process.name, format_args!("dies after {calls} calls"));
+        process.fuse.light(calls);
     }
 
     /// The connections of dead processes end, and others take their places.
@@ -280,10 +298,12 @@ impl<'a> Shell<'a> {
     }
 
     fn bury(&self, process: &Process) {
+        self.database.tell(&process.name, format_args!("is dead"));
         self.broker.cut(&process.name);
     }
 
     fn heal(&mut self) {
+        self.database.tell("", format_args!("all is healed"));
         self.healed.store(true, Ordering::SeqCst);
         for process in self.coordinators.iter().map(|(p, _)| p).chain(&self.workers) {
             process.fuse.light(-1);
@@ -368,6 +388,8 @@ fn handlers_of(case: &Case) -> BTreeSet<String> {
 
 /// The handlers of the case, as a worker runs them.
 struct SimHandler {
+    /// Of the process.
+    name: String,
     world: World,
     database: Arc<Database>,
     fuse: Arc<Fuse>,
@@ -379,6 +401,8 @@ impl Handle for SimHandler {
     async fn handle(&self, attempt: Arc<Attempt>) -> Outcome {
         self.fuse.pass().await;
         let order = attempt.order();
+        self.database
+            .tell(&self.name, format_args!("starts {} #{}", order.path, order.attempt));
         let step = (order.run, order.path.clone());
         if self.database.committed.lock().expect("the commits").contains(&step) {
             let what = format!(

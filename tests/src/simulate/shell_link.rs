@@ -25,6 +25,8 @@ pub struct FaultyLink {
     pub planted: Option<Planted>,
     /// Completions delivered and not settled.
     pub open: Arc<Mutex<HashMap<Receipt, Vec<AttemptKey>>>>,
+    /// The last report that went out.
+    pub reported: Arc<Mutex<String>>,
     /// The real one.
     pub inner: Arc<dyn Link>,
     /// Of the process.
@@ -44,6 +46,7 @@ impl Link for FaultyLink {
 
     async fn publish(&self, to: &Address, message: Message) -> Result<Published, LinkError> {
         self.fuse.pass().await;
+        let told = self.news_of(to, &message);
         let faults = !self.healed.load(Ordering::SeqCst);
         let published = match self.dice.below(100) {
             // The broker loses it after its confirm: it is disposable (G7).
@@ -61,6 +64,10 @@ impl Link for FaultyLink {
             }
             _ => self.inner.publish(to, message).await,
         };
+        if let Some(told) = told {
+            let what = format_args!("publishes {told}: {published:?}");
+            self.database.tell(&self.name, what);
+        }
         self.fuse.pass().await;
         published
     }
@@ -80,7 +87,12 @@ impl Link for FaultyLink {
 
     async fn settle(&self, receipt: Receipt, how: Settle) -> Result<bool, LinkError> {
         self.fuse.pass().await;
-        if !self.healed.load(Ordering::SeqCst) && self.dice.chance(3) {
+        let is_lost = !self.healed.load(Ordering::SeqCst) && self.dice.chance(3);
+        if is_lost || how != Settle::Ack {
+            let what = format_args!("settles {receipt:?} {how:?}, lost: {is_lost}");
+            self.database.tell(&self.name, what);
+        }
+        if is_lost {
             // The ack is lost: the broker keeps the message until the connection ends.
             return Ok(true);
         }
@@ -106,6 +118,23 @@ impl Link for FaultyLink {
     }
 }
 
+impl FaultyLink {
+    /// For the history: a report only if it says something new.
+    fn news_of(&self, to: &Address, message: &Message) -> Option<String> {
+        let mut body = String::from_utf8_lossy(&message.body).into_owned();
+        if message.kind == kind::REPORT {
+            let mut report: serde_json::Value = serde_json::from_str(&body).ok()?;
+            report.as_object_mut()?.remove("number");
+            body = report.to_string();
+            let mut last = self.reported.lock().expect("the last report");
+            if std::mem::replace(&mut *last, body.clone()) == body {
+                return None;
+            }
+        }
+        Some(format!("{} to {to:?}: {body}", message.kind))
+    }
+}
+
 struct FusedConsumer {
     inner: Box<dyn Consumer>,
     fuse: Arc<Fuse>,
@@ -118,6 +147,16 @@ struct FusedConsumer {
 impl FusedConsumer {
     fn arrive(&self, mut delivery: Delivery) -> Delivery {
         self.plant(&mut delivery);
+        let Delivery {
+            message,
+            receipt,
+            redelivered,
+        } = &delivery;
+        if message.kind != kind::REPORT {
+            let body = String::from_utf8_lossy(&message.body);
+            let what = format_args!("gets {} {receipt:?}, redelivered {redelivered}: {body}", message.kind);
+            self.database.tell(&self.name, what);
+        }
         if delivery.message.kind == kind::COMPLETIONS
             && let Ok(completions) = serde_json::from_slice::<Completions>(&delivery.message.body)
         {

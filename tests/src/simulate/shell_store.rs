@@ -1,6 +1,7 @@
 //! The store of a simulated process: appends meet faults, leases run by simulated time, commits are noted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,12 @@ use rejoin_shared::ids::{AttemptKey, Namespace, Partition, RunId, StepKey};
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
+use super::START;
 use super::shell_process::{Fuse, Planted, SimClock, SimDice};
+
+/// Lines of history that are kept, and characters of each.
+const HISTORY_MAX: usize = 2_000;
+const LINE_MAX: usize = 600;
 
 /// What all processes share of the database.
 pub struct Database {
@@ -26,6 +32,8 @@ pub struct Database {
     pub committed: Mutex<BTreeSet<(RunId, String)>>,
     /// Invariants that broke.
     pub broken: Mutex<Vec<String>>,
+    /// What the processes did, as far back as it is kept.
+    history: Mutex<VecDeque<String>>,
     /// Attempts whose end is committed.
     ended: Mutex<BTreeSet<AttemptKey>>,
     /// Completions that a process has acknowledged though their end was not committed: it must ignore them.
@@ -42,6 +50,7 @@ impl Database {
             leases: Mutex::default(),
             committed: Mutex::default(),
             broken: Mutex::default(),
+            history: Mutex::default(),
             ended: Mutex::default(),
             acked_early: Mutex::default(),
         }
@@ -101,6 +110,25 @@ impl Database {
         }
     }
 
+    /// Adds to the history.
+    pub fn tell(&self, process: &str, what: fmt::Arguments<'_>) {
+        let at = self.clock.time().since(START);
+        let line = format!("{:9.3} {process:4} {what}", at.as_secs_f64());
+        let line = line.chars().take(LINE_MAX).collect();
+        let mut history = self.history.lock().expect("the history");
+        if history.len() >= HISTORY_MAX {
+            history.pop_front();
+        }
+        history.push_back(line);
+    }
+
+    /// The history, oldest first.
+    #[must_use]
+    pub fn history(&self) -> String {
+        let history = self.history.lock().expect("the history");
+        history.iter().map(|line| format!("{line}\n")).collect()
+    }
+
     /// Notes an invariant that broke.
     pub fn report(&self, what: String) {
         self.broken.lock().expect("the reports").push(what);
@@ -157,7 +185,19 @@ impl FaultyStore {
         if self.planted == Some(Planted::GapInTheChain) && batch.rows.len() > 2 {
             batch.rows.remove(1);
         }
-        let at = self.inner.append(&batch).await?;
+        let committed = self.inner.append(&batch).await;
+        for row in &batch.rows {
+            let path = row.path.as_deref().unwrap_or_default();
+            let what = format_args!(
+                "commits {} {} {path} #{:?}: {}",
+                row.seq,
+                row.kind,
+                row.attempt,
+                committed.is_ok()
+            );
+            self.database.tell(&self.name, what);
+        }
+        let at = committed?;
         self.database.note(&batch, &self.name);
         self.fuse.pass().await;
         Ok(at)
