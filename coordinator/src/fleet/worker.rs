@@ -55,7 +55,12 @@ impl Worker {
     }
 
     /// Takes the newest report over; returns what it lists anew, and what it lists no more.
-    pub(super) fn update(&mut self, report: Report, place: Heard, now: Timestamp) -> (Vec<AttemptKey>, Vec<AttemptKey>) {
+    pub(super) fn update(
+        &mut self,
+        report: Report,
+        place: Heard,
+        now: Timestamp,
+    ) -> (Vec<AttemptKey>, Vec<AttemptKey>) {
         self.seen_at = now;
         self.returned = false;
         if report.number <= self.number {

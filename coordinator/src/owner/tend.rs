@@ -60,6 +60,8 @@ impl Owner {
         let now = self.parts.clock.now();
         let (worker, probes) = (report.worker.incarnation, report.probes.clone());
         let changes = self.fleet.hear(report, now);
+        // Before what is listed: a new incarnation may list what it has taken over from one that ended.
+        changes.ended.iter().for_each(|ended| self.worker_ended(ended));
         let (dispatcher, runs, around) = self.dispatching();
         dispatcher.listed(worker, &changes.listed, runs, &around);
         dispatcher.unlisted(worker, &changes.unlisted, runs, &around);
@@ -69,7 +71,6 @@ impl Owner {
         if changes.serves_more {
             dispatcher.workers_changed(runs);
         }
-        changes.ended.iter().for_each(|ended| self.worker_ended(ended));
         self.ask_again();
     }
 
