@@ -57,6 +57,7 @@ fn generated_documents_are_valid_and_reach_many_ends() {
         "rejoin.merge_conflict",
         "rejoin.reduce_failed",
         "rejoin.visit_limit",
+        "rejoin.repeat_limit",
     ] {
         assert!(kinds.contains_key(kind), "{kind} is reached: {kinds:?}");
     }

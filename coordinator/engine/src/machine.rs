@@ -114,7 +114,10 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
     match fact {
         Fact::StepCompleted(completed) => completed.snapshot = snapshot,
         Fact::ScopeJoined(joined) => joined.snapshot = snapshot,
-        Fact::Chosen { snapshot: place, .. } | Fact::ContextSet { snapshot: place, .. } => *place = snapshot,
+        Fact::Chosen { snapshot: place, .. }
+        | Fact::ContextSet { snapshot: place, .. }
+        | Fact::TimerFired { snapshot: place, .. }
+        | Fact::RepeatEnded { snapshot: place, .. } => *place = snapshot,
         Fact::RunStarted(_)
         | Fact::StepOpened { .. }
         | Fact::NodeSkipped { .. }
@@ -126,6 +129,8 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::NodeFailed { .. }
         | Fact::NodeRetryScheduled { .. }
         | Fact::NodeRetried { .. }
+        | Fact::TimerSet { .. }
+        | Fact::RoundStarted { .. }
         | Fact::Late { .. }
         | Fact::RunPaused
         | Fact::RunResumed

@@ -149,6 +149,46 @@ pub enum Fact {
         /// The thread that holds the node.
         thread: ThreadKey,
     },
+    /// A sleep began.
+    TimerSet {
+        /// Where.
+        thread: ThreadKey,
+        /// When it ends.
+        until: Timestamp,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+    },
+    /// A sleep ended.
+    TimerFired {
+        /// Where.
+        thread: ThreadKey,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
+    /// A repeat begins its next round.
+    RoundStarted {
+        /// Where.
+        thread: ThreadKey,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+    },
+    /// A repeat asks for no further round.
+    RepeatEnded {
+        /// Where.
+        thread: ThreadKey,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
     /// A completion that changes nothing any more.
     Late {
         /// The step visit.

@@ -21,7 +21,7 @@ use crate::read::graph::{GraphView, graph as draw};
 use crate::read::journal::{ReadError, entry, records};
 use crate::read::replay::{self, Held};
 use crate::read::steps::{StepState, StepView};
-use crate::read::why::{ScopeView, Why, why as explain};
+use crate::read::why::{ScopeView, TimerView, Why, why as explain};
 use crate::store::RunRow;
 
 /// Open scopes listed in an explanation.
@@ -215,7 +215,10 @@ pub async fn why(
         .error
         .as_ref()
         .and_then(|text| rejoin_shared::json::read_own(text).ok());
-    Ok(Answer(explain(row.id, row.status, error, &steps, scopes, &is_served)))
+    let timers = TimerView::of(&state);
+    Ok(Answer(explain(
+        row.id, row.status, error, &steps, scopes, timers, &is_served,
+    )))
 }
 
 #[cfg(test)]

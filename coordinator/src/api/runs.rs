@@ -11,6 +11,7 @@ use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use crate::read::run::RunView;
+use crate::read::why::TimerView;
 use crate::store::{RunFilter, RunRow};
 
 /// One page of runs.
@@ -92,14 +93,15 @@ impl Api {
             });
         }
         let definition = self.definition(&row).await?;
-        let look = |state: &rejoin_engine::state::RunState| (state.progress(), state.context());
+        let look = |state: &rejoin_engine::state::RunState| (state.progress(), state.context(), TimerView::of(state));
         let seen = self.states.look(&*self.store, &definition, run, look).await?;
         let mut view = RunView {
             owner,
             ..RunView::of(row)
         };
-        if let Some((progress, context)) = seen {
+        if let Some((progress, context, timers)) = seen {
             view.progress = progress;
+            view.waits = timers.iter().map(TimerView::as_wait).collect();
             view.set_context(&context);
         }
         if let Some(live) = self.backend.explain(run).await {

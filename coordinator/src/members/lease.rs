@@ -14,6 +14,8 @@ use crate::store::{Member, Store};
 pub struct Lease {
     base: Instant,
     until_ms: AtomicU64,
+    /// Counts what the owner does: one that stands still must not keep its partitions from others.
+    moves: AtomicU64,
 }
 
 impl Default for Lease {
@@ -21,6 +23,7 @@ impl Default for Lease {
         Lease {
             base: Instant::now(),
             until_ms: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
         }
     }
 }
@@ -30,6 +33,11 @@ impl Lease {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.now_ms() < self.until_ms.load(Ordering::Acquire)
+    }
+
+    /// The owner is at work, or knows what it waits for.
+    pub fn mark_move(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
     fn now_ms(&self) -> u64 {
@@ -68,7 +76,9 @@ impl Renewal {
     /// Renews three times a lease until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let pause = Duration::from_millis((self.lease_ms / 3).max(1));
+        let mut watchdog = Watchdog::default();
         loop {
+            watchdog.look(&self.lease, pause);
             let pause = match self.run_once().await {
                 true => pause,
                 false => pause / 4,
@@ -78,6 +88,35 @@ impl Renewal {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+}
+
+/// So long the owner may stand still.
+const STANDSTILL_MAX: Duration = Duration::from_secs(30);
+
+/// Ends the process whose owner hangs: alive, it would keep partitions and deliveries that nobody then serves.
+#[derive(Default)]
+struct Watchdog {
+    seen: u64,
+    /// Looks in a row that saw no move. Looks, not time: a process that was frozen is not one that hangs.
+    still: u32,
+}
+
+impl Watchdog {
+    fn look(&mut self, lease: &Lease, pause: Duration) {
+        if self.hangs(lease.moves.load(Ordering::Relaxed), pause) {
+            tracing::error!("the owner hangs; this process ends, so that others take its partitions over");
+            std::process::abort();
+        }
+    }
+
+    fn hangs(&mut self, moves: u64, pause: Duration) -> bool {
+        self.still = match moves == self.seen && moves > 0 {
+            true => self.still + 1,
+            false => 0,
+        };
+        self.seen = moves;
+        pause.saturating_mul(self.still) >= STANDSTILL_MAX
     }
 }
 
@@ -109,5 +148,20 @@ impl LeaseKeeper for TaskKeeper {
     fn keep(&self, renewal: Renewal, stop: CancellationToken) {
         // Ends with `stop`; whoever simulates owns the runtime.
         drop(tokio::spawn(renewal.run(stop)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_owner_that_began_and_stands_still_for_long_hangs() {
+        let second = Duration::from_secs(1);
+        let mut watchdog = Watchdog::default();
+        assert!((0..100).all(|_| !watchdog.hangs(0, second)), "it has not begun");
+        assert!((1..100).all(|moves| !watchdog.hangs(moves, second)));
+        assert!((1..30).all(|_| !watchdog.hangs(99, second)));
+        assert!(watchdog.hangs(99, second));
     }
 }

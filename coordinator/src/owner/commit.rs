@@ -76,6 +76,7 @@ impl Owner {
         let began_at = self.parts.clock.now();
         let mut pause = PAUSE;
         loop {
+            self.parts.lease.mark_move();
             if !self.parts.lease.is_valid() {
                 return Err(Failure::LeaseOver);
             }
@@ -142,6 +143,7 @@ impl Owner {
     async fn reclaim(&mut self) {
         let own: Vec<Partition> = self.claims.keys().copied().collect();
         let claims = loop {
+            self.parts.lease.mark_move();
             if !self.parts.lease.is_valid() {
                 return self.lose_all();
             }

@@ -234,6 +234,7 @@ impl Owner {
 
     /// One round: what is there is judged, committed, acted upon; then what has credit is dispatched.
     pub async fn run_once(&mut self) {
+        self.parts.lease.mark_move();
         self.take_in();
         self.tick().await;
         self.fire_timers();

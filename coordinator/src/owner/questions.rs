@@ -25,7 +25,9 @@ impl Owner {
     /// Answers what can be answered; the rest is kept until the fleet tells more.
     pub(super) fn judge_question(&mut self, drafts: &mut Drafts, item: Item, mut question: Question) {
         // Asked again, it is as old as it was.
-        if let Some(What::Check(kept)) = self.deferred.get(&(item.run, question.id)).map(|kept| &kept.what) {
+        if let Some(What::Check(kept)) = self.deferred.get(&(item.run, question.id)).map(|kept| &kept.what)
+            && kept.came_at <= question.came_at
+        {
             (question.came_at, question.proof) = (kept.came_at, kept.proof);
         }
         let mut later = Vec::new();

@@ -1,6 +1,6 @@
 //! A workflow's structure with the states of a run on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rejoin_engine::record::{Fact, Joined, Record};
 use rejoin_shared::definition::model::{Cases, Definition, FlowId, NodeId, NodeKind};
@@ -80,6 +80,7 @@ fn mark(marks: &mut Marks, path: &str, state: StepState) {
 
 fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record]) {
     let mut open: BTreeMap<u64, &str> = BTreeMap::new();
+    let mut asleep: BTreeSet<&str> = BTreeSet::new();
     for record in records {
         match &record.fact {
             Fact::ScopeOpened(opened) => {
@@ -94,7 +95,14 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
                 mark(marks, &joined.path, state);
             }
             Fact::NodeSkipped { path, .. } if !is_step(def, path) => mark(marks, path, StepState::Skipped),
-            Fact::Chosen { path, .. } | Fact::ContextSet { path, .. } => mark(marks, path, StepState::Completed),
+            Fact::Chosen { path, .. } | Fact::ContextSet { path, .. } | Fact::RepeatEnded { path, .. } => {
+                mark(marks, path, StepState::Completed);
+            }
+            Fact::TimerSet { path, .. } => drop(asleep.insert(path)),
+            Fact::TimerFired { path, .. } => {
+                asleep.remove(path.as_str());
+                mark(marks, path, StepState::Completed);
+            }
             Fact::NodeFailed { error, .. } => {
                 if let Some(path) = &error.path {
                     mark(marks, path, StepState::Failed);
@@ -110,13 +118,14 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::FlowFailed { .. }
             | Fact::NodeRetryScheduled { .. }
             | Fact::NodeRetried { .. }
+            | Fact::RoundStarted { .. }
             | Fact::Late { .. }
             | Fact::RunPaused
             | Fact::RunResumed
             | Fact::RunFinished(_) => {}
         }
     }
-    for path in open.into_values() {
+    for path in open.into_values().chain(asleep) {
         mark(marks, path, StepState::Running);
     }
 }

@@ -81,6 +81,10 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::NodeFailed { .. }
         | Fact::NodeRetryScheduled { .. }
         | Fact::NodeRetried { .. }
+        | Fact::TimerSet { .. }
+        | Fact::TimerFired { .. }
+        | Fact::RoundStarted { .. }
+        | Fact::RepeatEnded { .. }
         | Fact::Late { .. }
         | Fact::RunPaused
         | Fact::RunResumed => false,

@@ -165,7 +165,11 @@ impl<'a> Fold<'a> {
             | Fact::NodeFailed { thread, .. }
             | Fact::FlowFailed { thread, .. }
             | Fact::NodeRetryScheduled { thread, .. }
-            | Fact::NodeRetried { thread } => {
+            | Fact::NodeRetried { thread }
+            | Fact::TimerSet { thread, .. }
+            | Fact::TimerFired { thread, .. }
+            | Fact::RoundStarted { thread, .. }
+            | Fact::RepeatEnded { thread, .. } => {
                 self.last_seq.insert(*thread, seq);
             }
             Fact::RunFinished(_) => self.ended = true,

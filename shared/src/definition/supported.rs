@@ -18,8 +18,6 @@ pub enum Feature {
 /// What is not run yet.
 pub const NOT_YET: &[Feature] = &[
     Feature::Kind("try"),
-    Feature::Kind("repeat"),
-    Feature::Kind("sleep"),
     Feature::Kind("wait"),
     Feature::Kind("call"),
     Feature::Kind("emit"),
@@ -29,7 +27,6 @@ pub const NOT_YET: &[Feature] = &[
     Feature::Value("step", "idempotent", "false"),
     Feature::Key("workflow", "retention"),
     Feature::Value("workflow", "snapshots_after_join", "drop"),
-    Feature::Key("workflow", "timeout"),
 ];
 
 /// The owner under which the document's own keys are listed.

@@ -133,7 +133,7 @@ impl<'a> Generator<'a> {
 
     fn node(&mut self, name: &str, around: &mut Around) -> Doc {
         self.nodes_left = self.nodes_left.saturating_sub(1);
-        let mut node = match self.dice.below(24) {
+        let mut node = match self.dice.below(28) {
             _ if self.is_deep(around) => self.step(name, around),
             0..=8 => self.step(name, around),
             9..=10 => self.set(name, around),
@@ -144,6 +144,8 @@ impl<'a> Generator<'a> {
             20 => self.decision(name, around),
             21 => self.group(name, around),
             22 => self.end(name, around),
+            23..=24 => self.repeat(name, around),
+            25 => self.sleep(name),
             _ => self.decision(name, around),
         };
         if self.dice.chance(8) && !node.has("when") {
@@ -314,6 +316,37 @@ impl<'a> Generator<'a> {
         if self.profile == Profile::Any && self.dice.chance(60) {
             let retry = self.retries();
             node.put("retry", retry);
+        }
+        node
+    }
+
+    /// A few rounds; now and then one that its condition would not end.
+    fn repeat(&mut self, name: &str, around: &Around) -> Doc {
+        let mut node = Doc::one("repeat", Doc::text(name));
+        let inner = Around {
+            width: around.width * 2,
+            ..around.inside()
+        };
+        let steps = self.flow(&inner);
+        node.put("steps", steps);
+        match self.dice.below(3) {
+            0 => node.put("max", Doc::number(1 + self.dice.below(3))),
+            kind => {
+                let condition = self.condition(around);
+                node.put(if kind == 1 { "while" } else { "until" }, Doc::Text(condition));
+                node.put("max", Doc::number(1 + self.dice.below(3)));
+            }
+        }
+        node
+    }
+
+    fn sleep(&mut self, name: &str) -> Doc {
+        let mut node = Doc::one("sleep", Doc::text(name));
+        match self.dice.below(4) {
+            0 => node.put("until", Doc::text("2020-01-01T00:00:00Z")),
+            1 => node.put("until", Doc::text("= run.started_at + duration('2s')")),
+            2 => node.put("for", Doc::text("= get(ctx, 'm', 0) > 3 ? '1s' : '-2s'")),
+            _ => node.put("for", Doc::text("1500ms")),
         }
         node
     }

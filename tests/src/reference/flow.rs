@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use rejoin_shared::definition::duration::parse_computed;
 use rejoin_shared::definition::model::{
-    Branch, Cases, Decision, Fail, Finish, FlowId, Group, Node, NodeId, NodeKind, Set,
+    Branch, Cases, Decision, Fail, Finish, FlowId, Group, Node, NodeId, NodeKind, Repeat, RepeatCondition, Set, Sleep,
 };
 use rejoin_shared::expr::Expr;
 use rejoin_shared::json::Json;
 use rejoin_shared::path;
+use rejoin_shared::time::Timestamp;
 
 use super::retry::Budget;
 use super::{Control, Failure, Place, Thread, Walker};
@@ -59,12 +61,11 @@ impl Walker<'_> {
             NodeKind::Set(set) => self.set(set, &path, place, thread).map(|()| Control::Done),
             NodeKind::Fail(fail) => Err(self.fail(fail, &path, place, thread)),
             NodeKind::Finish(finish) => self.finish(finish, &path, place, thread),
-            NodeKind::Try(_)
-            | NodeKind::Repeat(_)
-            | NodeKind::Sleep(_)
-            | NodeKind::Wait(_)
-            | NodeKind::Call(_)
-            | NodeKind::Emit(_) => unreachable!("kinds that are not run yet are refused by the parser"),
+            NodeKind::Repeat(repeat) => self.repeat(repeat, &path, place, thread),
+            NodeKind::Sleep(sleep) => self.sleep(sleep, &path, place, thread).map(|()| Control::Done),
+            NodeKind::Try(_) | NodeKind::Wait(_) | NodeKind::Call(_) | NodeKind::Emit(_) => {
+                unreachable!("kinds that are not run yet are refused by the parser")
+            }
         }
     }
 
@@ -162,6 +163,46 @@ impl Walker<'_> {
                 end @ (Control::Done | Control::Goto(_) | Control::Failed(_) | Control::Finished(_)) => return Ok(end),
             }
         }
+    }
+
+    fn repeat(&mut self, repeat: &Repeat, path: &str, place: &Place, thread: &mut Thread) -> Result<Control, Failure> {
+        let below = super::fork::below(place, path.to_owned());
+        let inside = format!("{path}/");
+        let mut rounds = 0;
+        loop {
+            let wants = match &repeat.condition {
+                RepeatCondition::Always => rounds < repeat.max,
+                RepeatCondition::While(condition) => self.condition(condition, place, thread, path)?,
+                RepeatCondition::Until(condition) => rounds == 0 || !self.condition(condition, place, thread, path)?,
+            };
+            if !wants {
+                return Ok(Control::Done);
+            }
+            if rounds == repeat.max {
+                return Err(Failure::new("rejoin.repeat_limit", path));
+            }
+            rounds += 1;
+            thread
+                .counts
+                .retain(|(prefix, _), _| prefix != path && !prefix.starts_with(&inside));
+            match self.flow(repeat.flow, &below, thread) {
+                Control::Done => {}
+                end @ (Control::Goto(_) | Control::Failed(_) | Control::Finished(_)) => return Ok(end),
+            }
+        }
+    }
+
+    /// Time does not matter here; only what is no time or duration does.
+    fn sleep(&mut self, sleep: &Sleep, path: &str, place: &Place, thread: &Thread) -> Result<(), Failure> {
+        let (Sleep::For(template) | Sleep::Until(template)) = sleep;
+        let value = template.eval(&self.env(place, thread), &self.limits);
+        let value = value.map_err(|_| Failure::expression(path))?;
+        let text = value.as_str();
+        let fits = match sleep {
+            Sleep::For(_) => text.and_then(parse_computed).is_some(),
+            Sleep::Until(_) => text.and_then(Timestamp::parse).is_some(),
+        };
+        fits.then_some(()).ok_or_else(|| Failure::expression(path))
     }
 
     fn set(&mut self, set: &Set, path: &str, place: &Place, thread: &mut Thread) -> Result<(), Failure> {

@@ -216,6 +216,12 @@ impl Script {
         self.tell(Event::TimerDue);
     }
 
+    /// Lets time pass, and what is due by then fire.
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+        self.tell(Event::TimerDue);
+    }
+
     /// Folds the journal anew and goes on from there.
     ///
     /// # Panics

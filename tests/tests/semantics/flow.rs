@@ -1,5 +1,9 @@
 //! SPEC 2 and 5.1: gotos, visits, retries.
 
+use std::time::Duration;
+
+use rejoin_engine::event::Event;
+use rejoin_shared::run::RunStatus;
 use rejoin_tests::simulate::script::Script;
 
 #[test]
@@ -78,4 +82,128 @@ fn a_completion_of_another_attempt_changes_nothing() {
     let rows = run.journal.len();
     assert!(run.done("/s").is_some(), "attempt 1 has ended");
     assert_eq!(run.journal.len(), rows);
+}
+
+#[test]
+fn a_sleep_ends_at_its_time_and_not_before_and_survives_a_restart() {
+    let document = "workflow: w\nsteps: [ { sleep: nap, for: 90s }, { step: s } ]\n";
+    let mut run = Script::start(document, "{}");
+    assert!(run.outstanding().is_empty());
+    assert_eq!(run.state.status(), RunStatus::Waiting);
+    let due = run.state.next_due();
+    run.restart();
+    assert_eq!(run.state.next_due(), due);
+    run.pass(Duration::from_millis(89_900));
+    assert!(run.outstanding().is_empty(), "it would be early");
+    run.pass(Duration::from_millis(100));
+    assert_eq!(run.outstanding(), ["/s"]);
+    run.restart();
+    run.done("/s");
+    run.assert_completed("{}");
+}
+
+#[test]
+fn a_sleep_until_the_past_is_over_at_once() {
+    let document = "workflow: w\nsteps: [ { sleep: nap, until: '2020-01-01T00:00:00Z' }, { step: s } ]\n";
+    let run = Script::start(document, "{}");
+    assert_eq!(run.outstanding(), ["/s"]);
+}
+
+#[test]
+fn a_sleep_for_what_is_no_duration_fails_with_its_expression() {
+    let document = "workflow: w\nsteps: [ { sleep: nap, for: '= ctx.n' } ]\n";
+    let run = Script::start(document, r#"{"n":5}"#);
+    run.assert_failed("rejoin.expression", "/nap");
+}
+
+#[test]
+fn until_is_read_after_a_round_and_rounds_number_their_visits() {
+    let document =
+        "workflow: w\nsteps: [ { repeat: poll, until: ctx.x == 2, steps: [ { step: check } ] }, { step: s } ]\n";
+    let mut run = Script::start(document, r#"{"x":2}"#);
+    run.sets("/poll/check", r#"{"x":1}"#);
+    run.restart();
+    run.sets("/poll/check#2", r#"{"x":2}"#);
+    assert_eq!(run.outstanding(), ["/s"]);
+    run.done("/s");
+    run.assert_completed(r#"{"x":2}"#);
+}
+
+#[test]
+fn while_is_read_before_a_round() {
+    let document = "workflow: w\nsteps: [ { repeat: r, while: ctx.x < 2, steps: [ { step: inc } ] } ]\n";
+    Script::start(document, r#"{"x":2}"#).assert_completed(r#"{"x":2}"#);
+    let mut run = Script::start(document, r#"{"x":1}"#);
+    run.sets("/r/inc", r#"{"x":2}"#);
+    run.assert_completed(r#"{"x":2}"#);
+}
+
+#[test]
+fn a_repeat_without_condition_runs_exactly_max_rounds() {
+    let document = "workflow: w\nsteps: [ { repeat: r, max: 3, steps: [ { step: s } ] } ]\n";
+    let mut run = Script::start(document, "{}");
+    for path in ["/r/s", "/r/s#2", "/r/s#3"] {
+        assert_eq!(run.outstanding(), [path]);
+        run.done(path);
+        run.restart();
+    }
+    run.assert_completed("{}");
+}
+
+#[test]
+fn a_condition_that_asks_for_more_than_max_rounds_fails() {
+    let document = "workflow: w\nsteps: [ { repeat: r, while: 'true', max: 2, steps: [ { step: s } ] } ]\n";
+    let mut run = Script::start(document, "{}");
+    run.done("/r/s");
+    run.done("/r/s#2");
+    run.assert_failed("rejoin.repeat_limit", "/r");
+}
+
+#[test]
+fn a_thousand_rounds_have_paths_of_their_own_and_count_no_visits() {
+    let document = "workflow: w\nsteps: [ { repeat: r, max: 1000, steps: [ { step: s, max_visits: 1 } ] } ]\n";
+    let mut run = Script::start(document, "{}");
+    for round in 1..=1000 {
+        let path = if round == 1 {
+            "/r/s".to_owned()
+        } else {
+            format!("/r/s#{round}")
+        };
+        assert_eq!(run.outstanding(), [path.as_str()]);
+        run.done(&path);
+    }
+    run.assert_completed("{}");
+}
+
+#[test]
+fn a_run_that_takes_longer_than_its_timeout_fails_whatever_it_waits_for() {
+    let document = "workflow: w\ntimeout: 60s\nsteps: [ { step: s } ]\n";
+    let mut run = Script::start(document, "{}");
+    run.pass(Duration::from_secs(59));
+    assert_eq!(run.state.status(), RunStatus::Running);
+    run.restart();
+    run.pass(Duration::from_secs(1));
+    let (_, error) = run.state.result();
+    assert_eq!(error.expect("an error").kind, "rejoin.run_timeout");
+    run.restart();
+    assert_eq!(run.state.status(), RunStatus::Failed);
+    run.tell(Event::Resume);
+    assert_eq!(run.outstanding(), ["/s"], "a resume begins the time anew");
+    run.done("/s");
+    run.assert_completed("{}");
+}
+
+#[test]
+fn the_timeout_of_a_paused_run_stands_still() {
+    let document = "workflow: w\ntimeout: 60s\nsteps: [ { step: s } ]\n";
+    let mut run = Script::start(document, "{}");
+    run.pass(Duration::from_secs(30));
+    run.tell(Event::Pause);
+    run.pass(Duration::from_secs(3600));
+    run.restart();
+    run.tell(Event::Resume);
+    run.pass(Duration::from_secs(29));
+    assert_eq!(run.state.status(), RunStatus::Running);
+    run.pass(Duration::from_secs(2));
+    assert_eq!(run.state.status(), RunStatus::Failed);
 }

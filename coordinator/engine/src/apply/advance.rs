@@ -53,6 +53,7 @@ impl RunState {
                     path,
                     problem,
                     carried: None,
+                    rounds: None,
                 });
                 self.push_todo(Todo::Walk(key));
                 false
@@ -64,7 +65,13 @@ impl RunState {
     fn leave_frame(&mut self, key: ThreadKey) -> bool {
         self.keep_visits(key);
         let thread = self.thread_mut(key).expect("checked by the caller");
-        thread.frames.pop();
+        let left = thread.frames.pop();
+        if let Some(body) = left
+            && let FrameKind::Round(begun) = body.kind
+        {
+            self.end_round(key, body, begun);
+            return false;
+        }
         match thread.frames.last_mut() {
             Some(outer) => {
                 outer.at += 1;

@@ -81,6 +81,7 @@ impl RunState {
                 path: scope.path.to_string(),
                 problem,
                 carried: None,
+                rounds: None,
             });
         }
         scope.active.insert(key.branch, thread);

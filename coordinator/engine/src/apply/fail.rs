@@ -111,7 +111,7 @@ impl RunState {
                     .into_iter()
                     .for_each(|branch| self.revoke_below(ThreadKey { scope: id, branch }));
             }
-            Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Done => {}
+            Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => {}
         }
     }
 

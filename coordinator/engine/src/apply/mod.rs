@@ -12,9 +12,11 @@ mod advance;
 mod branch;
 mod choose;
 mod fail;
+mod repeat;
 mod resume;
 mod retry;
 mod scope;
+mod sleep;
 mod step;
 
 pub(crate) use branch::graph_ready;
@@ -70,15 +72,19 @@ impl RunState {
             Fact::NodeFailed { thread, error } => self.fail_node(*thread, error),
             Fact::NodeRetryScheduled { .. } => self.schedule_retry(&record.fact),
             Fact::NodeRetried { thread } => self.retry_node(*thread),
+            Fact::TimerSet { thread, until, .. } => self.set_timer(*thread, *until),
+            Fact::TimerFired { thread, .. } => self.wake(*thread),
+            Fact::RoundStarted { thread, .. } => self.begin_round(*thread),
+            Fact::RepeatEnded { thread, .. } => self.end_repeat(*thread),
             Fact::Late { step, attempt, .. } => {
                 self.agenda.revoked.remove(&(*step, *attempt));
                 Ok(())
             }
             Fact::RunPaused => {
-                self.phase = Phase::Paused;
+                self.pause(record.decided_at);
                 Ok(())
             }
-            Fact::RunResumed => self.resume(),
+            Fact::RunResumed => self.resume(record.decided_at),
             Fact::RunFinished(finished) => {
                 self.finish(finished);
                 Ok(())
@@ -114,7 +120,7 @@ impl RunState {
         let thread = self.live(key)?;
         match thread.leaf {
             Leaf::Ready(_) => Ok(thread),
-            Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Done => Err(format!(
+            Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => Err(format!(
                 "branch {} of scope {} does not stand at a node",
                 key.branch, key.scope
             )),

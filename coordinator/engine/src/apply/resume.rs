@@ -1,15 +1,28 @@
-//! Resume (SPEC 4.3): what failed and what is missing goes on, what succeeded stays.
+//! Pause and resume (SPEC 4.3): what failed and what is missing goes on, what succeeded stays.
 
 use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
 
 use super::Misfit;
 use crate::record::ThreadKey;
 use crate::state::scope::ScopeKind;
 use crate::state::thread::FrameKind;
-use crate::state::{Leaf, Phase, RunState, Todo};
+use crate::state::{Deadline, Leaf, Phase, RunState, Todo};
 
 impl RunState {
-    pub(super) fn resume(&mut self) -> Result<(), Misfit> {
+    /// While it is paused, its `timeout` stands still.
+    pub(super) fn pause(&mut self, at: Timestamp) {
+        self.phase = Phase::Paused;
+        if let Some(Deadline::At(deadline)) = self.deadline {
+            self.deadline = Some(Deadline::Left(deadline.since(at)));
+        }
+    }
+
+    pub(super) fn resume(&mut self, at: Timestamp) -> Result<(), Misfit> {
+        self.deadline = match (self.deadline, self.def.timeout) {
+            (Some(Deadline::Left(left)), _) => Some(Deadline::At(at.plus(left))),
+            (_, timeout) => timeout.map(|timeout| Deadline::At(at.plus(timeout))),
+        };
         match &self.phase {
             Phase::Paused => self.phase = Phase::Active,
             Phase::Ended {
@@ -56,6 +69,10 @@ impl RunState {
             }
             Leaf::Backoff(backoff) => {
                 let until = backoff.until;
+                self.agenda.timers.insert((until, key));
+            }
+            Leaf::Sleep(sleep) => {
+                let until = sleep.until;
                 self.agenda.timers.insert((until, key));
             }
             Leaf::Done => {

@@ -86,6 +86,7 @@ impl RunState {
                     path: backoff.path,
                     problem: None,
                     carried: Some(carried),
+                    rounds: None,
                 });
                 self.push_todo(Todo::Walk(key));
             }

@@ -5,13 +5,16 @@ use rejoin_shared::run::{ErrorValue, RunStatus};
 use crate::decision::Ignored;
 use crate::machine::Machine;
 use crate::record::{Fact, RunFinished};
-use crate::state::{Leaf, Phase};
+use crate::state::{Deadline, Leaf, Phase};
 
 impl Machine<'_> {
-    /// Begins the next try of every group or scope whose time has come.
+    /// Begins the next try of every group or scope, and wakes every sleep, whose time has come.
     pub(super) fn timers_due(&mut self) {
         if self.state.phase != Phase::Active {
             return;
+        }
+        if self.is_over_time() {
+            return self.time_out();
         }
         while let Some((at, key)) = self
             .state
@@ -22,12 +25,44 @@ impl Machine<'_> {
             .filter(|(at, _)| *at <= self.around.now)
         {
             self.state.agenda.timers.remove(&(at, key));
-            let waits = self.state.is_live(key)
-                && matches!(self.state.thread(key).map(|thread| &thread.leaf), Some(Leaf::Backoff(b)) if b.until == at);
-            if waits {
-                self.emit(Fact::NodeRetried { thread: key });
+            if !self.state.is_live(key) {
+                continue;
+            }
+            match self.state.thread(key).map(|thread| &thread.leaf) {
+                Some(Leaf::Backoff(backoff)) if backoff.until == at => self.emit(Fact::NodeRetried { thread: key }),
+                Some(Leaf::Sleep(sleep)) if sleep.until == at => {
+                    let path = sleep.path.clone();
+                    self.wake(key, path);
+                }
+                Some(
+                    Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Done,
+                )
+                | None => {}
             }
         }
+    }
+
+    fn is_over_time(&self) -> bool {
+        matches!(self.state.deadline, Some(Deadline::At(at)) if at <= self.around.now)
+    }
+
+    /// The run as a whole took longer than its workflow allows: nothing in it can catch that.
+    fn time_out(&mut self) {
+        let timeout = self.state.def.timeout.unwrap_or_default();
+        let error = ErrorValue {
+            kind: "rejoin.run_timeout".to_owned(),
+            message: format!(
+                "the run took longer than the {} s of its `timeout`",
+                timeout.as_secs_f64()
+            ),
+            ..ErrorValue::default()
+        };
+        self.emit(Fact::RunFinished(RunFinished {
+            status: RunStatus::Failed,
+            output: None,
+            error: Some(error),
+            reason: None,
+        }));
     }
 
     pub(super) fn cancel(&mut self, reason: Option<String>) -> Result<(), Ignored> {

@@ -96,6 +96,10 @@ impl Fact {
             Fact::NodeFailed { .. } => "node_failed",
             Fact::NodeRetryScheduled { .. } => "retry_scheduled",
             Fact::NodeRetried { .. } => "node_retried",
+            Fact::TimerSet { .. } => "timer_set",
+            Fact::TimerFired { .. } => "timer_fired",
+            Fact::RoundStarted { .. } => "round_started",
+            Fact::RepeatEnded { .. } => "repeat_ended",
             Fact::Late { .. } => "late",
             Fact::RunPaused => "run_paused",
             Fact::RunResumed => "run_resumed",
@@ -131,7 +135,10 @@ impl Fact {
                 parts.worker.clone_from(worker);
                 parts.outcome = *outcome;
             }
-            Fact::Chosen { path, snapshot, .. } | Fact::ContextSet { path, snapshot, .. } => {
+            Fact::Chosen { path, snapshot, .. }
+            | Fact::ContextSet { path, snapshot, .. }
+            | Fact::TimerFired { path, snapshot, .. }
+            | Fact::RepeatEnded { path, snapshot, .. } => {
                 parts.path = Some(path.clone());
                 parts.snapshot = text_of(snapshot.as_ref());
             }
@@ -140,7 +147,10 @@ impl Fact {
                 parts.snapshot = text_of(joined.snapshot.as_ref());
             }
             Fact::ScopeOpened(opened) => parts.path = Some(opened.path.clone()),
-            Fact::NodeSkipped { path, .. } | Fact::NodeRetryScheduled { path, .. } => parts.path = Some(path.clone()),
+            Fact::NodeSkipped { path, .. }
+            | Fact::NodeRetryScheduled { path, .. }
+            | Fact::TimerSet { path, .. }
+            | Fact::RoundStarted { path, .. } => parts.path = Some(path.clone()),
             Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path.clone_from(&error.path),
             Fact::RunFinished(finished) => parts.output = text_of(finished.output.as_ref()),
             Fact::RunStarted(_)
@@ -181,7 +191,10 @@ impl Fact {
                 worker.clone_from(&parts.worker);
                 *outcome = parts.outcome;
             }
-            Fact::Chosen { path, snapshot, .. } | Fact::ContextSet { path, snapshot, .. } => {
+            Fact::Chosen { path, snapshot, .. }
+            | Fact::ContextSet { path, snapshot, .. }
+            | Fact::TimerFired { path, snapshot, .. }
+            | Fact::RepeatEnded { path, snapshot, .. } => {
                 *path = own_path();
                 *snapshot = read_json(parts.snapshot.as_deref())?;
             }
@@ -190,7 +203,10 @@ impl Fact {
                 joined.snapshot = read_json(parts.snapshot.as_deref())?;
             }
             Fact::ScopeOpened(opened) => opened.path = own_path(),
-            Fact::NodeSkipped { path, .. } | Fact::NodeRetryScheduled { path, .. } => *path = own_path(),
+            Fact::NodeSkipped { path, .. }
+            | Fact::NodeRetryScheduled { path, .. }
+            | Fact::TimerSet { path, .. }
+            | Fact::RoundStarted { path, .. } => *path = own_path(),
             Fact::RunFinished(finished) => finished.output = read_json(parts.output.as_deref())?,
             Fact::RunStarted(_)
             | Fact::StepOpened { .. }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rejoin_shared::definition::model::{Definition, NodeId};
 use rejoin_shared::ids::{Namespace, RunId, StepKey};
@@ -36,6 +37,7 @@ pub struct RunState {
     pub(crate) started_at: Timestamp,
     pub(crate) last_seq: u64,
     pub(crate) phase: Phase,
+    pub(crate) deadline: Option<Deadline>,
     pub(crate) root: Thread,
     /// The context the outermost flow began with: the base of its requests.
     pub(crate) root_base: Json,
@@ -57,6 +59,14 @@ pub(crate) enum Phase {
         output: Option<Json>,
         error: Option<ErrorValue>,
     },
+}
+
+/// What is left of the workflow's `timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    At(Timestamp),
+    /// The run is paused: the time that is left when it goes on.
+    Left(Duration),
 }
 
 /// Counts of steps.
@@ -134,6 +144,7 @@ impl RunState {
             started_at: at,
             last_seq: 0,
             phase: Phase::Active,
+            deadline: def.timeout.map(|timeout| Deadline::At(at.plus(timeout))),
             root: Thread::new(Definition::ROOT, Arc::from(""), context.clone(), Json::object()),
             root_base: context,
             scopes: BTreeMap::new(),
@@ -237,7 +248,7 @@ impl RunState {
     fn only_waits(&self) -> bool {
         self.tally.outstanding == 0
             && self.agenda.todo.is_empty()
-            && self.next_due().is_some()
+            && self.next_timer().is_some()
             && !self.agenda.open.iter().any(|id| self.has_room(*id))
     }
 
@@ -274,6 +285,15 @@ impl RunState {
         if self.phase != Phase::Active {
             return None;
         }
+        let deadline = match self.deadline {
+            Some(Deadline::At(at)) => Some(at),
+            Some(Deadline::Left(_)) | None => None,
+        };
+        earliest(self.next_timer(), deadline)
+    }
+
+    /// Earliest time at which an attempt, a try or a sleep is due.
+    fn next_timer(&self) -> Option<Timestamp> {
         let attempt = self
             .agenda
             .due
@@ -286,9 +306,13 @@ impl RunState {
             .iter()
             .find(|(_, key)| self.is_live(*key))
             .map(|(at, _)| *at);
-        match (attempt, timer) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        earliest(attempt, timer)
+    }
+}
+
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

@@ -59,6 +59,8 @@ pub(crate) enum FrameKind {
     Case,
     /// A group, with what it began with.
     Group(Box<GroupEntry>),
+    /// A round of a repeat, counted from 1.
+    Round(u32),
 }
 
 /// What a group began with, for another try.
@@ -82,6 +84,8 @@ pub enum Leaf {
     Scope(u64),
     /// The failed node (a group, or the scope node it stands at) is tried again then.
     Backoff(Box<Backoff>),
+    /// A sleep.
+    Sleep(Box<Sleep>),
     /// Its flow has ended.
     Done,
 }
@@ -95,6 +99,24 @@ pub struct Entered {
     pub(crate) problem: Option<EntryProblem>,
     /// What an earlier try of this scope node left.
     pub(crate) carried: Option<Box<Carried>>,
+    /// Rounds of this repeat that are over; `None` at the first meeting.
+    pub(crate) rounds: Option<Box<Rounds>>,
+}
+
+/// What the next round of a repeat knows of those before it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rounds {
+    /// How many were begun.
+    pub begun: u32,
+    /// Visits of the body's nodes, so that their paths go on counting.
+    pub visits: Vec<Visits>,
+}
+
+/// A sleep under way.
+#[derive(Clone, Debug)]
+pub struct Sleep {
+    pub(crate) path: String,
+    pub(crate) until: Timestamp,
 }
 
 /// Why a node that control has reached cannot run.
@@ -191,7 +213,7 @@ impl Thread {
     pub(crate) fn may_handle(&self, def: &rejoin_shared::definition::model::Definition) -> bool {
         self.frames.iter().any(|frame| match &frame.kind {
             FrameKind::Group(_) => group_retries(def, frame.flow),
-            FrameKind::Body | FrameKind::Case => false,
+            FrameKind::Body | FrameKind::Case | FrameKind::Round(_) => false,
         })
     }
 }

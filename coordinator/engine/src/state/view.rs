@@ -299,7 +299,22 @@ impl RunState {
                 Leaf::Backoff(backoff) if self.is_live(*key) => {
                     Some((backoff.path.clone(), backoff.until, backoff.error.clone()))
                 }
-                Leaf::Backoff(_) | Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Done => None,
+                Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Done => {
+                    None
+                }
+            })
+    }
+
+    /// Sleeps under way: path and end, soonest first.
+    pub fn open_sleeps(&self) -> impl Iterator<Item = (&str, Timestamp)> + '_ {
+        self.agenda
+            .timers
+            .iter()
+            .filter_map(|(_, key)| match &self.thread(*key)?.leaf {
+                Leaf::Sleep(sleep) if self.is_live(*key) => Some((sleep.path.as_str(), sleep.until)),
+                Leaf::Sleep(_) | Leaf::Backoff(_) | Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Done => {
+                    None
+                }
             })
     }
 

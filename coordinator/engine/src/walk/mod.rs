@@ -14,8 +14,10 @@ mod choose;
 mod fork;
 mod graph;
 mod quota;
+mod repeat;
 mod set;
 mod settle;
+mod sleep;
 mod unwind;
 
 pub(crate) use set::{check_context_depth, check_context_size};
@@ -82,7 +84,10 @@ impl Machine<'_> {
     fn walk_node(&mut self, key: ThreadKey) {
         let thread = self.state.thread(key).expect("checked by the caller");
         let Leaf::Ready(entered) = &thread.leaf else { return };
-        let (path, problem, again) = (entered.path.clone(), entered.problem, entered.carried.is_some());
+        let (path, problem) = (entered.path.clone(), entered.problem);
+        let begun = entered.rounds.as_ref().map_or(0, |rounds| rounds.begun);
+        // Its `when` was read when it was met.
+        let again = entered.carried.is_some() || entered.rounds.is_some();
         if let Some(problem) = problem {
             return self.fail_node(key, entry_error(problem, &path));
         }
@@ -109,12 +114,9 @@ impl Machine<'_> {
             NodeKind::Parallel(parallel) => self.open_parallel(key, path, parallel),
             NodeKind::Foreach(foreach) => self.open_foreach(key, path, foreach),
             NodeKind::Graph(graph) => self.open_graph(key, path, graph),
-            NodeKind::Try(_)
-            | NodeKind::Repeat(_)
-            | NodeKind::Sleep(_)
-            | NodeKind::Wait(_)
-            | NodeKind::Call(_)
-            | NodeKind::Emit(_) => {
+            NodeKind::Repeat(repeat) => self.repeat(key, path, repeat, begun),
+            NodeKind::Sleep(sleep) => self.sleep(key, path, sleep),
+            NodeKind::Try(_) | NodeKind::Wait(_) | NodeKind::Call(_) | NodeKind::Emit(_) => {
                 // Refused at registration; a journal of a later version may still hold one.
                 let error = ErrorValue::new("rejoin.internal", "this version does not run this kind of node", &path);
                 self.fail_node(key, error);
