@@ -93,16 +93,17 @@ impl Owner {
             if !question.redelivered {
                 return Some(Verdict::HeldElsewhere);
             }
-            // The broker took it from somebody: only a report made since then tells whether that was the holder. A holder
-            // that lives on and does not list it has completed it (the record follows), or has not read its own verdict
-            // yet: granting it to another would run it twice. What it gives up, it hands back; what it loses, it loses
-            // with its incarnation.
-            if other.has_reported_since(question.came_at) && other.held.contains(&key) {
+            // The broker took it from somebody: only reports made since then tell whether that was the holder. One that lives
+            // on and lists it no more has completed it (the record follows), or has given it up: that is found out below.
+            let is_listed = other.held.contains(&key);
+            if !other.has_reported_since(question.came_at) {
+                let worker = other.id.incarnation;
+                self.ask_report(worker);
+                return None;
+            }
+            if is_listed {
                 return Some(Verdict::HeldElsewhere);
             }
-            let worker = other.id.incarnation;
-            self.ask_report(worker);
-            return None;
         }
         // Completions that were sent to another event queue must have been judged before anything is said to run.
         if self.fences.any_open() {
