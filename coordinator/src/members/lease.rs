@@ -76,16 +76,16 @@ impl Renewal {
     /// Renews three times a lease until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let pause = Duration::from_millis((self.lease_ms / 3).max(1));
-        let mut watchdog = Watchdog::default();
+        let (mut watchdog, mut slept) = (Watchdog::default(), Duration::ZERO);
         loop {
-            watchdog.look(&self.lease, pause);
-            let pause = match self.run_once().await {
+            watchdog.look(&self.lease, slept);
+            slept = match self.run_once().await {
                 true => pause,
                 false => pause / 4,
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(slept) => {}
             }
         }
     }
@@ -98,25 +98,25 @@ const STANDSTILL_MAX: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Watchdog {
     seen: u64,
-    /// Looks in a row that saw no move. Looks, not time: a process that was frozen is not one that hangs.
-    still: u32,
+    /// The pauses before the looks in a row that saw no move. Not the clock: a process that was frozen is not one that hangs.
+    still: Duration,
 }
 
 impl Watchdog {
-    fn look(&mut self, lease: &Lease, pause: Duration) {
-        if self.hangs(lease.moves.load(Ordering::Relaxed), pause) {
+    fn look(&mut self, lease: &Lease, slept: Duration) {
+        if self.hangs(lease.moves.load(Ordering::Relaxed), slept) {
             tracing::error!("the owner hangs; this process ends, so that others take its partitions over");
             std::process::abort();
         }
     }
 
-    fn hangs(&mut self, moves: u64, pause: Duration) -> bool {
+    fn hangs(&mut self, moves: u64, slept: Duration) -> bool {
         self.still = match moves == self.seen && moves > 0 {
-            true => self.still + 1,
-            false => 0,
+            true => self.still + slept,
+            false => Duration::ZERO,
         };
         self.seen = moves;
-        pause.saturating_mul(self.still) >= STANDSTILL_MAX
+        self.still >= STANDSTILL_MAX
     }
 }
 
