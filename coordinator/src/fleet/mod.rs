@@ -3,7 +3,7 @@
 mod worker;
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, Namespace};
@@ -49,12 +49,21 @@ pub struct Ended {
     pub vanished: bool,
 }
 
+/// How an incarnation ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It said so, or another one took its place: its late reports tell nothing.
+    Known,
+    /// It was silent too long: if it is heard again, it lives.
+    Silent,
+}
+
 /// All workers that report.
 pub struct Fleet {
     workers: HashMap<Uuid, Worker>,
     listening_since: Timestamp,
-    /// Incarnations whose end was noticed; their late reports are not taken for new workers.
-    ended: HashSet<Uuid>,
+    /// Incarnations whose end was noticed.
+    ended: HashMap<Uuid, End>,
     /// Reports heard so far.
     heard: Heard,
 }
@@ -66,7 +75,7 @@ impl Fleet {
         Fleet {
             workers: HashMap::new(),
             listening_since: now,
-            ended: HashSet::new(),
+            ended: HashMap::new(),
             heard: 0,
         }
     }
@@ -95,13 +104,15 @@ impl Fleet {
     /// Takes a report in.
     pub fn hear(&mut self, report: Report, now: Timestamp) -> Changes {
         let incarnation = report.worker.incarnation;
-        if self.ended.contains(&incarnation) {
-            return Changes::default();
-        }
+        match self.ended.get(&incarnation) {
+            Some(End::Known) => return Changes::default(),
+            Some(End::Silent) => self.ended.remove(&incarnation),
+            None => None,
+        };
         self.heard += 1;
         let mut changes = Changes::default();
         if report.gone {
-            changes.ended.extend(self.end(incarnation, false));
+            changes.ended.extend(self.end(incarnation, End::Known, false));
             return changes;
         }
         // At each report, not only the first: the predecessor may have been heard a moment before.
@@ -121,7 +132,7 @@ impl Fleet {
 
     /// A worker that was allowed to run something before its first report came: it counts as heard now.
     pub fn expect(&mut self, id: &WorkerId, namespace: Namespace, now: Timestamp) {
-        if !self.ended.contains(&id.incarnation) {
+        if !self.has_ended(id.incarnation) {
             let worker = || Worker::expected(id.clone(), namespace, now);
             self.workers.entry(id.incarnation).or_insert_with(worker);
         }
@@ -138,15 +149,15 @@ impl Fleet {
             .collect();
         earlier
             .into_iter()
-            .filter_map(|(id, vanished)| self.end(id, vanished))
+            .filter_map(|(id, vanished)| self.end(id, End::Known, vanished))
             .collect()
     }
 
-    fn end(&mut self, incarnation: Uuid, vanished: bool) -> Option<Ended> {
+    fn end(&mut self, incarnation: Uuid, how: End, vanished: bool) -> Option<Ended> {
         if self.ended.len() > 10_000 {
             self.ended.clear();
         }
-        self.ended.insert(incarnation);
+        self.ended.insert(incarnation, how);
         let worker = self.workers.remove(&incarnation)?;
         Some(Ended {
             incarnation,
@@ -165,7 +176,10 @@ impl Fleet {
             now.since(worker.seen_at) > patience
         });
         let silent: Vec<Uuid> = silent.map(|worker| worker.id.incarnation).collect();
-        silent.into_iter().filter_map(|id| self.end(id, true)).collect()
+        silent
+            .into_iter()
+            .filter_map(|id| self.end(id, End::Silent, true))
+            .collect()
     }
 
     /// A mandatory message to a worker's own queue came back.
@@ -179,6 +193,12 @@ impl Fleet {
     #[must_use]
     pub fn worker(&self, incarnation: Uuid) -> Option<&Worker> {
         self.workers.get(&incarnation)
+    }
+
+    /// Whether the end of this incarnation was noticed.
+    #[must_use]
+    pub fn has_ended(&self, incarnation: Uuid) -> bool {
+        self.ended.contains_key(&incarnation)
     }
 
     /// All workers.
@@ -271,6 +291,21 @@ mod tests {
         assert_eq!(fleet.expire(at(11)).len(), 1);
         assert!(fleet.expire(at(30)).is_empty());
         assert!(fleet.expire(at(31))[0].vanished);
+    }
+
+    #[test]
+    fn who_was_silent_too_long_and_is_heard_again_lives_and_who_took_leave_does_not() {
+        let (mut fleet, key) = (Fleet::new(at(0)), attempt());
+        fleet.hear(report("a", 1, 1, vec![]), at(0));
+        assert_eq!(fleet.expire(at(31)).len(), 1);
+        assert!(fleet.has_ended(Uuid::from_u128(1)));
+        assert_eq!(fleet.hear(report("a", 1, 2, vec![key]), at(40)).listed, [key]);
+        assert!(!fleet.has_ended(Uuid::from_u128(1)));
+        let mut farewell = report("a", 1, 3, vec![]);
+        farewell.gone = true;
+        fleet.hear(farewell, at(42));
+        assert_eq!(fleet.hear(report("a", 1, 2, vec![key]), at(43)), Changes::default());
+        assert!(fleet.has_ended(Uuid::from_u128(1)));
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl Owner {
         let now = self.parts.clock.now();
         let asker = question.worker.incarnation;
         let run = self.runs.get_mut(&id)?;
-        if !run.state.is_outstanding(attempt.0, attempt.1) {
+        // An asker that ended since has nothing in hand: told to run it, it would hold it for ever, as nobody ends twice.
+        if !run.state.is_outstanding(attempt.0, attempt.1) || self.fleet.has_ended(asker) {
             return Some(Verdict::Drop);
         }
         let key = run.key(attempt);
