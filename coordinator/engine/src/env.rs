@@ -1,13 +1,14 @@
 //! What expressions see where they stand.
 
-use rejoin_shared::definition::model::NodeKind;
+use rejoin_shared::definition::model::{FlowRole, NodeKind};
 use rejoin_shared::expr::{Env, EvalError, Expr, RunInfo, Template};
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::ErrorValue;
 
 use crate::record::ThreadKey;
-use crate::state::{RunState, Scope};
+use crate::state::thread::FrameKind;
+use crate::state::{RunState, Scope, Thread};
 
 /// Type of the error of an expression that failed.
 pub(crate) const EXPRESSION: &str = "rejoin.expression";
@@ -30,17 +31,34 @@ impl RunState {
         .with("input", self.input.clone())
         .with("ctx", ctx)
         .with("results", results);
+        self.name_errors(&mut env, &self.root);
         for (scope, branch) in self.surrounding(key) {
-            let NodeKind::Foreach(foreach) = &self.def.node(scope.node).kind else {
-                continue;
-            };
-            let Some((item, index)) = scope.item(branch) else {
-                continue;
-            };
-            env.names.push((foreach.item_name.clone(), item));
-            env.names.push((foreach.index_name.clone(), index));
+            if let NodeKind::Foreach(foreach) = &self.def.node(scope.node).kind
+                && let Some((item, index)) = scope.item(branch)
+            {
+                env.names.push((foreach.item_name.clone(), item));
+                env.names.push((foreach.index_name.clone(), index));
+            }
+            if let Some(thread) = scope.active.get(&branch) {
+                self.name_errors(&mut env, thread);
+            }
         }
         env
+    }
+
+    /// The errors of the catches a thread stands in.
+    fn name_errors(&self, env: &mut Env, thread: &Thread) {
+        for frame in &thread.frames {
+            let FlowRole::Catch(node, index) = self.def.flow(frame.flow).role else {
+                continue;
+            };
+            if let FrameKind::Catch(_, error) = &frame.kind
+                && let NodeKind::Try(guarded) = &self.def.node(node).kind
+                && let Some(catch) = guarded.catches.get(index as usize)
+            {
+                env.names.push((catch.error_name.clone(), error.clone()));
+            }
+        }
     }
 
     fn run_info(&self) -> RunInfo {

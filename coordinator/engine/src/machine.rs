@@ -117,6 +117,7 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         Fact::Chosen { snapshot: place, .. }
         | Fact::ContextSet { snapshot: place, .. }
         | Fact::TimerFired { snapshot: place, .. }
+        | Fact::ErrorCaught { snapshot: place, .. }
         | Fact::RepeatEnded { snapshot: place, .. } => *place = snapshot,
         Fact::RunStarted(_)
         | Fact::StepOpened { .. }
@@ -130,6 +131,8 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::NodeRetryScheduled { .. }
         | Fact::NodeRetried { .. }
         | Fact::TimerSet { .. }
+        | Fact::TryFailed { .. }
+        | Fact::Finishing { .. }
         | Fact::RoundStarted { .. }
         | Fact::Late { .. }
         | Fact::RunPaused

@@ -170,6 +170,43 @@ pub enum Fact {
         #[serde(skip)]
         snapshot: Option<Json>,
     },
+    /// A catch of a try handles the failure of what it guards.
+    ErrorCaught {
+        /// Where.
+        thread: ThreadKey,
+        /// How many frames of the thread lie outside the try.
+        depth: usize,
+        /// Which catch.
+        catch: u32,
+        /// What is handled.
+        error: ErrorValue,
+        /// The try's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
+    /// A failure leaves a try: its finally runs first.
+    TryFailed {
+        /// Where.
+        thread: ThreadKey,
+        /// How many frames of the thread lie outside the try.
+        depth: usize,
+        /// The try's path.
+        #[serde(skip)]
+        path: String,
+    },
+    /// A `finish` inside a try: finallies run before the run ends.
+    Finishing {
+        /// Where.
+        thread: ThreadKey,
+        /// The run's output.
+        output: Json,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+    },
     /// A repeat begins its next round.
     RoundStarted {
         /// Where.

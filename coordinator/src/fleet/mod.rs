@@ -2,8 +2,8 @@
 
 mod worker;
 
-use std::collections::hash_map::Entry;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, Namespace};

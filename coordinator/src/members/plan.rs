@@ -23,6 +23,8 @@ pub struct Plan {
     pub give: Vec<Partition>,
     /// Owned by someone else already.
     pub lost: Vec<Partition>,
+    /// Still in its name, but dropped when its lease had run out, and no longer its share: nobody else may take them.
+    pub release: Vec<Claim>,
 }
 
 /// Compares what `me` owns with what it should.
@@ -37,6 +39,11 @@ pub fn plan(me: &Member, membership: &Membership, owned: &BTreeMap<Partition, Cl
             Some(claim) if claim.epoch < row.epoch => plan.lost.push(row.partition),
             Some(_) if !is_wanted => plan.give.push(row.partition),
             None if is_wanted && is_free(me, row) => plan.take.push(row.partition),
+            None if !is_wanted && is_owned_by(me, row) => plan.release.push(Claim {
+                partition: row.partition,
+                epoch: row.epoch,
+                batch: 0,
+            }),
             Some(_) | None => {}
         }
     }
@@ -70,6 +77,11 @@ fn is_free(me: &Member, row: &PartitionRow) -> bool {
         None => true,
         Some(owner) => !row.is_live || owner.name == me.name,
     }
+}
+
+fn is_owned_by(me: &Member, row: &PartitionRow) -> bool {
+    let owner = row.owner.as_ref();
+    owner.is_some_and(|owner| owner.name == me.name && owner.incarnation == me.incarnation)
 }
 
 fn winner<'a>(names: &[&'a str], partition: Partition) -> Option<&'a str> {
@@ -148,5 +160,19 @@ mod tests {
             lease_left_ms: 5_000,
         });
         assert_eq!(plan(&member("b"), &membership, &BTreeMap::new()).take, []);
+    }
+
+    #[test]
+    fn what_is_in_a_member_s_name_and_not_in_its_hands_is_taken_again_or_released() {
+        let mut membership = membership(&["a", "b"], 0);
+        for row in &mut membership.partitions {
+            (row.owner, row.is_live) = (Some(member("a")), true);
+        }
+        let plan_of_a = plan(&member("a"), &membership, &BTreeMap::new());
+        assert_eq!(plan_of_a.take.len(), MOVED_MAX);
+        let others = (0..64).filter(|n| winner(&["a", "b"], Partition(*n)) == Some("b"));
+        let released: Vec<u8> = plan_of_a.release.iter().map(|claim| claim.partition.0).collect();
+        assert_eq!(released, others.collect::<Vec<u8>>());
+        assert_eq!(plan(&member("b"), &membership, &BTreeMap::new()), Plan::default());
     }
 }

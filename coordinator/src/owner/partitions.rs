@@ -22,6 +22,11 @@ impl Owner {
         }
         let plan = plan(&self.parts.member, &self.membership, &self.claims);
         plan.lost.into_iter().for_each(|partition| self.lose(partition));
+        if !plan.release.is_empty()
+            && let Err(error) = self.parts.store.release(&self.parts.member, &plan.release).await
+        {
+            tracing::warn!(%error, "partitions could not be released yet");
+        }
         if !plan.take.is_empty() && !self.is_draining {
             match self
                 .parts

@@ -95,7 +95,10 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
                 mark(marks, &joined.path, state);
             }
             Fact::NodeSkipped { path, .. } if !is_step(def, path) => mark(marks, path, StepState::Skipped),
-            Fact::Chosen { path, .. } | Fact::ContextSet { path, .. } | Fact::RepeatEnded { path, .. } => {
+            Fact::Chosen { path, .. }
+            | Fact::ContextSet { path, .. }
+            | Fact::RepeatEnded { path, .. }
+            | Fact::Finishing { path, .. } => {
                 mark(marks, path, StepState::Completed);
             }
             Fact::TimerSet { path, .. } => drop(asleep.insert(path)),
@@ -118,6 +121,8 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::FlowFailed { .. }
             | Fact::NodeRetryScheduled { .. }
             | Fact::NodeRetried { .. }
+            | Fact::ErrorCaught { .. }
+            | Fact::TryFailed { .. }
             | Fact::RoundStarted { .. }
             | Fact::Late { .. }
             | Fact::RunPaused

@@ -83,6 +83,9 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::NodeRetried { .. }
         | Fact::TimerSet { .. }
         | Fact::TimerFired { .. }
+        | Fact::ErrorCaught { .. }
+        | Fact::TryFailed { .. }
+        | Fact::Finishing { .. }
         | Fact::RoundStarted { .. }
         | Fact::RepeatEnded { .. }
         | Fact::Late { .. }

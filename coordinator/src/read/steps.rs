@@ -168,6 +168,9 @@ impl<'a> Fold<'a> {
             | Fact::NodeRetried { thread }
             | Fact::TimerSet { thread, .. }
             | Fact::TimerFired { thread, .. }
+            | Fact::ErrorCaught { thread, .. }
+            | Fact::TryFailed { thread, .. }
+            | Fact::Finishing { thread, .. }
             | Fact::RoundStarted { thread, .. }
             | Fact::RepeatEnded { thread, .. } => {
                 self.last_seq.insert(*thread, seq);

@@ -17,7 +17,6 @@ pub enum Feature {
 
 /// What is not run yet.
 pub const NOT_YET: &[Feature] = &[
-    Feature::Kind("try"),
     Feature::Kind("wait"),
     Feature::Kind("call"),
     Feature::Kind("emit"),

@@ -133,7 +133,7 @@ impl<'a> Generator<'a> {
 
     fn node(&mut self, name: &str, around: &mut Around) -> Doc {
         self.nodes_left = self.nodes_left.saturating_sub(1);
-        let mut node = match self.dice.below(28) {
+        let mut node = match self.dice.below(31) {
             _ if self.is_deep(around) => self.step(name, around),
             0..=8 => self.step(name, around),
             9..=10 => self.set(name, around),
@@ -146,6 +146,7 @@ impl<'a> Generator<'a> {
             22 => self.end(name, around),
             23..=24 => self.repeat(name, around),
             25 => self.sleep(name),
+            26..=28 if self.profile == Profile::Any => self.guarded(name, around),
             _ => self.decision(name, around),
         };
         if self.dice.chance(8) && !node.has("when") {
@@ -338,6 +339,56 @@ impl<'a> Generator<'a> {
             }
         }
         node
+    }
+
+    /// Something that may fail, with catches, a finally, or both.
+    fn guarded(&mut self, name: &str, around: &Around) -> Doc {
+        let mut node = Doc::one("try", Doc::text(name));
+        let mut steps = self.flow(&around.inside());
+        if let (Doc::List(nodes), true) = (&mut steps, self.dice.chance(60)) {
+            let inner = self.name();
+            let failing = self.end(&inner, around);
+            nodes.push(failing);
+        }
+        node.put("steps", steps);
+        let has_finally = self.dice.chance(50);
+        if !has_finally || self.dice.chance(60) {
+            let mut catches = Vec::new();
+            for _ in 0..1 + self.dice.below(2) {
+                let catch = self.catch(around);
+                catches.push(catch);
+            }
+            node.put("catch", Doc::List(catches));
+        }
+        if has_finally {
+            let finally = self.flow(&around.inside());
+            node.put("finally", finally);
+        }
+        node
+    }
+
+    fn catch(&mut self, around: &Around) -> Doc {
+        let mut catch = Doc::Map(Vec::new());
+        match self.dice.below(5) {
+            0 => catch.put("errors", patterns(&["app.*"])),
+            1 => catch.put("errors", patterns(&["*", "!app.stop"])),
+            2 => catch.put("errors", patterns(&["rejoin.*", "http.*"])),
+            _ => {}
+        }
+        let mut inside = around.inside();
+        let error = self.dice.word(&["error", "e"]).to_owned();
+        if error != "error" {
+            catch.put("as", Doc::text(&error));
+        }
+        inside.results.push(format!("{error}.type"));
+        let mut steps = self.flow(&inside);
+        if let (Doc::List(nodes), true) = (&mut steps, self.dice.chance(20)) {
+            let mut again = Doc::one("fail", Doc::Text(self.name()));
+            again.put("error", Doc::Text(format!("= {error}")));
+            nodes.push(again);
+        }
+        catch.put("steps", steps);
+        catch
     }
 
     fn sleep(&mut self, name: &str) -> Doc {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rejoin_shared::definition::duration::parse_computed;
 use rejoin_shared::definition::model::{
     Branch, Cases, Decision, Fail, Finish, FlowId, Group, Node, NodeId, NodeKind, Repeat, RepeatCondition, Set, Sleep,
+    Try,
 };
 use rejoin_shared::expr::Expr;
 use rejoin_shared::json::Json;
@@ -63,7 +64,8 @@ impl Walker<'_> {
             NodeKind::Finish(finish) => self.finish(finish, &path, place, thread),
             NodeKind::Repeat(repeat) => self.repeat(repeat, &path, place, thread),
             NodeKind::Sleep(sleep) => self.sleep(sleep, &path, place, thread).map(|()| Control::Done),
-            NodeKind::Try(_) | NodeKind::Wait(_) | NodeKind::Call(_) | NodeKind::Emit(_) => {
+            NodeKind::Try(guarded) => self.guarded(guarded, &path, place, thread),
+            NodeKind::Wait(_) | NodeKind::Call(_) | NodeKind::Emit(_) => {
                 unreachable!("kinds that are not run yet are refused by the parser")
             }
         }
@@ -89,10 +91,7 @@ impl Walker<'_> {
         let Some((segment, flow)) = self.choose(branch, path, place, thread)? else {
             return Ok(Control::Done);
         };
-        let inner = Place {
-            prefix: format!("{path}/{segment}"),
-            items: place.items.clone(),
-        };
+        let inner = super::fork::below(place, format!("{path}/{segment}"));
         Ok(self.flow(flow, &inner, thread))
     }
 
@@ -165,6 +164,29 @@ impl Walker<'_> {
         }
     }
 
+    /// The finally's way out replaces the one under way, if it has one of its own.
+    fn guarded(&mut self, guarded: &Try, path: &str, place: &Place, thread: &mut Thread) -> Result<Control, Failure> {
+        let mut end = self.flow(guarded.flow, &super::fork::below(place, path.to_owned()), thread);
+        if let Control::Failed(failure) = &end
+            && let Some((index, catch)) = self.catching(&guarded.catches, failure)
+        {
+            let mut inner = super::fork::below(place, format!("{path}/catch[{index}]"));
+            let error = Json::from_entries([("type", Json::Str(failure.kind.as_str().into()))]);
+            inner.items.push((catch.error_name.clone(), error));
+            inner.errors.push((catch.error_name.clone(), failure.clone()));
+            end = self.flow(catch.flow, &inner, thread);
+        }
+        if let Some(finally) = guarded.finally {
+            let output = thread.output.clone();
+            match self.flow(finally, &super::fork::below(place, format!("{path}/finally")), thread) {
+                Control::Done => {}
+                other @ (Control::Goto(_) | Control::Failed(_) | Control::Finished(_)) => end = other,
+            }
+            thread.output = output;
+        }
+        Ok(end)
+    }
+
     fn repeat(&mut self, repeat: &Repeat, path: &str, place: &Place, thread: &mut Thread) -> Result<Control, Failure> {
         let below = super::fork::below(place, path.to_owned());
         let inside = format!("{path}/");
@@ -223,6 +245,12 @@ impl Walker<'_> {
 
     fn fail(&self, fail: &Fail, path: &str, place: &Place, thread: &Thread) -> Failure {
         let env = self.env(place, thread);
+        let raised = |expr: &Expr| place.errors.iter().rev().find(|(name, _)| **name == *expr.source());
+        if let Fail::Value(expr) = fail
+            && let Some((_, failure)) = raised(expr)
+        {
+            return failure.clone();
+        }
         let kind: Option<Arc<str>> = match fail {
             Fail::Parts { kind: None, .. } => Some("rejoin.failed".into()),
             Fail::Parts { kind: Some(kind), .. } => {

@@ -312,7 +312,7 @@ pub(super) fn branches_failed(path: &str, ended: &[Ended]) -> Failure {
 pub(super) fn below(place: &Place, prefix: String) -> Place {
     Place {
         prefix,
-        items: place.items.clone(),
+        ..place.clone()
     }
 }
 

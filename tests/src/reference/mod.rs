@@ -159,6 +159,8 @@ struct Place {
     prefix: String,
     /// Items and indices of the loops around it, outermost first.
     items: Vec<(Arc<str>, Json)>,
+    /// What the catches around it handle, by name.
+    errors: Vec<(Arc<str>, Failure)>,
 }
 
 /// How a node or a flow ended.

@@ -1,6 +1,6 @@
 //! Which failures are tried again (SPEC 5.1), and patterns of error types (SPEC 4.1, 5.8).
 
-use rejoin_shared::definition::model::RetryPolicy;
+use rejoin_shared::definition::model::{Catch, RetryPolicy};
 
 use super::{Failure, Walker};
 
@@ -56,6 +56,19 @@ impl Walker<'_> {
             self.doubt("a pattern against nested failed branches", &failure.path);
         }
         budget.take(failure)
+    }
+}
+
+impl Walker<'_> {
+    /// The first catch that matches.
+    pub(super) fn catching<'c>(&mut self, catches: &'c [Catch], failure: &Failure) -> Option<(usize, &'c Catch)> {
+        let mut all = catches.iter().enumerate();
+        // Which errors there are among cancelled branches depends on timing; a catch of everything does not look at them.
+        let is_for_all = catches.first().is_some_and(|first| first.errors == ["*"]);
+        if self.may_cancel && !failure.branches.is_empty() && !is_for_all {
+            self.doubt("a catch around cancelled branches", &failure.path);
+        }
+        all.find(|(_, catch)| list_matches(&catch.errors, failure))
     }
 }
 

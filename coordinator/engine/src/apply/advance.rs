@@ -7,7 +7,7 @@ use rejoin_shared::path;
 
 use super::Misfit;
 use crate::record::ThreadKey;
-use crate::state::thread::{Entered, EntryProblem, Frame, FrameKind, GroupEntry, StepState};
+use crate::state::thread::{Entered, EntryProblem, Frame, FrameKind, GroupEntry, StepState, Way};
 use crate::state::{Leaf, RunState, Todo};
 
 impl RunState {
@@ -39,16 +39,20 @@ impl RunState {
         let path = named.unwrap_or_else(|| frame.path.to_string());
         let is_plain = problem.is_none() && def.node(node).when.is_none();
         let kind = &def.node(node).kind;
-        match kind.as_group() {
-            None if is_plain && kind.calls().is_some() => {
-                self.begin_step(key, path);
-                false
-            }
-            Some(group) if is_plain => {
+        match kind {
+            NodeKind::Group(group) if is_plain => {
                 self.push_group(key, group.flow, &path);
                 true
             }
-            None | Some(_) => {
+            NodeKind::Try(guarded) if is_plain => {
+                self.push_try(key, node, guarded.flow, &path);
+                true
+            }
+            kind if is_plain && kind.calls().is_some() => {
+                self.begin_step(key, path);
+                false
+            }
+            _ => {
                 thread.leaf = Leaf::Ready(Entered {
                     path,
                     problem,
@@ -65,13 +69,25 @@ impl RunState {
     fn leave_frame(&mut self, key: ThreadKey) -> bool {
         self.keep_visits(key);
         let thread = self.thread_mut(key).expect("checked by the caller");
-        let left = thread.frames.pop();
-        if let Some(body) = left
-            && let FrameKind::Round(begun) = body.kind
+        let mut left = thread.frames.pop();
+        if let Some(guard) = left.as_ref().and_then(Frame::guard)
+            && self.push_finally(key, guard, Way::End)
         {
-            self.end_round(key, body, begun);
-            return false;
+            return true;
         }
+        match left.take() {
+            Some(body) if matches!(body.kind, FrameKind::Round(_)) => {
+                self.end_round(key, body);
+                return false;
+            }
+            Some(Frame {
+                kind: FrameKind::Finally(leaving),
+                visits,
+                ..
+            }) => return self.end_finally(key, *leaving, visits),
+            Some(_) | None => {}
+        }
+        let thread = self.thread_mut(key).expect("checked by the caller");
         match thread.frames.last_mut() {
             Some(outer) => {
                 outer.at += 1;
@@ -130,10 +146,19 @@ impl RunState {
     pub(crate) fn go_to(&mut self, key: ThreadKey, target: NodeId) -> Result<(), Misfit> {
         let flow = self.def.node(target).flow;
         let index = self.def.flow(flow).nodes.iter().position(|node| *node == target);
-        let thread = self.thread_mut(key).expect("checked by the caller");
-        while thread.frames.last().is_some_and(|frame| frame.flow != flow) {
-            thread.frames.pop();
+        while self
+            .thread(key)
+            .is_some_and(|thread| thread.frames.last().is_some_and(|frame| frame.flow != flow))
+        {
+            let left = self.pop_frame(key).ok_or("no frame")?;
+            if let Some(guard) = left.guard()
+                && self.push_finally(key, guard, Way::Goto(target))
+            {
+                self.enter(key);
+                return Ok(());
+            }
         }
+        let thread = self.thread_mut(key).expect("checked by the caller");
         let (Some(frame), Some(index)) = (thread.frames.last_mut(), index) else {
             return Err("a goto whose target no enclosing flow holds".to_owned());
         };
@@ -197,11 +222,12 @@ impl RunState {
     pub(super) fn open_group(&mut self, key: ThreadKey) -> Result<(), Misfit> {
         let path = self.entered_path(key)?;
         let node = self.node_at(self.thread(key).expect("checked")).ok_or("no node")?;
-        let NodeKind::Group(group) = &self.def.node(node).kind else {
-            return Err("not at a group".to_owned());
-        };
-        let flow = group.flow;
-        self.push_group(key, flow, &path);
+        let def = self.def.clone();
+        match &def.node(node).kind {
+            NodeKind::Group(group) => self.push_group(key, group.flow, &path),
+            NodeKind::Try(guarded) => self.push_try(key, node, guarded.flow, &path),
+            _ => return Err("not at a group or try".to_owned()),
+        }
         self.enter(key);
         Ok(())
     }
@@ -218,7 +244,7 @@ impl RunState {
     }
 }
 
-fn frame(flow: FlowId, path: &str, kind: FrameKind) -> Frame {
+pub(super) fn frame(flow: FlowId, path: &str, kind: FrameKind) -> Frame {
     Frame {
         flow,
         at: 0,

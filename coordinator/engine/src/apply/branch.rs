@@ -242,10 +242,14 @@ pub(crate) fn graph_ready(def: &Definition, scope: &Scope) -> Vec<u32> {
 fn flow_is_recordless(def: &Definition, flow: FlowId) -> bool {
     def.flow(flow).nodes.iter().map(|id| def.node(*id)).all(|node| {
         node.when.is_none()
-            && node
-                .kind
-                .as_group()
-                .is_some_and(|group| flow_is_recordless(def, group.flow))
+            && match &node.kind {
+                NodeKind::Group(group) => flow_is_recordless(def, group.flow),
+                NodeKind::Try(guarded) => {
+                    let finally = guarded.finally.is_none_or(|flow| flow_is_recordless(def, flow));
+                    finally && flow_is_recordless(def, guarded.flow)
+                }
+                _ => false,
+            }
     })
 }
 
@@ -256,11 +260,11 @@ fn flow_starts_plain(def: &Definition, flow: FlowId) -> bool {
     let node = def.node(*first);
     node.when.is_none()
         && node.max_visits > 0
-        && (node.kind.calls().is_some()
-            || node
-                .kind
-                .as_group()
-                .is_some_and(|group| flow_starts_plain(def, group.flow)))
+        && match &node.kind {
+            NodeKind::Group(group) => flow_starts_plain(def, group.flow),
+            NodeKind::Try(guarded) => flow_starts_plain(def, guarded.flow),
+            kind => kind.calls().is_some(),
+        }
 }
 
 impl RunState {

@@ -4,7 +4,7 @@ use rejoin_shared::run::ErrorValue;
 
 use super::Misfit;
 use crate::record::ThreadKey;
-use crate::state::thread::Frame;
+use crate::state::thread::{Frame, scopes_of};
 use crate::state::{Leaf, RunState, ThreadEnd, Todo};
 
 impl RunState {
@@ -120,19 +120,18 @@ impl RunState {
         self.agenda.open.remove(&id);
         let Some(scope) = self.scopes.remove(&id) else { return };
         for thread in scope.active.values() {
-            if let Leaf::Scope(inner) = thread.leaf {
-                self.drop_scope(inner);
-            }
+            thread.scopes().into_iter().for_each(|inner| self.drop_scope(inner));
         }
     }
 
-    /// Drops the frames of a thread below `depth`, with the scope it may wait at.
+    /// Drops the frames of a thread below `depth`, with the scopes that only they hold.
     pub(super) fn cut_frames(&mut self, key: ThreadKey, depth: usize) -> Option<&mut Frame> {
-        if let Some(Leaf::Scope(id)) = self.thread(key).map(|thread| thread.leaf.clone()) {
-            self.drop_scope(id);
-        }
         let thread = self.thread_mut(key)?;
-        thread.frames.truncate(depth);
-        thread.frames.last_mut()
+        let cut = thread.frames.split_off(depth);
+        let scopes = scopes_of(&cut).into_iter().chain(thread.leaf.scope());
+        for scope in scopes.collect::<Vec<_>>() {
+            self.drop_scope(scope);
+        }
+        self.thread_mut(key)?.frames.last_mut()
     }
 }

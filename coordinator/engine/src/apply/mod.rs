@@ -10,6 +10,7 @@ use crate::state::{Leaf, Phase, RunState, Todo};
 
 mod advance;
 mod branch;
+mod catch;
 mod choose;
 mod fail;
 mod repeat;
@@ -74,6 +75,15 @@ impl RunState {
             Fact::NodeRetried { thread } => self.retry_node(*thread),
             Fact::TimerSet { thread, until, .. } => self.set_timer(*thread, *until),
             Fact::TimerFired { thread, .. } => self.wake(*thread),
+            Fact::ErrorCaught {
+                thread, depth, catch, ..
+            } => self.catch(*thread, *depth, *catch),
+            Fact::TryFailed { thread, depth, .. } => self.fail_through(*thread, *depth),
+            Fact::Finishing { thread, output, .. } => {
+                self.ready(*thread)?;
+                self.leave_all(*thread, output.clone());
+                Ok(())
+            }
             Fact::RoundStarted { thread, .. } => self.begin_round(*thread),
             Fact::RepeatEnded { thread, .. } => self.end_repeat(*thread),
             Fact::Late { step, attempt, .. } => {

@@ -36,7 +36,8 @@ impl RunState {
     }
 
     /// At the end of a round: back at the repeat, which decides whether another follows.
-    pub(super) fn end_round(&mut self, key: ThreadKey, body: Frame, begun: u32) {
+    pub(super) fn end_round(&mut self, key: ThreadKey, body: Frame) {
+        let FrameKind::Round(begun) = body.kind else { return };
         let thread = self.thread_mut(key).expect("checked by the caller");
         thread.leaf = Leaf::Ready(Entered {
             path: body.path.to_string(),

@@ -6,7 +6,7 @@ use rejoin_shared::time::Timestamp;
 use super::Misfit;
 use crate::record::ThreadKey;
 use crate::state::scope::ScopeKind;
-use crate::state::thread::FrameKind;
+use crate::state::thread::{Frame, FrameKind, Way};
 use crate::state::{Deadline, Leaf, Phase, RunState, Todo};
 
 impl RunState {
@@ -39,14 +39,10 @@ impl RunState {
     }
 
     /// Lets a thread go on from where it stopped, with fresh retry budgets, and everything below it.
-    fn revive(&mut self, key: ThreadKey) {
+    pub(super) fn revive(&mut self, key: ThreadKey) {
         let Some(thread) = self.thread_mut(key) else { return };
         thread.end = None;
-        for frame in &mut thread.frames {
-            if let FrameKind::Group(entry) = &mut frame.kind {
-                entry.allowed.clear();
-            }
-        }
+        thread.frames.iter_mut().for_each(revive_frame);
         match &mut thread.leaf {
             Leaf::Step(step) => {
                 if step.has_failed {
@@ -103,5 +99,19 @@ impl RunState {
             .into_iter()
             .for_each(|branch| self.revive(ThreadKey { scope: id, branch }));
         self.push_todo(Todo::Settle(id));
+    }
+}
+
+/// Fresh retry budgets; what a finally runs for goes on behind it, and leaves its try anew.
+fn revive_frame(frame: &mut Frame) {
+    match &mut frame.kind {
+        FrameKind::Group(entry) => entry.allowed.clear(),
+        FrameKind::Try(guard) | FrameKind::Catch(guard, _) => guard.is_done = false,
+        FrameKind::Finally(leaving) => {
+            if let Way::Error(stopped) = &mut leaving.how {
+                stopped.goes_on = true;
+            }
+        }
+        FrameKind::Body | FrameKind::Case | FrameKind::Round(_) => {}
     }
 }

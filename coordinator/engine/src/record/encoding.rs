@@ -98,6 +98,9 @@ impl Fact {
             Fact::NodeRetried { .. } => "node_retried",
             Fact::TimerSet { .. } => "timer_set",
             Fact::TimerFired { .. } => "timer_fired",
+            Fact::ErrorCaught { .. } => "error_caught",
+            Fact::TryFailed { .. } => "try_failed",
+            Fact::Finishing { .. } => "finishing",
             Fact::RoundStarted { .. } => "round_started",
             Fact::RepeatEnded { .. } => "repeat_ended",
             Fact::Late { .. } => "late",
@@ -138,6 +141,7 @@ impl Fact {
             Fact::Chosen { path, snapshot, .. }
             | Fact::ContextSet { path, snapshot, .. }
             | Fact::TimerFired { path, snapshot, .. }
+            | Fact::ErrorCaught { path, snapshot, .. }
             | Fact::RepeatEnded { path, snapshot, .. } => {
                 parts.path = Some(path.clone());
                 parts.snapshot = text_of(snapshot.as_ref());
@@ -150,6 +154,8 @@ impl Fact {
             Fact::NodeSkipped { path, .. }
             | Fact::NodeRetryScheduled { path, .. }
             | Fact::TimerSet { path, .. }
+            | Fact::TryFailed { path, .. }
+            | Fact::Finishing { path, .. }
             | Fact::RoundStarted { path, .. } => parts.path = Some(path.clone()),
             Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path.clone_from(&error.path),
             Fact::RunFinished(finished) => parts.output = text_of(finished.output.as_ref()),
@@ -194,6 +200,7 @@ impl Fact {
             Fact::Chosen { path, snapshot, .. }
             | Fact::ContextSet { path, snapshot, .. }
             | Fact::TimerFired { path, snapshot, .. }
+            | Fact::ErrorCaught { path, snapshot, .. }
             | Fact::RepeatEnded { path, snapshot, .. } => {
                 *path = own_path();
                 *snapshot = read_json(parts.snapshot.as_deref())?;
@@ -206,6 +213,8 @@ impl Fact {
             Fact::NodeSkipped { path, .. }
             | Fact::NodeRetryScheduled { path, .. }
             | Fact::TimerSet { path, .. }
+            | Fact::TryFailed { path, .. }
+            | Fact::Finishing { path, .. }
             | Fact::RoundStarted { path, .. } => *path = own_path(),
             Fact::RunFinished(finished) => finished.output = read_json(parts.output.as_deref())?,
             Fact::RunStarted(_)

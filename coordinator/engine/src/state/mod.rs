@@ -38,6 +38,8 @@ pub struct RunState {
     pub(crate) last_seq: u64,
     pub(crate) phase: Phase,
     pub(crate) deadline: Option<Deadline>,
+    /// What a `finish` gave as the run's output.
+    pub(crate) early_output: Option<Json>,
     pub(crate) root: Thread,
     /// The context the outermost flow began with: the base of its requests.
     pub(crate) root_base: Json,
@@ -145,6 +147,7 @@ impl RunState {
             last_seq: 0,
             phase: Phase::Active,
             deadline: def.timeout.map(|timeout| Deadline::At(at.plus(timeout))),
+            early_output: None,
             root: Thread::new(Definition::ROOT, Arc::from(""), context.clone(), Json::object()),
             root_base: context,
             scopes: BTreeMap::new(),

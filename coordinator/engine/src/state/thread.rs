@@ -61,6 +61,55 @@ pub(crate) enum FrameKind {
     Group(Box<GroupEntry>),
     /// A round of a repeat, counted from 1.
     Round(u32),
+    /// The steps of a try.
+    Try(Guard),
+    /// A catch of a try, with the error it handles.
+    Catch(Guard, Json),
+    /// The finally of a try.
+    Finally(Box<Leaving>),
+}
+
+/// The try that a frame belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    pub node: NodeId,
+    /// The try's own path.
+    pub path: Arc<str>,
+    /// Its finally has run for the failure under way.
+    pub is_done: bool,
+    /// Visits of the finally's nodes: after a resume it may run once more, and its paths go on counting.
+    pub finally_visits: Vec<Visits>,
+}
+
+/// What a finally runs before.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaving {
+    pub how: Way,
+    /// The flow's output before it: a finally has none.
+    pub output: Json,
+}
+
+/// How control leaves a try.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    /// Its steps, or those of a catch, have ended.
+    End,
+    /// To a node outside.
+    Goto(NodeId),
+    /// The run finishes with this output.
+    Finish(Json),
+    /// With an error.
+    Error(Stopped),
+}
+
+/// Where the steps of a try, or of a catch, stopped: a resume goes on from there.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped {
+    pub error: ErrorValue,
+    pub frames: Vec<Frame>,
+    pub leaf: Leaf,
+    /// The run was resumed since: what stopped goes on behind the finally.
+    pub goes_on: bool,
 }
 
 /// What a group began with, for another try.
@@ -213,8 +262,16 @@ impl Thread {
     pub(crate) fn may_handle(&self, def: &rejoin_shared::definition::model::Definition) -> bool {
         self.frames.iter().any(|frame| match &frame.kind {
             FrameKind::Group(_) => group_retries(def, frame.flow),
-            FrameKind::Body | FrameKind::Case | FrameKind::Round(_) => false,
+            FrameKind::Try(guard) | FrameKind::Catch(guard, _) => !guard.is_done,
+            FrameKind::Body | FrameKind::Case | FrameKind::Round(_) | FrameKind::Finally(_) => false,
         })
+    }
+
+    /// The failed scopes it holds on to: the one it stands at, and those that stopped what a finally runs for.
+    pub(crate) fn scopes(&self) -> Vec<u64> {
+        let mut found = scopes_of(&self.frames);
+        found.extend(self.leaf.scope());
+        found
     }
 }
 
@@ -227,7 +284,38 @@ pub(crate) fn group_retries(def: &rejoin_shared::definition::model::Definition, 
     matches!(&def.node(node).kind, NodeKind::Group(group) if !group.retry.is_empty())
 }
 
+/// The scopes at which what these frames hold had stopped.
+pub(crate) fn scopes_of(frames: &[Frame]) -> Vec<u64> {
+    let mut found = Vec::new();
+    for frame in frames {
+        if let FrameKind::Finally(leaving) = &frame.kind
+            && let Way::Error(stopped) = &leaving.how
+        {
+            found.extend(scopes_of(&stopped.frames));
+            found.extend(stopped.leaf.scope());
+        }
+    }
+    found
+}
+
+impl Leaf {
+    /// The scope it waits for.
+    pub(crate) fn scope(&self) -> Option<u64> {
+        if let Leaf::Scope(id) = self { Some(*id) } else { None }
+    }
+}
+
 impl Frame {
+    /// The try it belongs to, as long as that one's finally has not run for the failure under way.
+    pub fn guard(&self) -> Option<&Guard> {
+        match &self.kind {
+            FrameKind::Try(guard) | FrameKind::Catch(guard, _) => Some(guard).filter(|guard| !guard.is_done),
+            FrameKind::Body | FrameKind::Case | FrameKind::Round(_) | FrameKind::Group(_) | FrameKind::Finally(_) => {
+                None
+            }
+        }
+    }
+
     /// Counts one more visit of `node`.
     pub fn visit(&mut self, node: NodeId) -> Visits {
         match self.visits.iter_mut().find(|visits| visits.node == node) {

@@ -71,7 +71,10 @@ impl Machine<'_> {
             },
             (None, Leaf::Done) => RunFinished {
                 status: RunStatus::Completed,
-                output: Some(self.state.root.ctx.clone()),
+                output: Some(match &self.state.early_output {
+                    Some(output) => output.clone(),
+                    None => self.state.root.ctx.clone(),
+                }),
                 error: None,
                 reason: None,
             },
@@ -103,7 +106,7 @@ impl Machine<'_> {
         }
         match &def.node(node).kind {
             NodeKind::Step(_) | NodeKind::Decision(Decision::Handler(_)) => self.emit(Fact::StepOpened { thread: key }),
-            NodeKind::Group(_) => self.emit(Fact::GroupOpened { thread: key }),
+            NodeKind::Group(_) | NodeKind::Try(_) => self.emit(Fact::GroupOpened { thread: key }),
             NodeKind::Branch(branch) => self.choose_case(key, path, branch),
             NodeKind::Decision(Decision::Rules { rules, otherwise }) => {
                 self.choose_target(key, path, rules, *otherwise);
@@ -116,7 +119,7 @@ impl Machine<'_> {
             NodeKind::Graph(graph) => self.open_graph(key, path, graph),
             NodeKind::Repeat(repeat) => self.repeat(key, path, repeat, begun),
             NodeKind::Sleep(sleep) => self.sleep(key, path, sleep),
-            NodeKind::Try(_) | NodeKind::Wait(_) | NodeKind::Call(_) | NodeKind::Emit(_) => {
+            NodeKind::Wait(_) | NodeKind::Call(_) | NodeKind::Emit(_) => {
                 // Refused at registration; a journal of a later version may still hold one.
                 let error = ErrorValue::new("rejoin.internal", "this version does not run this kind of node", &path);
                 self.fail_node(key, error);

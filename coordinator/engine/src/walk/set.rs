@@ -102,6 +102,11 @@ impl Machine<'_> {
         };
         match output {
             Err(error) => self.fail_node(thread, error),
+            Ok(output) if self.state.is_guarded(thread) => self.emit(Fact::Finishing {
+                thread,
+                output,
+                path: path.to_owned(),
+            }),
             Ok(output) => self.emit(Fact::RunFinished(RunFinished {
                 status: RunStatus::Completed,
                 output: Some(output),

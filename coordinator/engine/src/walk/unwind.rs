@@ -1,13 +1,17 @@
-//! What handles a failure inside a thread: the retry of a group around it, or nothing.
+//! What handles a failure inside a thread: the retry of a group around it, a try, or nothing.
+
+use rejoin_shared::definition::model::{Definition, NodeKind, Try};
+use rejoin_shared::run::ErrorValue;
 
 use crate::machine::Machine;
+use crate::patterns::matches_list;
 use crate::record::{Fact, ThreadKey};
 use crate::retry::next_try;
 use crate::state::ThreadEnd;
-use crate::state::thread::FrameKind;
+use crate::state::thread::{Frame, FrameKind, GroupEntry, Guard};
 
 impl Machine<'_> {
-    /// Looks from the innermost frame outwards for a group whose `retry` allows another try.
+    /// Looks from the innermost frame outwards for what handles the failure.
     pub(super) fn unwind(&mut self, key: ThreadKey) {
         let Some(ThreadEnd::Failed(error)) = self.state.thread(key).and_then(|thread| thread.end.clone()) else {
             return;
@@ -16,28 +20,87 @@ impl Machine<'_> {
             return;
         }
         let random = self.draw();
-        let def = self.state.def.clone();
         let thread = self.state.thread(key).expect("found just above");
-        for (depth, frame) in thread.frames.iter().enumerate().rev() {
-            let FrameKind::Group(entry) = &frame.kind else { continue };
-            let holder = def
-                .flow(frame.flow)
-                .role
-                .node()
-                .and_then(|node| def.node(node).kind.as_group());
-            let policies = holder.map(|group| group.retry.as_slice()).unwrap_or_default();
-            if let Some(retry) = next_try(policies, &entry.allowed, &error, None, random, self.around.now) {
-                let path = frame.path.to_string();
-                return self.emit(Fact::NodeRetryScheduled {
-                    thread: key,
-                    depth: Some(depth),
-                    error,
-                    policy: retry.policy,
-                    until: retry.at,
-                    path,
-                });
+        let frames = thread.frames.iter().enumerate().rev();
+        let handled = frames.filter_map(|(depth, frame)| self.handled(key, depth, frame, &error, random));
+        let fact = { handled }.next().unwrap_or(Fact::FlowFailed { thread: key, error });
+        self.emit(fact);
+    }
+
+    /// The record that handles the failure at this frame, if it does.
+    fn handled(&self, thread: ThreadKey, depth: usize, frame: &Frame, error: &ErrorValue, random: u64) -> Option<Fact> {
+        match &frame.kind {
+            FrameKind::Group(entry) => self.tried_again(thread, depth, frame, entry, error, random),
+            FrameKind::Try(guard) => {
+                let guarded = frame.guard().and_then(|guard| guarded_by(&self.state.def, guard))?;
+                let caught = guarded
+                    .catches
+                    .iter()
+                    .position(|catch| matches_list(&catch.errors, error));
+                match caught {
+                    Some(catch) => Some(Fact::ErrorCaught {
+                        thread,
+                        depth,
+                        catch: u32::try_from(catch).ok()?,
+                        error: error.clone(),
+                        path: guard.path.to_string(),
+                        snapshot: None,
+                    }),
+                    None => self.through_finally(thread, depth, frame),
+                }
             }
+            FrameKind::Catch(..) => self.through_finally(thread, depth, frame),
+            FrameKind::Body | FrameKind::Case | FrameKind::Round(_) | FrameKind::Finally(_) => None,
         }
-        self.emit(Fact::FlowFailed { thread: key, error });
+    }
+
+    fn tried_again(
+        &self,
+        thread: ThreadKey,
+        depth: usize,
+        frame: &Frame,
+        entry: &GroupEntry,
+        error: &ErrorValue,
+        random: u64,
+    ) -> Option<Fact> {
+        let def = &self.state.def;
+        let holder = def.flow(frame.flow).role.node();
+        let group = holder.and_then(|node| def.node(node).kind.as_group())?;
+        let retry = next_try(&group.retry, &entry.allowed, error, None, random, self.around.now)?;
+        Some(Fact::NodeRetryScheduled {
+            thread,
+            depth: Some(depth),
+            error: error.clone(),
+            policy: retry.policy,
+            until: retry.at,
+            path: frame.path.to_string(),
+        })
+    }
+
+    fn through_finally(&self, thread: ThreadKey, depth: usize, frame: &Frame) -> Option<Fact> {
+        let guard = frame.guard()?;
+        guarded_by(&self.state.def, guard)?.finally?;
+        Some(Fact::TryFailed {
+            thread,
+            depth,
+            path: guard.path.to_string(),
+        })
+    }
+}
+
+fn guarded_by<'d>(def: &'d Definition, guard: &Guard) -> Option<&'d Try> {
+    match &def.node(guard.node).kind {
+        NodeKind::Try(guarded) => Some(guarded),
+        _ => None,
+    }
+}
+
+impl crate::state::RunState {
+    /// Whether the thread stands in a try with a finally.
+    pub(super) fn is_guarded(&self, key: ThreadKey) -> bool {
+        self.thread(key).is_some_and(|thread| {
+            let mut guards = thread.frames.iter().filter_map(Frame::guard);
+            guards.any(|guard| guarded_by(&self.def, guard).is_some_and(|guarded| guarded.finally.is_some()))
+        })
     }
 }
