@@ -7,6 +7,7 @@ use std::time::Duration;
 use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
 use rejoin_engine::event::{Event, Start};
 use rejoin_engine::state::RunState;
+use rejoin_engine::state::view::Request;
 use rejoin_engine::{decide, start};
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::definition::{Format, parse};
@@ -139,15 +140,28 @@ impl Script {
     /// If nothing is dispatched there.
     #[must_use]
     pub fn sees(&self, path: &str) -> Json {
+        let request = self.request(path);
+        let mut ctx = request.base;
+        request.changes.apply(&mut ctx);
+        ctx
+    }
+
+    /// What the handler at `path` gets as its input.
+    ///
+    /// # Panics
+    /// If nothing is dispatched there, or the step has no `with`.
+    #[must_use]
+    pub fn input(&self, path: &str) -> Json {
+        self.request(path).input.expect("a step with `with`")
+    }
+
+    fn request(&self, path: &str) -> Request {
         let (step, attempt) = self.open[path];
         let around = Surroundings {
             now: self.now,
             limits: &self.limits,
         };
-        let request = self.state.request(step, attempt, around).expect("a request");
-        let mut ctx = request.base;
-        request.changes.apply(&mut ctx);
-        ctx
+        self.state.request(step, attempt, around).expect("a request")
     }
 
     /// The handler at `path` returns `output` and writes `set` (an object key path → value) and `unset`.
@@ -231,6 +245,34 @@ impl Script {
         self.open.clear();
         self.tell(Event::Loaded);
         self.dispatch();
+    }
+
+    /// An operator resumes the run.
+    ///
+    /// # Panics
+    /// If it cannot be resumed.
+    pub fn resume(&mut self) {
+        assert_eq!(self.tell(Event::Resume), None);
+    }
+
+    /// An operator cancels the run.
+    ///
+    /// # Panics
+    /// If it cannot be cancelled.
+    pub fn cancel(&mut self) {
+        assert_eq!(self.tell(Event::Cancel { reason: None }), None);
+    }
+
+    /// Its state.
+    #[must_use]
+    pub fn status(&self) -> RunStatus {
+        self.state.status()
+    }
+
+    /// What it gave, once it has completed.
+    #[must_use]
+    pub fn output(&self) -> Option<Json> {
+        self.state.result().0
     }
 
     /// The outermost context.
