@@ -85,6 +85,12 @@ pub enum Command {
     /// Runs
     #[command(subcommand)]
     Run(RunCommand),
+    /// Events for waiting runs
+    #[command(subcommand)]
+    Event(EventCommand),
+    /// Questions that runs ask people
+    #[command(subcommand)]
+    Input(InputCommand),
     /// Task queues
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -233,6 +239,43 @@ pub enum QueueCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum EventCommand {
+    /// Send an event: to one run, which keeps it for a wait to come, or to all that wait for it
+    Send {
+        /// Its name
+        event: String,
+        /// Only to this run: id, @latest or @latest:WORKFLOW
+        #[arg(long)]
+        run: Option<String>,
+        /// What it carries: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON|@FILE|-")]
+        payload: Option<String>,
+        /// The same id counts once in a run
+        #[arg(long)]
+        id: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InputCommand {
+    /// List the questions that wait
+    List(ListArgs),
+    /// Answer one
+    Answer {
+        #[command(flatten)]
+        run: RunArg,
+        /// Name of the wait
+        name: String,
+        /// The answer: JSON, @FILE, or - for standard input
+        #[arg(value_name = "JSON|@FILE|-")]
+        value: String,
+        /// Its path, where the name waits several times
+        #[arg(long)]
+        path: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum WorkflowCommand {
     /// Register definitions
     Apply {
@@ -288,6 +331,9 @@ pub enum RunCommand {
         /// At most so long
         #[arg(long, value_parser = duration)]
         timeout: Option<Duration>,
+        /// Or until it asks somebody something (exit code 13)
+        #[arg(long, value_parser = ["input"])]
+        until: Option<String>,
     },
     /// Tell what a run waits for
     Why(RunArg),

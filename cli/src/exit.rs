@@ -26,6 +26,8 @@ pub const RUN_FAILED: u8 = 10;
 pub const RUN_CANCELLED: u8 = 11;
 /// The run failed and what it had done was undone.
 pub const RUN_COMPENSATED: u8 = 12;
+/// The run asks somebody something.
+pub const WAITS_FOR_INPUT: u8 = 13;
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]

@@ -4,9 +4,11 @@ mod args;
 mod bench;
 mod client;
 mod completion;
+mod event;
 mod exit;
 mod fleet;
 mod ids;
+mod input;
 mod output;
 mod reference;
 mod run;
@@ -55,6 +57,8 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         Command::HelpMarkdown => reference::print(),
         Command::Workflow(command) => workflow::run(&cli.global, command).await,
         Command::Run(command) => run::run(&cli.global, command).await,
+        Command::Event(command) => event::run(&cli.global, command).await,
+        Command::Input(command) => input::run(&cli.global, command).await,
         Command::Queue(args::QueueCommand::List(list)) => fleet::queues(&cli.global, &list).await,
     }
 }

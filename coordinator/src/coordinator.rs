@@ -230,6 +230,11 @@ impl Coordinator {
             .unwrap_or_else(|_| Err(late()))
     }
 
+    /// Tells all owners that some inbox holds something new.
+    pub async fn nudge(&self) {
+        inbox::nudge(&self.parts.link, &self.parts.topology).await;
+    }
+
     /// An id for a new run: in a partition this process owns, if it owns any.
     #[must_use]
     pub fn new_run_id(&self) -> RunId {

@@ -49,6 +49,11 @@ fn code_of(run: &Json) -> u8 {
     }
 }
 
+fn asks(run: &Json) -> bool {
+    let waits = run.get("waits").and_then(Json::as_list).unwrap_or_default();
+    waits.iter().any(|wait| member(wait, "type") == "input")
+}
+
 fn is_over(run: &Json) -> bool {
     RunStatus::from_name(&member(run, "state")).is_some_and(RunStatus::is_terminal)
 }
@@ -209,13 +214,23 @@ pub fn record_line(record: &Json) -> String {
     line
 }
 
-/// `run wait`: silent until the run ends.
-pub async fn wait(client: &Client, global: &Global, id: &str, timeout: Option<Duration>) -> Result<u8, Failure> {
+/// `run wait`: silent until the run ends, or asks something.
+pub async fn wait(
+    client: &Client,
+    global: &Global,
+    id: &str,
+    timeout: Option<Duration>,
+    or_input: bool,
+) -> Result<u8, Failure> {
     let deadline = timeout.map(|t| Instant::now() + t);
     loop {
         let run = client.get(&format!("/v1/runs/{id}"), &[]).await?.json;
         if is_over(&run) {
             return conclude(client, global, id).await;
+        }
+        if or_input && asks(&run) {
+            conclude(client, global, id).await?;
+            return Ok(exit::WAITS_FOR_INPUT);
         }
         timed_out(deadline)?;
         sleep_until(Instant::now() + FRAME).await;

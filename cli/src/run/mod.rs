@@ -30,9 +30,9 @@ pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
             let id = ids::resolve(&client, &run.id).await?;
             follow::follow(&client, global, &id, None).await
         }
-        RunCommand::Wait { run, timeout } => {
+        RunCommand::Wait { run, timeout, until } => {
             let id = ids::resolve(&client, &run.id).await?;
-            follow::wait(&client, global, &id, timeout).await
+            follow::wait(&client, global, &id, timeout, until.is_some()).await
         }
         RunCommand::Steps { run, state, path, list } => {
             let id = ids::resolve(&client, &run.id).await?;

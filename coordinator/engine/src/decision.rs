@@ -1,11 +1,13 @@
 //! What `decide` answers, as plain data: no channel, no handle.
 
-use rejoin_shared::ids::StepKey;
+use rejoin_shared::ids::{RunId, StepKey};
+use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use crate::record::Record;
+use crate::state::view::OpenWait;
 
 /// What the shell knows and the engine may not ask for.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,35 @@ pub struct Apply {
     pub records: Vec<Record>,
     /// To be done after the commit.
     pub effects: Vec<Effect>,
+    /// Waits that opened or ended, for those who look for waits without reading journals; written with the records.
+    pub waits: Vec<WaitChange>,
+    /// Messages to other runs; written with the records.
+    pub sent: Vec<Sent>,
+}
+
+/// A wait that opened or ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WaitChange {
+    /// It waits from now on.
+    Opened(OpenWait),
+    /// It waits no more; named by the record that opened it.
+    Over(u64),
+}
+
+/// A message to other runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sent {
+    /// An event.
+    Event {
+        /// The run it is for; without one every run that waits for it.
+        to: Option<RunId>,
+        /// Its name.
+        event: String,
+        /// What it carries.
+        payload: Json,
+        /// The same one counts once.
+        id: String,
+    },
 }
 
 /// What may leave the process after the commit. Dispatching is not among them: it is pulled.
@@ -54,6 +85,8 @@ pub enum Ignored {
     NothingDue,
     /// A command that the state does not allow: a 409 with this text.
     NotAllowed(String),
+    /// An event for which the run has no more room: a 429.
+    Full,
     /// A command whose effect is there already (a cancel of a cancelled run).
     AlreadySo,
 }

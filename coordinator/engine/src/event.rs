@@ -32,6 +32,26 @@ pub enum Event {
     },
     /// The run was loaded: go on with whatever waits for nobody.
     Loaded,
+    /// An event came.
+    Signal {
+        /// The namespace it comes from.
+        from: Namespace,
+        /// Its name.
+        event: String,
+        /// What it carries.
+        payload: Json,
+        /// What the sender calls it: the same one counts once.
+        id: Option<String>,
+        /// It is for this very run: kept if no wait takes it.
+        is_addressed: bool,
+    },
+    /// Somebody answers the input that waits at this path.
+    Answer {
+        /// The wait's path.
+        path: String,
+        /// The answer, which fits.
+        value: Json,
+    },
     /// An operator cancels the run.
     Cancel {
         /// For people.

@@ -4,7 +4,7 @@ use rejoin_shared::definition::model::Snapshots;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 
-use crate::decision::{Apply, Effect, Surroundings};
+use crate::decision::{Apply, Effect, Sent, Surroundings};
 use crate::record::{Fact, Record, ThreadKey};
 use crate::state::{EndedBranch, Phase, RunState};
 
@@ -19,6 +19,7 @@ pub(crate) struct Machine<'a> {
     pub random: u64,
     records: Vec<Record>,
     effects: Vec<Effect>,
+    sent: Vec<Sent>,
 }
 
 impl<'a> Machine<'a> {
@@ -29,7 +30,13 @@ impl<'a> Machine<'a> {
             random,
             records: Vec::new(),
             effects: Vec::new(),
+            sent: Vec::new(),
         }
+    }
+
+    /// Sends something to other runs, together with the records.
+    pub fn send(&mut self, message: Sent) {
+        self.sent.push(message);
     }
 
     /// Appends a fact and folds it in.
@@ -94,6 +101,8 @@ impl<'a> Machine<'a> {
         Apply {
             records: self.records,
             effects: self.effects,
+            waits: std::mem::take(&mut self.state.agenda.wait_changes),
+            sent: self.sent,
         }
     }
 }
@@ -117,6 +126,9 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         Fact::Chosen { snapshot: place, .. }
         | Fact::ContextSet { snapshot: place, .. }
         | Fact::TimerFired { snapshot: place, .. }
+        | Fact::InputAnswered { snapshot: place, .. }
+        | Fact::WaitEnded { snapshot: place, .. }
+        | Fact::EventEmitted { snapshot: place, .. }
         | Fact::ErrorCaught { snapshot: place, .. }
         | Fact::RepeatEnded { snapshot: place, .. } => *place = snapshot,
         Fact::RunStarted(_)
@@ -131,6 +143,10 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::NodeRetryScheduled { .. }
         | Fact::NodeRetried { .. }
         | Fact::TimerSet { .. }
+        | Fact::WaitOpened { .. }
+        | Fact::EventReceived(_)
+        | Fact::EventTaken { .. }
+        | Fact::WaitTimedOut { .. }
         | Fact::TryFailed { .. }
         | Fact::Finishing { .. }
         | Fact::RoundStarted { .. }

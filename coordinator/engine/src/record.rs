@@ -170,6 +170,83 @@ pub enum Fact {
         #[serde(skip)]
         snapshot: Option<Json>,
     },
+    /// A wait began.
+    WaitOpened {
+        /// Where.
+        thread: ThreadKey,
+        /// For what.
+        awaited: Awaited,
+        /// When it times out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+    },
+    /// An event came that some wait of the run takes, or that is kept for one.
+    EventReceived(EventReceived),
+    /// A wait takes an event that was kept.
+    EventTaken {
+        /// Where the wait is.
+        thread: ThreadKey,
+        /// Sequence number of the record of the event's arrival.
+        from: u64,
+    },
+    /// Somebody answered an input.
+    InputAnswered {
+        /// Where.
+        thread: ThreadKey,
+        /// The answer.
+        #[serde(skip)]
+        value: Json,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
+    /// A wait took too long: the record behind this one says what follows.
+    WaitTimedOut {
+        /// Where.
+        thread: ThreadKey,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+    },
+    /// A wait has all it waited for, or its time-out gives it a value.
+    WaitEnded {
+        /// Where.
+        thread: ThreadKey,
+        /// Its value.
+        #[serde(skip)]
+        output: Json,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
+    /// An event was sent.
+    EventEmitted {
+        /// Where.
+        thread: ThreadKey,
+        /// Its name.
+        event: String,
+        /// What it carries.
+        #[serde(skip)]
+        payload: Json,
+        /// The run it is for; without one every run that waits for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<RunId>,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
     /// A catch of a try handles the failure of what it guards.
     ErrorCaught {
         /// Where.
@@ -263,6 +340,52 @@ pub struct RunStarted {
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RunId>,
+}
+
+/// What a wait waits for, as its templates gave it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Awaited {
+    /// A human answer.
+    Input {
+        /// What is asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompt: Option<String>,
+    },
+    /// This event.
+    Event(String),
+    /// The first of these.
+    Any(Vec<String>),
+    /// All of these.
+    All(Vec<String>),
+}
+
+impl Awaited {
+    /// The events it names.
+    #[must_use]
+    pub fn events(&self) -> &[String] {
+        match self {
+            Awaited::Input { .. } => &[],
+            Awaited::Event(name) => std::slice::from_ref(name),
+            Awaited::Any(names) | Awaited::All(names) => names,
+        }
+    }
+}
+
+/// See [`Fact::EventReceived`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventReceived {
+    /// Its name.
+    pub event: String,
+    /// What it carries.
+    #[serde(skip)]
+    pub payload: Json,
+    /// What the sender calls it: the same one counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The waits that take it; none: it is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<ThreadKey>,
 }
 
 /// See [`Fact::StepCompleted`].

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use crate::coordinator::Coordinator;
 use crate::owner::command::{Command, CommandError, Reply};
 use crate::owner::views::{Explanation, FleetView};
-use crate::store::{Store, StoredRow};
+use crate::store::{Broadcast, Store, StoreError, StoredRow};
 
 /// How long the broker may be away before the process is not ready any more.
 const BROKER_BLIP_MAX: Duration = Duration::from_secs(10);
@@ -35,6 +35,8 @@ pub trait Backend: Send + Sync {
     fn new_run_id(&self) -> RunId;
     /// Has the owner of `run` carry out `command`; answered after its effect is durable.
     async fn submit(&self, run: RunId, command: Command) -> Result<Reply, CommandError>;
+    /// Puts a message for every run that waits for an event now; returns how many that are, once it is durable.
+    async fn broadcast(&self, message: Broadcast) -> Result<u64, StoreError>;
     /// What the run waits for; `None` if it is not in memory here.
     async fn explain(&self, run: RunId) -> Option<Explanation>;
     /// Workers and queues, of all namespaces.
@@ -101,6 +103,14 @@ impl Backend for Local {
 
     async fn submit(&self, run: RunId, command: Command) -> Result<Reply, CommandError> {
         self.coordinator.submit(run, command).await
+    }
+
+    async fn broadcast(&self, message: Broadcast) -> Result<u64, StoreError> {
+        let count = self.store.broadcast(&message).await?;
+        if count > 0 {
+            self.coordinator.nudge().await;
+        }
+        Ok(count)
     }
 
     async fn explain(&self, run: RunId) -> Option<Explanation> {

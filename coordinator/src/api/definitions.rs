@@ -111,21 +111,32 @@ impl Known {
         let Some(validator) = &self.validator else {
             return Ok(());
         };
-        let value = serde_json::to_value(input).unwrap_or_default();
-        let errors: Vec<DocumentError> = validator
-            .iter_errors(&value)
-            .take(INPUT_ERRORS_MAX)
-            .map(|e| misfit(&e))
-            .collect();
-        let Some(first) = errors.first() else {
-            return Ok(());
-        };
-        let detail = format!(
-            "the input does not fit the schema of {}: {}",
-            self.row.name, first.message
-        );
-        Err(Problem::new(Code::InvalidInput, detail).with_errors(errors))
+        check_by(
+            validator,
+            "the input",
+            &format!("the schema of {}", self.row.name),
+            input,
+        )
     }
+}
+
+/// Checks a value against a JSON Schema.
+///
+/// # Errors
+/// 422 that names each place that does not fit; 500 for a schema that is none: registration lets no such pass.
+pub fn check(what: &str, schema: &Json, value: &Json) -> Result<(), Problem> {
+    check_by(&validator(schema)?, what, "its schema", value)
+}
+
+fn check_by(validator: &jsonschema::Validator, what: &str, whose: &str, value: &Json) -> Result<(), Problem> {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    let errors = validator.iter_errors(&value).take(INPUT_ERRORS_MAX);
+    let errors: Vec<DocumentError> = errors.map(|e| misfit(&e)).collect();
+    let Some(first) = errors.first() else {
+        return Ok(());
+    };
+    let detail = format!("{what} does not fit {whose}: {}", first.message);
+    Err(Problem::new(Code::InvalidInput, detail).with_errors(errors))
 }
 
 fn misfit(error: &jsonschema::ValidationError<'_>) -> DocumentError {

@@ -20,9 +20,11 @@ use crate::store::Store;
 
 pub mod backend;
 mod definitions;
+mod events;
 pub mod extract;
 mod find;
 mod fleet;
+mod inputs;
 mod operations;
 mod probes;
 pub mod problem;
@@ -94,6 +96,10 @@ impl Api {
             .route("/v1/runs/{id}/cancel", post(operations::cancel))
             .route("/v1/runs/{id}/pause", post(operations::pause))
             .route("/v1/runs/{id}/resume", post(operations::resume))
+            .route("/v1/runs/{id}/events", post(events::send))
+            .route("/v1/events", post(events::broadcast))
+            .route("/v1/runs/{id}/inputs/{name}", post(inputs::answer))
+            .route("/v1/inputs", get(inputs::list))
             .route("/v1/queues", get(fleet::queues))
             .route("/v1/workers", get(fleet::workers))
             .route("/livez", get(probes::livez))

@@ -105,7 +105,7 @@ pub struct Plan {
 }
 
 impl Api {
-    async fn carry_out(&self, row: RunRow, command: Command) -> Result<Answer<RunView>, Problem> {
+    pub(super) async fn carry_out(&self, row: RunRow, command: Command) -> Result<Answer<RunView>, Problem> {
         self.backend.submit(row.id, command).await?;
         let row = self.run(&row.namespace, &row.id.to_string()).await?;
         Ok(Answer(self.show(row).await?))

@@ -33,13 +33,14 @@ pub enum Code {
     InvalidRequest,
     IdempotencyMismatch,
     NotSupported,
+    TooMany,
     Unavailable,
     Internal,
 }
 
 impl Code {
     /// All of them, for the docs and the tests.
-    pub const ALL: [Code; 18] = [
+    pub const ALL: [Code; 19] = [
         Code::Malformed,
         Code::MalformedJson,
         Code::UnknownParameter,
@@ -56,6 +57,7 @@ impl Code {
         Code::InvalidRequest,
         Code::IdempotencyMismatch,
         Code::NotSupported,
+        Code::TooMany,
         Code::Unavailable,
         Code::Internal,
     ];
@@ -104,6 +106,7 @@ impl Code {
                 "The idempotency key belongs to another request",
             ),
             Code::NotSupported => ("not_supported", StatusCode::UNPROCESSABLE_ENTITY, "Not supported yet"),
+            Code::TooMany => ("too_many", StatusCode::TOO_MANY_REQUESTS, "Too many"),
             Code::Unavailable => (
                 "unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -192,7 +195,7 @@ struct Body<'a> {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (code, status, title) = self.code.row();
-        let retryable = self.code == Code::Unavailable;
+        let retryable = matches!(self.code, Code::Unavailable | Code::TooMany);
         let body = Body {
             r#type: format!("/docs/errors#{code}"),
             title,
@@ -242,6 +245,7 @@ impl From<CommandError> for Problem {
         let code = match &error {
             CommandError::NotFound => Code::NotFound,
             CommandError::NotAllowed { .. } => Code::Conflict,
+            CommandError::Full => Code::TooMany,
             CommandError::Refused { .. } => Code::InvalidRequest,
             CommandError::Unavailable { .. } => Code::Unavailable,
         };
@@ -301,11 +305,8 @@ mod tests {
         for code in Code::ALL {
             let response = Problem::new(code, "x").into_response();
             let comes_again = response.headers().contains_key(header::RETRY_AFTER);
-            assert_eq!(
-                comes_again,
-                response.status() == StatusCode::SERVICE_UNAVAILABLE,
-                "{code:?}"
-            );
+            let may = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+            assert_eq!(comes_again, may.contains(&response.status()), "{code:?}");
         }
     }
 }

@@ -21,7 +21,8 @@ use crate::read::graph::{GraphView, graph as draw};
 use crate::read::journal::{ReadError, entry, records};
 use crate::read::replay::{self, Held};
 use crate::read::steps::{StepState, StepView};
-use crate::read::why::{ScopeView, TimerView, Why, why as explain};
+use crate::read::waits::WaitView;
+use crate::read::why::{ScopeView, Why, why as explain};
 use crate::store::RunRow;
 
 /// Open scopes listed in an explanation.
@@ -215,9 +216,9 @@ pub async fn why(
         .error
         .as_ref()
         .and_then(|text| rejoin_shared::json::read_own(text).ok());
-    let timers = TimerView::of(&state);
+    let waits = WaitView::of(&state);
     Ok(Answer(explain(
-        row.id, row.status, error, &steps, scopes, timers, &is_served,
+        row.id, row.status, error, &steps, scopes, waits, &is_served,
     )))
 }
 

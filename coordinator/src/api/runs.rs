@@ -11,7 +11,7 @@ use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use crate::read::run::RunView;
-use crate::read::why::TimerView;
+use crate::read::waits::WaitView;
 use crate::store::{RunFilter, RunRow};
 
 /// One page of runs.
@@ -93,15 +93,15 @@ impl Api {
             });
         }
         let definition = self.definition(&row).await?;
-        let look = |state: &rejoin_engine::state::RunState| (state.progress(), state.context(), TimerView::of(state));
+        let look = |state: &rejoin_engine::state::RunState| (state.progress(), state.context(), WaitView::of(state));
         let seen = self.states.look(&*self.store, &definition, run, look).await?;
         let mut view = RunView {
             owner,
             ..RunView::of(row)
         };
-        if let Some((progress, context, timers)) = seen {
+        if let Some((progress, context, waits)) = seen {
             view.progress = progress;
-            view.waits = timers.iter().map(TimerView::as_wait).collect();
+            view.waits = waits;
             view.set_context(&context);
         }
         if let Some(live) = self.backend.explain(run).await {

@@ -84,7 +84,9 @@ pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Opt
             let start = (**start).clone();
             Ok(Some(PreparedStart { start, definition }))
         }
-        Command::Cancel { .. } | Command::Pause | Command::Resume => Ok(None),
+        Command::Cancel { .. } | Command::Pause | Command::Resume | Command::Signal { .. } | Command::Answer { .. } => {
+            Ok(None)
+        }
     }
 }
 
@@ -92,6 +94,14 @@ pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Opt
 #[must_use]
 pub fn verdict_text(verdict: &Result<Reply, CommandError>) -> Vec<u8> {
     serde_json::to_vec(verdict).expect("a verdict is plain data")
+}
+
+/// Tells all owners that some inbox holds something new.
+pub async fn nudge(link: &Arc<dyn Link>, topology: &Topology) {
+    let nudge = Message::new(kind::NUDGE, false, Vec::new());
+    if let Err(error) = link.publish(&Address::Fanout(topology.reports()), nudge).await {
+        tracing::debug!(%error, "no nudge: the owners poll");
+    }
 }
 
 /// Asks the owner of `run`, whoever that is, and waits for its verdict.
@@ -115,10 +125,7 @@ pub async fn ask(
         wants_verdict: true,
     };
     let id = store.inbox_put(&message).await.map_err(away)?;
-    let nudge = Message::new(kind::NUDGE, false, Vec::new());
-    if let Err(error) = link.publish(&Address::Fanout(topology.reports()), nudge).await {
-        tracing::debug!(%error, "no nudge: the owner polls");
-    }
+    nudge(link, topology).await;
     let until = Instant::now() + VERDICT_WAIT;
     while Instant::now() < until {
         if let Some(text) = store.take_verdict(id).await.map_err(away)? {

@@ -50,9 +50,23 @@ impl Owner {
         for (item, answer) in draft.items {
             self.tell(item, answer);
         }
+        if !draft.sent.is_empty() || !draft.broadcasts.is_empty() {
+            self.nudge();
+        }
         self.publish_all(verdict_messages(&self.parts.topology, draft.verdicts));
         self.publish_all(draft.outgoing);
         self.follow_up(id);
+    }
+
+    /// Something stands in an inbox: whoever owns what it is for looks at once, this process too.
+    fn nudge(&mut self) {
+        self.own.send(super::inbound::Inbound::Nudge).ok();
+        self.publish_all(vec![Outgoing {
+            purpose: Purpose::Notice,
+            to: Address::Fanout(self.parts.topology.reports()),
+            message: Message::new(kind::NUDGE, false, Vec::new()),
+            declare: None,
+        }]);
     }
 
     /// Tells whoever brought an item what came of it.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use rejoin_engine::decision::Effect;
+use rejoin_engine::decision::{Effect, Sent, WaitChange};
 use rejoin_engine::record::Record;
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::json::Json;
@@ -11,10 +11,12 @@ use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Verdict, WorkerId};
 use uuid::Uuid;
 
+use super::command::Command;
 use super::inbound::{Answer, Item};
 use super::run::Run;
 use crate::broker::publisher::Outgoing;
-use crate::store::{Batch, Claim, JournalRow, RunChange, RunEnd, RunRow};
+use crate::read::waits::question;
+use crate::store::{Batch, Broadcast, Claim, InboxMessage, JournalRow, RunChange, RunEnd, RunRow, WaitRow};
 
 /// Everything a batch does to one run.
 pub struct Draft {
@@ -36,6 +38,14 @@ pub struct Draft {
     pub effects: Vec<Effect>,
     /// Answers to workers' questions.
     pub verdicts: Vec<(WorkerId, Uuid, AttemptKey, Verdict)>,
+    /// Waits that are over, by their opening records.
+    pub waits_over: Vec<u64>,
+    /// Waits that opened.
+    pub waits: Vec<WaitRow>,
+    /// Messages to other runs.
+    pub sent: Vec<InboxMessage>,
+    /// Messages to all runs that wait for an event.
+    pub broadcasts: Vec<Broadcast>,
     /// Other messages.
     pub outgoing: Vec<Outgoing>,
     /// Bytes of its rows.
@@ -54,6 +64,10 @@ impl Draft {
             items: Vec::new(),
             effects: Vec::new(),
             verdicts: Vec::new(),
+            waits_over: Vec::new(),
+            waits: Vec::new(),
+            sent: Vec::new(),
+            broadcasts: Vec::new(),
             outgoing: Vec::new(),
             bytes: 0,
         }
@@ -73,6 +87,68 @@ impl Draft {
         let optional: usize = optional.into_iter().flatten().map(Bytes::len).sum();
         self.bytes += row.body.len() + optional + 128;
         self.rows.push(row);
+    }
+
+    /// Notes which waits opened and ended, for the table that others look into.
+    pub fn keep_waits(&mut self, run: &Run, changes: Vec<WaitChange>) {
+        for change in changes {
+            match change {
+                WaitChange::Over(seq) => match self.waits.iter().position(|wait| wait.seq == seq) {
+                    Some(opened_just_now) => drop(self.waits.swap_remove(opened_just_now)),
+                    None => self.waits_over.push(seq),
+                },
+                WaitChange::Opened(wait) => {
+                    let body = question(&run.definition, &wait).to_bytes();
+                    self.bytes += body.len() + 256;
+                    self.waits.push(WaitRow {
+                        run: run.id,
+                        seq: wait.seq,
+                        namespace: run.namespace.clone(),
+                        workflow: run.definition.workflow.to_string(),
+                        name: wait.name,
+                        path: wait.path,
+                        events: wait.awaited.events().to_vec(),
+                        body: body.into(),
+                        opened_at: Timestamp(0),
+                        until: wait.until,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Puts messages to other runs beside the records that they belong to.
+    pub fn send(&mut self, run: &Run, messages: Vec<Sent>) {
+        for message in messages {
+            let Sent::Event { to, event, payload, id } = message;
+            let command = Command::Signal {
+                from: run.namespace.clone(),
+                event: event.clone(),
+                payload,
+                id: Some(id.clone()),
+                is_addressed: to.is_some(),
+            };
+            let body = Bytes::from(serde_json::to_vec(&command).expect("a command is plain data"));
+            self.bytes += body.len() + 128;
+            let (kind, dedupe_key) = (command.kind().to_owned(), Some(id));
+            match to {
+                Some(to) => self.sent.push(InboxMessage {
+                    partition: to.partition(),
+                    run: to,
+                    kind,
+                    body,
+                    dedupe_key,
+                    wants_verdict: false,
+                }),
+                None => self.broadcasts.push(Broadcast {
+                    namespace: run.namespace.clone(),
+                    event,
+                    kind,
+                    body,
+                    dedupe_key,
+                }),
+            }
+        }
     }
 
     /// Writes the run's row anew if it has to be.
@@ -188,6 +264,12 @@ pub fn batch_of(drafts: &[Draft], claim: impl Fn(Partition) -> Option<Claim>) ->
         batch.changed.extend(draft.change.clone());
         batch.received.extend(&draft.received);
         batch.answered.extend(draft.answered.iter().cloned());
+        batch
+            .waits_over
+            .extend(draft.waits_over.iter().map(|seq| (draft.run, *seq)));
+        batch.waits.extend(draft.waits.iter().cloned());
+        batch.sent.extend(draft.sent.iter().cloned());
+        batch.broadcasts.extend(draft.broadcasts.iter().cloned());
     }
     batch
 }

@@ -54,6 +54,27 @@ pub enum Command {
     Pause,
     /// Goes on: a paused run, or a failed one.
     Resume,
+    /// An event.
+    Signal {
+        /// The namespace it comes from: no event crosses.
+        from: Namespace,
+        /// Its name.
+        event: String,
+        /// What it carries.
+        payload: Json,
+        /// The same one counts once.
+        #[serde(default)]
+        id: Option<String>,
+        /// It is for this very run: kept if no wait takes it.
+        is_addressed: bool,
+    },
+    /// The answer to the input that waits at this path.
+    Answer {
+        /// The wait's path.
+        path: String,
+        /// Checked by whoever asks.
+        value: Json,
+    },
 }
 
 impl Command {
@@ -65,6 +86,23 @@ impl Command {
             Command::Cancel { reason } => Some(Event::Cancel { reason: reason.clone() }),
             Command::Pause => Some(Event::Pause),
             Command::Resume => Some(Event::Resume),
+            Command::Signal {
+                from,
+                event,
+                payload,
+                id,
+                is_addressed,
+            } => Some(Event::Signal {
+                from: from.clone(),
+                event: event.clone(),
+                payload: payload.clone(),
+                id: id.clone(),
+                is_addressed: *is_addressed,
+            }),
+            Command::Answer { path, value } => Some(Event::Answer {
+                path: path.clone(),
+                value: value.clone(),
+            }),
         }
     }
 
@@ -76,6 +114,8 @@ impl Command {
             Command::Cancel { .. } => "cancel",
             Command::Pause => "pause",
             Command::Resume => "resume",
+            Command::Signal { .. } => "event",
+            Command::Answer { .. } => "answer",
         }
     }
 }
@@ -102,6 +142,9 @@ pub enum CommandError {
         /// Why the state does not allow it.
         message: String,
     },
+    /// 429: it may be asked again later.
+    #[error("the run keeps as many events as it may; they go as waits take them")]
+    Full,
     /// 422: the database or the definition does not take it.
     #[error("{message}")]
     Refused {

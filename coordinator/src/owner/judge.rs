@@ -220,6 +220,8 @@ impl Owner {
             Event::TimerDue
             | Event::Begin { .. }
             | Event::Loaded
+            | Event::Signal { .. }
+            | Event::Answer { .. }
             | Event::Cancel { .. }
             | Event::Pause
             | Event::Resume
@@ -254,6 +256,10 @@ impl Owner {
         let draft = drafts.of(id);
         apply.records.iter().for_each(|record| draft.push(record));
         draft.effects.extend(apply.effects);
+        if let Some(run) = self.runs.get(&id) {
+            draft.keep_waits(run, apply.waits);
+            draft.send(run, apply.sent);
+        }
     }
 
     fn ignored(&mut self, id: RunId, ignored: Ignored) -> Result<bool, CommandError> {
@@ -275,6 +281,7 @@ impl Owner {
                 Ok(false)
             }
             Ignored::NothingDue | Ignored::AlreadySo => Ok(false),
+            Ignored::Full => Err(CommandError::Full),
             Ignored::NotAllowed(message) => Err(CommandError::NotAllowed { message }),
         }
     }
@@ -365,6 +372,8 @@ fn times_of(event: &Event) -> Option<Times> {
         | Event::TimerDue
         | Event::Begin { .. }
         | Event::Loaded
+        | Event::Signal { .. }
+        | Event::Answer { .. }
         | Event::Cancel { .. }
         | Event::Pause
         | Event::Resume

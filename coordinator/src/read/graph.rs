@@ -98,14 +98,16 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             Fact::Chosen { path, .. }
             | Fact::ContextSet { path, .. }
             | Fact::RepeatEnded { path, .. }
+            | Fact::EventEmitted { path, .. }
             | Fact::Finishing { path, .. } => {
                 mark(marks, path, StepState::Completed);
             }
-            Fact::TimerSet { path, .. } => drop(asleep.insert(path)),
-            Fact::TimerFired { path, .. } => {
+            Fact::TimerSet { path, .. } | Fact::WaitOpened { path, .. } => drop(asleep.insert(path)),
+            Fact::TimerFired { path, .. } | Fact::InputAnswered { path, .. } | Fact::WaitEnded { path, .. } => {
                 asleep.remove(path.as_str());
                 mark(marks, path, StepState::Completed);
             }
+            Fact::WaitTimedOut { path, .. } => drop(asleep.remove(path.as_str())),
             Fact::NodeFailed { error, .. } => {
                 if let Some(path) = &error.path {
                     mark(marks, path, StepState::Failed);
@@ -121,6 +123,8 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::FlowFailed { .. }
             | Fact::NodeRetryScheduled { .. }
             | Fact::NodeRetried { .. }
+            | Fact::EventReceived(_)
+            | Fact::EventTaken { .. }
             | Fact::ErrorCaught { .. }
             | Fact::TryFailed { .. }
             | Fact::RoundStarted { .. }

@@ -11,4 +11,5 @@ pub mod replay;
 pub mod run;
 pub mod states;
 pub mod steps;
+pub mod waits;
 pub mod why;

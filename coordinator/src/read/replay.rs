@@ -83,6 +83,13 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::NodeRetried { .. }
         | Fact::TimerSet { .. }
         | Fact::TimerFired { .. }
+        | Fact::WaitOpened { .. }
+        | Fact::EventReceived(_)
+        | Fact::EventTaken { .. }
+        | Fact::InputAnswered { .. }
+        | Fact::WaitTimedOut { .. }
+        | Fact::WaitEnded { .. }
+        | Fact::EventEmitted { .. }
         | Fact::ErrorCaught { .. }
         | Fact::TryFailed { .. }
         | Fact::Finishing { .. }

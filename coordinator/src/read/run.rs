@@ -10,6 +10,7 @@ use rejoin_shared::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::waits::WaitView;
 use crate::store::RunRow;
 
 /// INTERFACE 8, `GET /v1/runs/{id}`.
@@ -31,7 +32,7 @@ pub struct RunView {
     pub counts: Counts,
     pub tags: BTreeMap<String, String>,
     /// Timers, events, inputs, children and parked steps it waits for.
-    pub waits: Vec<Json>,
+    pub waits: Vec<WaitView>,
     pub children: Vec<RunId>,
     pub parent: Option<RunId>,
     pub partition: Partition,

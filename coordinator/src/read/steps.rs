@@ -168,6 +168,12 @@ impl<'a> Fold<'a> {
             | Fact::NodeRetried { thread }
             | Fact::TimerSet { thread, .. }
             | Fact::TimerFired { thread, .. }
+            | Fact::WaitOpened { thread, .. }
+            | Fact::EventTaken { thread, .. }
+            | Fact::InputAnswered { thread, .. }
+            | Fact::WaitTimedOut { thread, .. }
+            | Fact::WaitEnded { thread, .. }
+            | Fact::EventEmitted { thread, .. }
             | Fact::ErrorCaught { thread, .. }
             | Fact::TryFailed { thread, .. }
             | Fact::Finishing { thread, .. }
@@ -177,6 +183,10 @@ impl<'a> Fold<'a> {
             }
             Fact::RunFinished(_) => self.ended = true,
             Fact::RunResumed => self.ended = false,
+            Fact::EventReceived(received) => {
+                let taken = received.to.iter().map(|thread| (*thread, seq));
+                self.last_seq.extend(taken);
+            }
             Fact::RunStarted(_) | Fact::Late { .. } | Fact::RunPaused => {}
         }
     }

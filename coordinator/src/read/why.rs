@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::OpenScope;
 use rejoin_shared::ids::{Namespace, RunId};
-use rejoin_shared::json::Json;
 use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_shared::time::Timestamp;
 use serde::Serialize;
 
 use super::steps::{StepState, StepView};
+use super::waits::WaitView;
 use super::{locate, ranges};
 
 /// Groups listed at most; the counts are of all.
@@ -30,46 +29,10 @@ pub struct Why {
     pub missing: Vec<Missing>,
     /// Open scopes, outermost first: their branches that have not ended well.
     pub scopes: Vec<ScopeView>,
-    /// Sleeps under way, soonest first.
-    pub timers: Vec<TimerView>,
+    /// Sleeps, and waits for events and answers; what ends by itself comes first.
+    pub waits: Vec<WaitView>,
     /// Of a run that has failed.
     pub error: Option<ErrorValue>,
-}
-
-/// A sleep under way.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct TimerView {
-    pub path: String,
-    pub until: Timestamp,
-}
-
-/// Sleeps shown at most.
-pub const TIMERS_SHOWN_MAX: usize = 1000;
-
-impl TimerView {
-    /// The sleeps of a run.
-    #[must_use]
-    pub fn of(state: &RunState) -> Vec<TimerView> {
-        let shown = state.open_sleeps().take(TIMERS_SHOWN_MAX);
-        shown
-            .map(|(path, until)| TimerView {
-                path: path.to_owned(),
-                until,
-            })
-            .collect()
-    }
-
-    /// Among the waits of a run.
-    #[must_use]
-    pub fn as_wait(&self) -> Json {
-        let text = |text: &str| Json::Str(text.into());
-        Json::from_entries([
-            ("type", text("timer")),
-            ("path", text(&self.path)),
-            ("until", text(&self.until.to_string())),
-        ])
-    }
 }
 
 /// A scope that is not joined.
@@ -143,7 +106,7 @@ pub fn why(
     error: Option<ErrorValue>,
     steps: &[StepView],
     scopes: Vec<ScopeView>,
-    timers: Vec<TimerView>,
+    waits: Vec<WaitView>,
     serves: &dyn Fn(&str, &str) -> bool,
 ) -> Why {
     let mut groups: BTreeMap<Key, (Missing, BTreeSet<u32>)> = BTreeMap::new();
@@ -163,11 +126,11 @@ pub fn why(
     Why {
         run,
         state,
-        summary: summary(state, error.as_ref(), &missing, &timers),
+        summary: summary(state, error.as_ref(), &missing, &waits),
         missing_count: missing.iter().map(|m| m.count).sum(),
         missing: missing.into_iter().take(GROUPS_MAX).collect(),
         scopes,
-        timers,
+        waits,
         error,
     }
 }
@@ -246,7 +209,7 @@ fn finished((mut missing, branches): (Missing, BTreeSet<u32>)) -> Missing {
     missing
 }
 
-fn summary(state: RunStatus, error: Option<&ErrorValue>, missing: &[Missing], timers: &[TimerView]) -> String {
+fn summary(state: RunStatus, error: Option<&ErrorValue>, missing: &[Missing], waits: &[WaitView]) -> String {
     let count: usize = missing.iter().map(|m| m.count).sum();
     match state {
         RunStatus::Completed => "the run has completed".to_owned(),
@@ -262,8 +225,8 @@ fn summary(state: RunStatus, error: Option<&ErrorValue>, missing: &[Missing], ti
         },
         RunStatus::Paused => format!("the run is paused with {count} steps to go"),
         RunStatus::Scheduled | RunStatus::Running | RunStatus::Waiting | RunStatus::Compensating => {
-            match (missing.first(), timers.first()) {
-                (None, Some(timer)) => format!("{} sleeps until {}", timer.path, timer.until),
+            match (missing.first(), waits.first()) {
+                (None, Some(wait)) => wait.in_words(),
                 (None, None) => "the coordinator is about to go on".to_owned(),
                 (Some(only), _) if missing.len() == 1 => {
                     format!("{} of {}: {}", steps(only.count), only.node, only.reason)

@@ -161,6 +161,52 @@ pub struct Batch {
     pub received: Vec<u64>,
     /// Commands whose verdict is in this batch: the row stays, with this JSON, until its asker has read it or it is swept.
     pub answered: Vec<(u64, Bytes)>,
+    /// Waits that are over: run, and the record that opened the wait. Removed before new ones are put.
+    pub waits_over: Vec<(RunId, u64)>,
+    /// Waits that opened.
+    pub waits: Vec<WaitRow>,
+    /// Messages to all runs that wait for an event.
+    pub broadcasts: Vec<Broadcast>,
+}
+
+/// An open wait, for those who look for waits without reading journals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitRow {
+    /// The run that waits.
+    pub run: RunId,
+    /// The record that opened the wait.
+    pub seq: u64,
+    /// The run's namespace.
+    pub namespace: Namespace,
+    /// The run's workflow.
+    pub workflow: String,
+    /// Name of the node.
+    pub name: String,
+    /// The node visit.
+    pub path: String,
+    /// The events it names; none: a human answer is awaited.
+    pub events: Vec<String>,
+    /// JSON: what is asked.
+    pub body: Bytes,
+    /// The database's time of the append; what is given when it is put does not count.
+    pub opened_at: Timestamp,
+    /// When it times out.
+    pub until: Option<Timestamp>,
+}
+
+/// A message to all runs of a namespace that wait for an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broadcast {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The event.
+    pub event: String,
+    /// Name of the message's kind.
+    pub kind: String,
+    /// JSON, read by the inbox module only.
+    pub body: Bytes,
+    /// A second message for one run with the same key is dropped.
+    pub dedupe_key: Option<String>,
 }
 
 /// A command or message on its way to the owner of a run.
@@ -376,6 +422,15 @@ pub trait Store: Send + Sync {
 
     /// Puts a message into the inbox; a second one with the same dedupe key returns the first one's id.
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError>;
+    /// Puts a message for every run that waits for an event now; returns how many that are.
+    async fn broadcast(&self, message: &Broadcast) -> Result<u64, StoreError>;
+    /// Inputs that wait in a namespace, in the order of their runs and records, after `after`.
+    async fn inputs(
+        &self,
+        namespace: &Namespace,
+        after: Option<(RunId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<WaitRow>, StoreError>;
     /// Messages for these partitions without a verdict yet, oldest first, ids above `after`. That is for the pages of one reading
     /// only: writers commit out of the order of ids, so each poll begins at 0.
     async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError>;

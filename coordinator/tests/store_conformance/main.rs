@@ -11,3 +11,4 @@ mod lists;
 mod owners;
 mod postgres_only;
 mod restarts;
+mod waits;

@@ -142,6 +142,17 @@ impl Store for Faulty {
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError> {
         self.inner.inbox_put(message).await
     }
+    async fn broadcast(&self, message: &Broadcast) -> Result<u64, StoreError> {
+        self.inner.broadcast(message).await
+    }
+    async fn inputs(
+        &self,
+        namespace: &Namespace,
+        after: Option<(RunId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<WaitRow>, StoreError> {
+        self.inner.inputs(namespace, after, limit).await
+    }
     async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError> {
         self.inner.inbox(partitions, after, limit).await
     }

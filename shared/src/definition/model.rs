@@ -644,6 +644,36 @@ pub struct Finish {
 
 #[allow(clippy::wildcard_enum_match_arm)] // each asks for one kind
 impl NodeKind {
+    /// The try, if it is one.
+    #[must_use]
+    pub fn as_try(&self) -> Option<&Try> {
+        if let NodeKind::Try(guarded) = self {
+            Some(guarded)
+        } else {
+            None
+        }
+    }
+
+    /// The wait, if it is one.
+    #[must_use]
+    pub fn as_wait(&self) -> Option<&Wait> {
+        if let NodeKind::Wait(wait) = self {
+            Some(wait)
+        } else {
+            None
+        }
+    }
+
+    /// The call, if it is one.
+    #[must_use]
+    pub fn as_call(&self) -> Option<&Call> {
+        if let NodeKind::Call(call) = self {
+            Some(call)
+        } else {
+            None
+        }
+    }
+
     /// The group, if it is one.
     #[must_use]
     pub fn as_group(&self) -> Option<&Group> {

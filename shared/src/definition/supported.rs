@@ -17,9 +17,7 @@ pub enum Feature {
 
 /// What is not run yet.
 pub const NOT_YET: &[Feature] = &[
-    Feature::Kind("wait"),
     Feature::Kind("call"),
-    Feature::Kind("emit"),
     Feature::Key("step", "total_timeout"),
     Feature::Value("step", "on_exhausted", "park"),
     Feature::Key("step", "compensate"),

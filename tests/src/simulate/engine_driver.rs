@@ -375,6 +375,8 @@ impl<'a> Driver<'a> {
             | Event::TimerDue
             | Event::Begin { .. }
             | Event::Loaded
+            | Event::Signal { .. }
+            | Event::Answer { .. }
             | Event::Cancel { .. }
             | Event::Pause
             | Event::Resume

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
+use rejoin_engine::decision::{Apply, Decision, Ignored, Sent, Surroundings, WaitChange};
 use rejoin_engine::event::{Event, Start};
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::Request;
@@ -33,6 +33,9 @@ pub struct Script {
     /// Its rows.
     pub journal: Journal,
     open: BTreeMap<String, (StepKey, u32)>,
+    /// What it sent to other runs.
+    pub sent: Vec<Sent>,
+    waits: Vec<WaitChange>,
 }
 
 impl Script {
@@ -66,6 +69,8 @@ impl Script {
             state,
             journal: Journal::default(),
             open: BTreeMap::new(),
+            sent: Vec::new(),
+            waits: Vec::new(),
         };
         script.append(&apply);
         script.dispatch();
@@ -76,6 +81,8 @@ impl Script {
         self.journal
             .append(&apply.records)
             .unwrap_or_else(|why| panic!("{why}"));
+        self.sent.extend(apply.sent.iter().cloned());
+        self.waits.clone_from(&apply.waits);
     }
 
     /// Tells the run of an event; why it was ignored, if it was.
@@ -245,6 +252,40 @@ impl Script {
         self.open.clear();
         self.tell(Event::Loaded);
         self.dispatch();
+    }
+
+    /// An event comes for this run.
+    pub fn signal(&mut self, event: &str, payload: &str, id: Option<&str>) -> Option<Ignored> {
+        self.event(event, payload, id, true)
+    }
+
+    /// An event comes for all runs that wait for it.
+    pub fn broadcast(&mut self, event: &str, payload: &str) -> Option<Ignored> {
+        self.event(event, payload, None, false)
+    }
+
+    fn event(&mut self, event: &str, payload: &str, id: Option<&str>, is_addressed: bool) -> Option<Ignored> {
+        self.tell(Event::Signal {
+            from: Namespace::default_name(),
+            event: event.to_owned(),
+            payload: json(payload),
+            id: id.map(str::to_owned),
+            is_addressed,
+        })
+    }
+
+    /// Somebody answers the input at `path`.
+    pub fn answer(&mut self, path: &str, value: &str) -> Option<Ignored> {
+        self.tell(Event::Answer {
+            path: path.to_owned(),
+            value: json(value),
+        })
+    }
+
+    /// Waits that the last event opened or ended.
+    #[must_use]
+    pub fn wait_changes(&self) -> &[WaitChange] {
+        &self.waits
     }
 
     /// An operator resumes the run.

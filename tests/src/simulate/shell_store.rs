@@ -335,6 +335,19 @@ impl Store for FaultyStore {
         self.fuse.pass().await;
         self.inner.inbox_put(message).await
     }
+    async fn broadcast(&self, message: &Broadcast) -> Result<u64, StoreError> {
+        self.fuse.pass().await;
+        self.inner.broadcast(message).await
+    }
+    async fn inputs(
+        &self,
+        namespace: &Namespace,
+        after: Option<(RunId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<WaitRow>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.inputs(namespace, after, limit).await
+    }
     async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError> {
         self.fuse.pass().await;
         self.inner.inbox(partitions, after, limit).await

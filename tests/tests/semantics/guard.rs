@@ -20,7 +20,10 @@ fn the_first_catch_that_matches_runs_with_the_error_and_finally_after_it() {
     run.sets("/t/a", r#"{"x":1}"#);
     run.fails("/t/b", "app.soft");
     assert_eq!(run.outstanding(), ["/t/catch[0]/mend"]);
-    assert_eq!(run.input("/t/catch[0]/mend"), json(r#"{"kind":"app.soft","at":"/t/b"}"#));
+    assert_eq!(
+        run.input("/t/catch[0]/mend"),
+        json(r#"{"kind":"app.soft","at":"/t/b"}"#)
+    );
     run.restart();
     run.done("/t/catch[0]/mend");
     run.reply("/t/finally/tidy", "1", "{}", &[]);

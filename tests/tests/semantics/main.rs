@@ -5,3 +5,4 @@ mod guard;
 mod join;
 mod merging;
 mod resume;
+mod waits;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rejoin_shared::definition::model::{FlowId, NodeId, NodeKind};
+use rejoin_shared::definition::model::{FlowId, NodeId};
 use rejoin_shared::path;
 
 use super::Misfit;
@@ -39,20 +39,20 @@ impl RunState {
         let path = named.unwrap_or_else(|| frame.path.to_string());
         let is_plain = problem.is_none() && def.node(node).when.is_none();
         let kind = &def.node(node).kind;
-        match kind {
-            NodeKind::Group(group) if is_plain => {
+        match (kind.as_group(), kind.as_try()) {
+            (Some(group), _) if is_plain => {
                 self.push_group(key, group.flow, &path);
                 true
             }
-            NodeKind::Try(guarded) if is_plain => {
+            (_, Some(guarded)) if is_plain => {
                 self.push_try(key, node, guarded.flow, &path);
                 true
             }
-            kind if is_plain && kind.calls().is_some() => {
+            (None, None) if is_plain && kind.calls().is_some() => {
                 self.begin_step(key, path);
                 false
             }
-            _ => {
+            (_, _) => {
                 thread.leaf = Leaf::Ready(Entered {
                     path,
                     problem,
@@ -223,10 +223,11 @@ impl RunState {
         let path = self.entered_path(key)?;
         let node = self.node_at(self.thread(key).expect("checked")).ok_or("no node")?;
         let def = self.def.clone();
-        match &def.node(node).kind {
-            NodeKind::Group(group) => self.push_group(key, group.flow, &path),
-            NodeKind::Try(guarded) => self.push_try(key, node, guarded.flow, &path),
-            _ => return Err("not at a group or try".to_owned()),
+        let kind = &def.node(node).kind;
+        match (kind.as_group(), kind.as_try()) {
+            (Some(group), _) => self.push_group(key, group.flow, &path),
+            (None, Some(guarded)) => self.push_try(key, node, guarded.flow, &path),
+            (None, None) => return Err("not at a group or try".to_owned()),
         }
         self.enter(key);
         Ok(())

@@ -242,13 +242,13 @@ pub(crate) fn graph_ready(def: &Definition, scope: &Scope) -> Vec<u32> {
 fn flow_is_recordless(def: &Definition, flow: FlowId) -> bool {
     def.flow(flow).nodes.iter().map(|id| def.node(*id)).all(|node| {
         node.when.is_none()
-            && match &node.kind {
-                NodeKind::Group(group) => flow_is_recordless(def, group.flow),
-                NodeKind::Try(guarded) => {
+            && match (node.kind.as_group(), node.kind.as_try()) {
+                (Some(group), _) => flow_is_recordless(def, group.flow),
+                (None, Some(guarded)) => {
                     let finally = guarded.finally.is_none_or(|flow| flow_is_recordless(def, flow));
                     finally && flow_is_recordless(def, guarded.flow)
                 }
-                _ => false,
+                (None, None) => false,
             }
     })
 }
@@ -260,10 +260,10 @@ fn flow_starts_plain(def: &Definition, flow: FlowId) -> bool {
     let node = def.node(*first);
     node.when.is_none()
         && node.max_visits > 0
-        && match &node.kind {
-            NodeKind::Group(group) => flow_starts_plain(def, group.flow),
-            NodeKind::Try(guarded) => flow_starts_plain(def, guarded.flow),
-            kind => kind.calls().is_some(),
+        && match (node.kind.as_group(), node.kind.as_try()) {
+            (Some(group), _) => flow_starts_plain(def, group.flow),
+            (None, Some(guarded)) => flow_starts_plain(def, guarded.flow),
+            (None, None) => node.kind.calls().is_some(),
         }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rejoin_shared::definition::model::{FlowId, NodeId, NodeKind, Try};
+use rejoin_shared::definition::model::{FlowId, NodeId, Try};
 use rejoin_shared::json::Json;
 use rejoin_shared::path;
 
@@ -69,10 +69,11 @@ impl RunState {
             leaf: std::mem::replace(&mut thread.leaf, Leaf::Done),
             goes_on: false,
         };
-        match self.push_finally(key, &guard, Way::Error(stopped)) {
-            true => Ok(self.enter(key)),
-            false => Err("a try without finally".to_owned()),
+        if !self.push_finally(key, &guard, Way::Error(stopped)) {
+            return Err("a try without finally".to_owned());
         }
+        self.enter(key);
+        Ok(())
     }
 
     /// Enters the finally of a try that control leaves. Whether it has one.
@@ -152,10 +153,11 @@ impl RunState {
     }
 
     fn try_at(&self, node: NodeId) -> Result<&Try, Misfit> {
-        match &self.def.node(node).kind {
-            NodeKind::Try(node) => Ok(node),
-            _ => Err("not at a try".to_owned()),
-        }
+        self.def
+            .node(node)
+            .kind
+            .as_try()
+            .ok_or_else(|| "not at a try".to_owned())
     }
 }
 

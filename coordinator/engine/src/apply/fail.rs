@@ -9,6 +9,9 @@ use crate::state::{Leaf, RunState, ThreadEnd, Todo};
 
 impl RunState {
     pub(super) fn fail_node(&mut self, key: ThreadKey, error: &ErrorValue) -> Result<(), Misfit> {
+        if matches!(self.live(key)?.leaf, Leaf::Wait(_)) {
+            self.time_out_wait(key)?;
+        }
         self.ready(key)?;
         self.stop_thread(key, ThreadEnd::Failed(error.clone()));
         Ok(())
@@ -110,6 +113,10 @@ impl RunState {
                 branches
                     .into_iter()
                     .for_each(|branch| self.revoke_below(ThreadKey { scope: id, branch }));
+            }
+            Leaf::Wait(wait) => {
+                let (seq, until) = (wait.seq, wait.until);
+                self.forget_wait(key, seq, until);
             }
             Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => {}
         }

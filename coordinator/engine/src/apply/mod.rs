@@ -19,9 +19,11 @@ mod retry;
 mod scope;
 mod sleep;
 mod step;
+mod wait;
 
 pub(crate) use branch::graph_ready;
 pub(crate) use step::write_output;
+pub(crate) use wait::into_of;
 
 /// A record that does not fit the state: the journal is of another run or version, or the fold has a fault.
 pub type Misfit = String;
@@ -75,6 +77,17 @@ impl RunState {
             Fact::NodeRetried { thread } => self.retry_node(*thread),
             Fact::TimerSet { thread, until, .. } => self.set_timer(*thread, *until),
             Fact::TimerFired { thread, .. } => self.wake(*thread),
+            Fact::WaitOpened {
+                thread, awaited, until, ..
+            } => self.open_wait(*thread, record.seq, awaited, *until),
+            Fact::EventReceived(received) => self.receive(received, record.seq),
+            Fact::EventTaken { thread, from } => self.take_kept(*thread, *from),
+            Fact::InputAnswered {
+                thread, value: output, ..
+            }
+            | Fact::WaitEnded { thread, output, .. } => self.end_wait(*thread, output),
+            Fact::WaitTimedOut { thread, .. } => self.time_out_wait(*thread),
+            Fact::EventEmitted { thread, .. } => self.skip_node(*thread),
             Fact::ErrorCaught {
                 thread, depth, catch, ..
             } => self.catch(*thread, *depth, *catch),
@@ -114,6 +127,7 @@ impl RunState {
         self.tally.outstanding = 0;
         self.tally.backing_off = 0;
         self.agenda.todo.clear();
+        self.kept.clear();
     }
 
     /// The thread of a record that must be live.
@@ -130,10 +144,9 @@ impl RunState {
         let thread = self.live(key)?;
         match thread.leaf {
             Leaf::Ready(_) => Ok(thread),
-            Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => Err(format!(
-                "branch {} of scope {} does not stand at a node",
-                key.branch, key.scope
-            )),
+            Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Wait(_) | Leaf::Done => Err(
+                format!("branch {} of scope {} does not stand at a node", key.branch, key.scope),
+            ),
         }
     }
 

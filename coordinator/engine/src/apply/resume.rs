@@ -71,6 +71,7 @@ impl RunState {
                 let until = sleep.until;
                 self.agenda.timers.insert((until, key));
             }
+            Leaf::Wait(_) => self.enlist_wait(key),
             Leaf::Done => {
                 if key == ThreadKey::ROOT {
                     self.push_todo(Todo::Finish);

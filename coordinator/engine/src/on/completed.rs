@@ -6,7 +6,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::run::{ErrorValue, Outcome};
 
-use crate::apply::write_output;
+use crate::apply::{into_of, write_output};
 use crate::decision::Ignored;
 use crate::event::{Completed, End, Failure};
 use crate::machine::Machine;
@@ -129,6 +129,16 @@ impl Machine<'_> {
                 path,
             )),
         }
+    }
+
+    /// Whether the value of a wait fits into the context.
+    pub(crate) fn check_wait_output(&self, key: ThreadKey, output: &Json, path: &str) -> Result<(), ErrorValue> {
+        let Some((name, wait)) = self.state.wait_at(key) else {
+            return Ok(());
+        };
+        let into = into_of(wait, name);
+        self.check_size(key, &[], &[], output, &into, name, path)
+            .map_err(|failure| failure.error)
     }
 
     /// Whether the context, and what the scope keeps, stay within the limit with this output.

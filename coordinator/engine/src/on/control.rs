@@ -34,8 +34,15 @@ impl Machine<'_> {
                     let path = sleep.path.clone();
                     self.wake(key, path);
                 }
+                Some(Leaf::Wait(wait)) if wait.until == Some(at) => self.wait_timed_out(key),
                 Some(
-                    Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Done,
+                    Leaf::Backoff(_)
+                    | Leaf::Sleep(_)
+                    | Leaf::Wait(_)
+                    | Leaf::Ready(_)
+                    | Leaf::Step(_)
+                    | Leaf::Scope(_)
+                    | Leaf::Done,
                 )
                 | None => {}
             }

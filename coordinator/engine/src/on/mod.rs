@@ -2,6 +2,7 @@
 
 mod completed;
 mod control;
+mod signal;
 
 use crate::decision::{Decision, Ignored, Surroundings};
 use crate::event::{Event, Failure, Start};
@@ -61,7 +62,23 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
             machine.timers_due();
             Some(Ignored::NothingDue)
         }
-        Event::Begin { .. } | Event::Loaded => Some(Ignored::NothingDue),
+        Event::Loaded => {
+            // What the fold came by on its way stands in the tables already.
+            machine.state.agenda.wait_changes.clear();
+            Some(Ignored::NothingDue)
+        }
+        Event::Begin { .. } => Some(Ignored::NothingDue),
+        Event::Signal {
+            from,
+            event,
+            payload,
+            id,
+            is_addressed,
+        } => match from == machine.state.namespace {
+            true => machine.signal(event, payload, id, is_addressed).err(),
+            false => Some(Ignored::NothingDue),
+        },
+        Event::Answer { path, value } => machine.answer(path, value).err(),
         Event::Cancel { reason } => machine.cancel(reason).err(),
         Event::Pause => machine.pause().err(),
         Event::Resume => machine.resume().err(),

@@ -98,6 +98,13 @@ impl Fact {
             Fact::NodeRetried { .. } => "node_retried",
             Fact::TimerSet { .. } => "timer_set",
             Fact::TimerFired { .. } => "timer_fired",
+            Fact::WaitOpened { .. } => "wait_opened",
+            Fact::EventReceived(_) => "event_received",
+            Fact::EventTaken { .. } => "event_taken",
+            Fact::InputAnswered { .. } => "input_answered",
+            Fact::WaitTimedOut { .. } => "wait_timed_out",
+            Fact::WaitEnded { .. } => "wait_ended",
+            Fact::EventEmitted { .. } => "event_emitted",
             Fact::ErrorCaught { .. } => "error_caught",
             Fact::TryFailed { .. } => "try_failed",
             Fact::Finishing { .. } => "finishing",
@@ -146,6 +153,26 @@ impl Fact {
                 parts.path = Some(path.clone());
                 parts.snapshot = text_of(snapshot.as_ref());
             }
+            Fact::InputAnswered {
+                path,
+                snapshot,
+                value: output,
+                ..
+            }
+            | Fact::WaitEnded {
+                path, snapshot, output, ..
+            }
+            | Fact::EventEmitted {
+                path,
+                snapshot,
+                payload: output,
+                ..
+            } => {
+                parts.path = Some(path.clone());
+                parts.output = Some(output.to_bytes());
+                parts.snapshot = text_of(snapshot.as_ref());
+            }
+            Fact::EventReceived(received) => parts.output = Some(received.payload.to_bytes()),
             Fact::ScopeJoined(joined) => {
                 parts.path = Some(joined.path.clone());
                 parts.snapshot = text_of(joined.snapshot.as_ref());
@@ -156,6 +183,8 @@ impl Fact {
             | Fact::TimerSet { path, .. }
             | Fact::TryFailed { path, .. }
             | Fact::Finishing { path, .. }
+            | Fact::WaitOpened { path, .. }
+            | Fact::WaitTimedOut { path, .. }
             | Fact::RoundStarted { path, .. } => parts.path = Some(path.clone()),
             Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path.clone_from(&error.path),
             Fact::RunFinished(finished) => parts.output = text_of(finished.output.as_ref()),
@@ -164,6 +193,7 @@ impl Fact {
             | Fact::GroupOpened { .. }
             | Fact::BranchStarted { .. }
             | Fact::NodeRetried { .. }
+            | Fact::EventTaken { .. }
             | Fact::RunPaused
             | Fact::RunResumed => {}
         }
@@ -205,6 +235,28 @@ impl Fact {
                 *path = own_path();
                 *snapshot = read_json(parts.snapshot.as_deref())?;
             }
+            Fact::InputAnswered {
+                path,
+                snapshot,
+                value: output,
+                ..
+            }
+            | Fact::WaitEnded {
+                path, snapshot, output, ..
+            }
+            | Fact::EventEmitted {
+                path,
+                snapshot,
+                payload: output,
+                ..
+            } => {
+                *path = own_path();
+                *output = read_json(parts.output.as_deref())?.unwrap_or_default();
+                *snapshot = read_json(parts.snapshot.as_deref())?;
+            }
+            Fact::EventReceived(received) => {
+                received.payload = read_json(parts.output.as_deref())?.unwrap_or_default();
+            }
             Fact::ScopeJoined(joined) => {
                 joined.path = own_path();
                 joined.snapshot = read_json(parts.snapshot.as_deref())?;
@@ -215,6 +267,8 @@ impl Fact {
             | Fact::TimerSet { path, .. }
             | Fact::TryFailed { path, .. }
             | Fact::Finishing { path, .. }
+            | Fact::WaitOpened { path, .. }
+            | Fact::WaitTimedOut { path, .. }
             | Fact::RoundStarted { path, .. } => *path = own_path(),
             Fact::RunFinished(finished) => finished.output = read_json(parts.output.as_deref())?,
             Fact::RunStarted(_)
@@ -224,6 +278,7 @@ impl Fact {
             | Fact::FlowFailed { .. }
             | Fact::NodeFailed { .. }
             | Fact::NodeRetried { .. }
+            | Fact::EventTaken { .. }
             | Fact::RunPaused
             | Fact::RunResumed => {}
         }

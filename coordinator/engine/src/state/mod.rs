@@ -15,6 +15,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::run::{ErrorValue, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
+use crate::decision::WaitChange;
 use crate::record::{RunStarted, ThreadKey};
 
 pub mod bitmap;
@@ -40,6 +41,10 @@ pub struct RunState {
     pub(crate) deadline: Option<Deadline>,
     /// What a `finish` gave as the run's output.
     pub(crate) early_output: Option<Json>,
+    /// Events that no wait has taken yet, by the record of their arrival.
+    pub(crate) kept: BTreeMap<u64, Kept>,
+    /// Names that senders gave the events that came.
+    pub(crate) event_ids: BTreeSet<String>,
     pub(crate) root: Thread,
     /// The context the outermost flow began with: the base of its requests.
     pub(crate) root_base: Json,
@@ -61,6 +66,13 @@ pub(crate) enum Phase {
         output: Option<Json>,
         error: Option<ErrorValue>,
     },
+}
+
+/// An event that no wait has taken yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub event: String,
+    pub payload: Json,
 }
 
 /// What is left of the workflow's `timeout`.
@@ -96,6 +108,10 @@ pub(crate) struct Agenda {
     pub due: BTreeSet<(Timestamp, StepKey, u32)>,
     /// Threads whose node is tried again at its time.
     pub timers: BTreeSet<(Timestamp, ThreadKey)>,
+    /// Threads that wait for an event or an answer.
+    pub waiting: BTreeSet<ThreadKey>,
+    /// Waits that opened or ended, which the shell has not been told of yet.
+    pub wait_changes: Vec<WaitChange>,
     /// Open scopes with branches that were not begun.
     pub open: BTreeSet<u64>,
     /// Attempts that were outstanding when their branch was cancelled: their completions are late.
@@ -148,6 +164,8 @@ impl RunState {
             phase: Phase::Active,
             deadline: def.timeout.map(|timeout| Deadline::At(at.plus(timeout))),
             early_output: None,
+            kept: BTreeMap::new(),
+            event_ids: BTreeSet::new(),
             root: Thread::new(Definition::ROOT, Arc::from(""), context.clone(), Json::object()),
             root_base: context,
             scopes: BTreeMap::new(),
@@ -251,7 +269,7 @@ impl RunState {
     fn only_waits(&self) -> bool {
         self.tally.outstanding == 0
             && self.agenda.todo.is_empty()
-            && self.next_timer().is_some()
+            && (self.next_timer().is_some() || self.agenda.waiting.iter().any(|key| self.is_live(*key)))
             && !self.agenda.open.iter().any(|id| self.has_room(*id))
     }
 

@@ -1,5 +1,6 @@
 //! One point of control: the outermost flow, or a branch of an open scope.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rejoin_shared::definition::model::{FlowId, NodeId};
@@ -8,6 +9,7 @@ use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
 
 use super::scope::Carried;
+use crate::record::Awaited;
 
 /// One point of control.
 #[derive(Clone, Debug)]
@@ -135,6 +137,8 @@ pub enum Leaf {
     Backoff(Box<Backoff>),
     /// A sleep.
     Sleep(Box<Sleep>),
+    /// An event or an answer.
+    Wait(Box<Wait>),
     /// Its flow has ended.
     Done,
 }
@@ -166,6 +170,18 @@ pub(crate) struct Rounds {
 pub struct Sleep {
     pub(crate) path: String,
     pub(crate) until: Timestamp,
+}
+
+/// A wait under way.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// Sequence number of the record that opened it.
+    pub(crate) seq: u64,
+    pub(crate) path: String,
+    pub(crate) awaited: Awaited,
+    pub(crate) until: Option<Timestamp>,
+    /// What came so far, by event.
+    pub(crate) received: BTreeMap<String, Json>,
 }
 
 /// Why a node that control has reached cannot run.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rejoin_shared::definition::model::NodeId;
 use rejoin_shared::delta::Delta;
 use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
@@ -12,7 +13,7 @@ use rejoin_shared::time::Timestamp;
 use super::{Leaf, Phase, RunState};
 use crate::decision::Surroundings;
 use crate::env::eval_template;
-use crate::record::ThreadKey;
+use crate::record::{Awaited, ThreadKey};
 
 /// An attempt that may go to a worker now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,21 @@ pub enum OpenStatus {
     Failed,
     /// What held it was cancelled.
     Cancelled,
+}
+
+/// A wait that has not ended.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct OpenWait {
+    /// Sequence number of the record that opened it.
+    pub seq: u64,
+    pub path: String,
+    /// The node's name.
+    pub name: String,
+    pub awaited: Awaited,
+    /// Of `all`: the events that came already.
+    pub received: Vec<String>,
+    pub until: Option<Timestamp>,
 }
 
 /// A scope that has not been joined.
@@ -299,10 +315,45 @@ impl RunState {
                 Leaf::Backoff(backoff) if self.is_live(*key) => {
                     Some((backoff.path.clone(), backoff.until, backoff.error.clone()))
                 }
-                Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Done => {
-                    None
-                }
+                Leaf::Backoff(_)
+                | Leaf::Sleep(_)
+                | Leaf::Wait(_)
+                | Leaf::Ready(_)
+                | Leaf::Step(_)
+                | Leaf::Scope(_)
+                | Leaf::Done => None,
             })
+    }
+
+    /// Waits for events and answers, in the order of their scopes and branches.
+    pub fn open_waits(&self) -> impl Iterator<Item = OpenWait> + '_ {
+        let live = self.agenda.waiting.iter().filter(|key| self.is_live(**key));
+        live.filter_map(|key| self.open_wait_at(*key))
+    }
+
+    pub(crate) fn open_wait_at(&self, key: ThreadKey) -> Option<OpenWait> {
+        let Leaf::Wait(wait) = &self.thread(key)?.leaf else {
+            return None;
+        };
+        Some(OpenWait {
+            seq: wait.seq,
+            path: wait.path.clone(),
+            name: self.wait_at(key)?.0.to_string(),
+            awaited: wait.awaited.clone(),
+            received: wait.received.keys().cloned().collect(),
+            until: wait.until,
+        })
+    }
+
+    /// The wait node a thread stands at, with its name.
+    pub(crate) fn wait_at(&self, key: ThreadKey) -> Option<(&str, &rejoin_shared::definition::model::Wait)> {
+        let node = self.def.node(self.node_of(key)?);
+        Some((&*node.name, node.kind.as_wait()?))
+    }
+
+    /// The node a thread stands at.
+    pub(crate) fn node_of(&self, key: ThreadKey) -> Option<NodeId> {
+        self.node_at(self.thread(key)?)
     }
 
     /// Sleeps under way: path and end, soonest first.
@@ -312,9 +363,13 @@ impl RunState {
             .iter()
             .filter_map(|(_, key)| match &self.thread(*key)?.leaf {
                 Leaf::Sleep(sleep) if self.is_live(*key) => Some((sleep.path.as_str(), sleep.until)),
-                Leaf::Sleep(_) | Leaf::Backoff(_) | Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Done => {
-                    None
-                }
+                Leaf::Sleep(_)
+                | Leaf::Backoff(_)
+                | Leaf::Wait(_)
+                | Leaf::Ready(_)
+                | Leaf::Step(_)
+                | Leaf::Scope(_)
+                | Leaf::Done => None,
             })
     }
 

@@ -19,6 +19,7 @@ mod set;
 mod settle;
 mod sleep;
 mod unwind;
+mod wait;
 
 pub(crate) use set::{check_context_depth, check_context_size};
 
@@ -119,7 +120,9 @@ impl Machine<'_> {
             NodeKind::Graph(graph) => self.open_graph(key, path, graph),
             NodeKind::Repeat(repeat) => self.repeat(key, path, repeat, begun),
             NodeKind::Sleep(sleep) => self.sleep(key, path, sleep),
-            NodeKind::Wait(_) | NodeKind::Call(_) | NodeKind::Emit(_) => {
+            NodeKind::Wait(wait) => self.open_wait(key, path, wait),
+            NodeKind::Emit(emit) => self.emit_event(key, path, emit),
+            NodeKind::Call(_) => {
                 // Refused at registration; a journal of a later version may still hold one.
                 let error = ErrorValue::new("rejoin.internal", "this version does not run this kind of node", &path);
                 self.fail_node(key, error);

@@ -1,6 +1,6 @@
 //! What handles a failure inside a thread: the retry of a group around it, a try, or nothing.
 
-use rejoin_shared::definition::model::{Definition, NodeKind, Try};
+use rejoin_shared::definition::model::{Definition, Try};
 use rejoin_shared::run::ErrorValue;
 
 use crate::machine::Machine;
@@ -89,10 +89,7 @@ impl Machine<'_> {
 }
 
 fn guarded_by<'d>(def: &'d Definition, guard: &Guard) -> Option<&'d Try> {
-    match &def.node(guard.node).kind {
-        NodeKind::Try(guarded) => Some(guarded),
-        _ => None,
-    }
+    def.node(guard.node).kind.as_try()
 }
 
 impl crate::state::RunState {

@@ -11,6 +11,7 @@ mod inbox;
 mod owners;
 mod runs;
 mod tables;
+mod waits;
 mod workflows;
 
 use std::path::Path;
@@ -25,8 +26,8 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use super::{
-    Batch, Claim, InboxMessage, InboxRow, Member, MemberRow, PartitionRow, Reserved, RunFilter, RunRow, Store,
-    StoreError, StoredRow, WorkflowRow,
+    Batch, Broadcast, Claim, InboxMessage, InboxRow, Member, MemberRow, PartitionRow, Reserved, RunFilter, RunRow,
+    Store, StoreError, StoredRow, WaitRow, WorkflowRow,
 };
 
 /// Name of the database file within its folder.
@@ -206,6 +207,17 @@ impl Store for EmbeddedStore {
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64> {
         let message = message.clone();
         self.write(move |tx| inbox::put(tx, &message, Timestamp::now())).await
+    }
+
+    async fn broadcast(&self, message: &Broadcast) -> Result<u64> {
+        let message = message.clone();
+        self.write(move |tx| waits::broadcast(tx, &message, Timestamp::now()))
+            .await
+    }
+
+    async fn inputs(&self, namespace: &Namespace, after: Option<(RunId, u64)>, limit: usize) -> Result<Vec<WaitRow>> {
+        let namespace = namespace.clone();
+        self.read(move |tx| waits::inputs(tx, &namespace, after, limit)).await
     }
 
     async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>> {

@@ -11,7 +11,7 @@ use super::super::{JournalRow, KEY_LIFE_MS, PAGE_BYTES_MAX, RunFilter, RunRow, S
 use super::tables::{
     self, JOURNAL, Journal, RUN_ENDINGS, RUN_STATES, RUNS, RunEnding, RunHead, RunState, key, run_id, status,
 };
-use super::{Result, StoreError, inbox, workflows};
+use super::{Result, StoreError, inbox, waits, workflows};
 
 type Value<'a, T> = <T as redb::Value>::SelfType<'a>;
 
@@ -253,6 +253,7 @@ pub(super) fn delete(tx: &WriteTransaction, run: RunId, now: Timestamp) -> Resul
     tx.open_table(JOURNAL)?
         .retain_in((key(run), 0)..=(key(run), u64::MAX), |_, _| false)?;
     inbox::remove_of_run(tx, run)?;
+    waits::remove_of_run(tx, run)?;
     let mut heads = tx.open_table(RUNS)?;
     let head = heads.remove(key(run))?;
     if let Some((namespace, Some(idempotency_key))) = head.as_ref().map(|h| (h.value().0, h.value().6)) {

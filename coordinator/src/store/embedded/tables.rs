@@ -67,6 +67,18 @@ pub(super) type Inbox = (
     i64,
 );
 
+/// Namespace, workflow, node, path, is an input, body, opened at, until.
+pub(super) type Wait = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    bool,
+    &'static [u8],
+    i64,
+    Option<i64>,
+);
+
 /// Owner (name, incarnation, address), epoch count, token, batch, has events.
 pub(super) type PartitionState = (Option<(&'static str, u128, &'static str)>, i64, i64, u64, bool);
 
@@ -88,6 +100,10 @@ pub(super) const KEYS: TableDefinition<(&str, &str), (u128, &str, Option<i64>)> 
 pub(super) const INBOX: TableDefinition<u64, Inbox> = TableDefinition::new("inbox");
 /// Run and dedupe key: id.
 pub(super) const INBOX_KEYS: TableDefinition<(u128, &str), u64> = TableDefinition::new("inbox_keys");
+/// By run and opening record.
+pub(super) const WAITS: TableDefinition<(u128, u64), Wait> = TableDefinition::new("waits");
+/// Namespace, event, run, opening record.
+pub(super) const WAIT_EVENTS: TableDefinition<(&str, &str, u128, u64), ()> = TableDefinition::new("wait_events");
 /// Name and incarnation: address, joined at, lease until.
 pub(super) const MEMBERS: TableDefinition<(&str, u128), (&str, i64, i64)> = TableDefinition::new("members");
 pub(super) const PARTITIONS: TableDefinition<u8, PartitionState> = TableDefinition::new("partitions");
@@ -104,6 +120,8 @@ pub(super) fn create(tx: &WriteTransaction) -> Result<()> {
     tx.open_table(KEYS)?;
     tx.open_table(INBOX)?;
     tx.open_table(INBOX_KEYS)?;
+    tx.open_table(WAITS)?;
+    tx.open_table(WAIT_EVENTS)?;
     tx.open_table(MEMBERS)?;
     tx.open_table(COUNTERS)?;
     let mut partitions = tx.open_table(PARTITIONS)?;

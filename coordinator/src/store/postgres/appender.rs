@@ -25,6 +25,7 @@ pub(super) struct Appender {
 struct Line {
     client: Client,
     append: Statement,
+    append_with_waits: Statement,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -47,7 +48,11 @@ impl Appender {
             None => slot.insert(self.connect().await?),
         };
         let params = columns.params();
-        let answer = tokio::time::timeout(self.answer_timeout, line.client.query_one(&line.append, &params)).await;
+        let statement = match columns.has_waits() {
+            true => &line.append_with_waits,
+            false => &line.append,
+        };
+        let answer = tokio::time::timeout(self.answer_timeout, line.client.query_one(statement, &params)).await;
         match answer {
             Ok(Ok(row)) => rows::time(&row).map(|at| at.0),
             Ok(Err(error)) => {
@@ -83,13 +88,16 @@ impl Appender {
                 tracing::warn!(%error, "the appending connection ended");
             }
         }));
-        let append = client
-            .prepare(sql::BATCH_APPEND_IF_OWNER)
-            .await
-            .map_err(|e| store_error(&e, Phase::NothingToLose))?;
+        let prepare = async |sql| {
+            let prepared = client.prepare(sql).await;
+            prepared.map_err(|e| store_error(&e, Phase::NothingToLose))
+        };
+        let append = prepare(sql::BATCH_APPEND_IF_OWNER).await?;
+        let append_with_waits = prepare(sql::BATCH_APPEND_WITH_WAITS_IF_OWNER).await?;
         Ok(Line {
             client,
             append,
+            append_with_waits,
             _driver: driver,
         })
     }

@@ -28,6 +28,7 @@ pub(super) struct Columns<'a> {
     received: Vec<i64>,
     answered: Vec<i64>,
     verdicts: Bodies<'a>,
+    waits: Option<Waits<'a>>,
 }
 
 impl<'a> Columns<'a> {
@@ -44,12 +45,13 @@ impl<'a> Columns<'a> {
             received: ids(&mut batch.received.iter().copied())?,
             answered: ids(&mut batch.answered.iter().map(|(id, _)| *id))?,
             verdicts: batch.answered.iter().map(|(_, verdict)| &**verdict).collect(),
+            waits: Waits::of(batch)?,
         })
     }
 
     /// The parameters in the order of `rejoin_append`.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut params: Vec<Param<'_>> = Vec::with_capacity(57);
+        let mut params: Vec<Param<'_>> = Vec::with_capacity(77);
         self.claims.push_to(&mut params);
         self.created.push_to(&mut params);
         self.tags.push_to(&mut params);
@@ -57,7 +59,15 @@ impl<'a> Columns<'a> {
         self.changed.push_to(&mut params);
         self.sent.push_to(&mut params);
         params.extend([&self.received as Param<'_>, &self.answered, &self.verdicts]);
+        if let Some(waits) = &self.waits {
+            waits.push_to(&mut params);
+        }
         params
+    }
+
+    /// Whether there is something for `rejoin_put_waits`, whose parameters then follow.
+    pub(super) fn has_waits(&self) -> bool {
+        self.waits.is_some()
     }
 }
 
@@ -373,6 +383,95 @@ impl<'a> Sent<'a> {
             &self.bodies,
             &self.keys,
             &self.wants,
+        ]);
+    }
+}
+
+/// Open waits, and what goes to all that wait for an event.
+#[derive(Default)]
+struct Waits<'a> {
+    over_runs: Vec<Uuid>,
+    over_seqs: Vec<i64>,
+    runs: Vec<Uuid>,
+    seqs: Vec<i64>,
+    namespaces: Texts<'a>,
+    workflows: Texts<'a>,
+    names: Texts<'a>,
+    paths: Texts<'a>,
+    inputs: Vec<bool>,
+    bodies: Bodies<'a>,
+    until: Vec<Option<At>>,
+    event_runs: Vec<Uuid>,
+    event_seqs: Vec<i64>,
+    event_namespaces: Texts<'a>,
+    event_names: Texts<'a>,
+    cast_namespaces: Texts<'a>,
+    cast_events: Texts<'a>,
+    cast_kinds: Texts<'a>,
+    cast_bodies: Bodies<'a>,
+    cast_keys: MaybeTexts<'a>,
+}
+
+impl<'a> Waits<'a> {
+    /// `None` where a batch has nothing of this, as most have.
+    fn of(batch: &'a Batch) -> Result<Option<Waits<'a>>> {
+        if batch.waits.is_empty() && batch.waits_over.is_empty() && batch.broadcasts.is_empty() {
+            return Ok(None);
+        }
+        let mut columns = Waits::default();
+        for (run, seq) in &batch.waits_over {
+            columns.over_runs.push(run.0);
+            columns.over_seqs.push(bigint(*seq)?);
+        }
+        for wait in &batch.waits {
+            columns.runs.push(wait.run.0);
+            columns.seqs.push(bigint(wait.seq)?);
+            columns.namespaces.push(&wait.namespace.0);
+            columns.workflows.push(&wait.workflow);
+            columns.names.push(&wait.name);
+            columns.paths.push(&wait.path);
+            columns.inputs.push(wait.events.is_empty());
+            columns.bodies.push(&wait.body);
+            columns.until.push(wait.until.map(At));
+            for event in &wait.events {
+                columns.event_runs.push(wait.run.0);
+                columns.event_seqs.push(bigint(wait.seq)?);
+                columns.event_namespaces.push(&wait.namespace.0);
+                columns.event_names.push(event);
+            }
+        }
+        for cast in &batch.broadcasts {
+            columns.cast_namespaces.push(&cast.namespace.0);
+            columns.cast_events.push(&cast.event);
+            columns.cast_kinds.push(&cast.kind);
+            columns.cast_bodies.push(&cast.body);
+            columns.cast_keys.push(cast.dedupe_key.as_deref());
+        }
+        Ok(Some(columns))
+    }
+
+    fn push_to<'p>(&'p self, params: &mut Vec<Param<'p>>) {
+        params.extend([
+            &self.over_runs as Param<'p>,
+            &self.over_seqs,
+            &self.runs,
+            &self.seqs,
+            &self.namespaces,
+            &self.workflows,
+            &self.names,
+            &self.paths,
+            &self.inputs,
+            &self.bodies,
+            &self.until,
+            &self.event_runs,
+            &self.event_seqs,
+            &self.event_namespaces,
+            &self.event_names,
+            &self.cast_namespaces,
+            &self.cast_events,
+            &self.cast_kinds,
+            &self.cast_bodies,
+            &self.cast_keys,
         ]);
     }
 }

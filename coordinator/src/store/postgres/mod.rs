@@ -28,8 +28,8 @@ pub use config::StoreConfig;
 pub use migrate::{MigrationState, migrate, migrate_check};
 
 use super::{
-    Batch, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX,
-    PartitionRow, Reserved, RunFilter, RunRow, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WorkflowRow,
+    Batch, Broadcast, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX,
+    PartitionRow, Reserved, RunFilter, RunRow, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitRow, WorkflowRow,
 };
 use appender::Appender;
 use columns::{Columns, fold_changes};
@@ -316,6 +316,25 @@ impl Store for PostgresStore {
             }
         }
         Err(StoreError::Away("the inbox key changes hands all the time".to_owned()))
+    }
+
+    async fn broadcast(&self, message: &Broadcast) -> Result<u64> {
+        let params: [Param<'_>; 5] = [
+            &&*message.namespace.0,
+            &message.event,
+            &message.kind,
+            &&*message.body,
+            &message.dedupe_key,
+        ];
+        let found = self.reader.write_returning(sql::BROADCAST, &params).await?;
+        found.first().map_or(Ok(0), rows::inbox_id)
+    }
+
+    async fn inputs(&self, namespace: &Namespace, after: Option<(RunId, u64)>, limit: usize) -> Result<Vec<WaitRow>> {
+        let (run, seq) = (after.map(|(run, _)| run.0), bigint(after.map_or(0, |(_, seq)| seq))?);
+        let params: [Param<'_>; 4] = [&&*namespace.0, &run, &seq, &row_limit(limit)];
+        let found = self.reader.read(sql::INPUTS_PAGE, &params).await?;
+        found.iter().map(rows::input_row).collect()
     }
 
     async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>> {

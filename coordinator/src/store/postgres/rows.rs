@@ -10,7 +10,7 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::super::{
-    Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, StoreError, StoredRow,
+    Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, StoreError, StoredRow, WaitRow,
     WorkflowRow, priority,
 };
 use super::values::{At, outcome};
@@ -162,6 +162,21 @@ pub(super) fn verdict(row: &Row) -> Result<Bytes> {
 
 pub(super) fn bound_key(row: &Row) -> Result<(RunId, String)> {
     Ok((id(row)?, get(row, 1)?))
+}
+
+pub(super) fn input_row(row: &Row) -> Result<WaitRow> {
+    Ok(WaitRow {
+        run: id(row)?,
+        seq: number(row, 1)?,
+        namespace: Namespace(get::<String>(row, 2)?.into()),
+        workflow: get(row, 3)?,
+        name: get(row, 4)?,
+        path: get(row, 5)?,
+        events: Vec::new(),
+        body: bytes(row, 6)?,
+        opened_at: get::<At>(row, 7)?.0,
+        until: get::<Option<At>>(row, 8)?.map(|at| at.0),
+    })
 }
 
 pub(super) fn member_row(row: &Row) -> Result<MemberRow> {

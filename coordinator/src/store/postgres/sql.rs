@@ -61,6 +61,13 @@ statements! {
     BATCH_APPEND_IF_OWNER = "select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
         $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, \
         $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57)";
+    /// The same with waits and broadcasts; `waits` and `wait_events` by their primary keys.
+    BATCH_APPEND_WITH_WAITS_IF_OWNER = "with appended as materialized (select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+        $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, \
+        $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57) \
+            as at) \
+        select rejoin_put_waits(at, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, $72, $73, $74, $75, \
+            $76, $77) from appended";
     /// All kinds; a small table.
     KINDS_READ = "select id, name from journal_kinds";
     /// A new kind of record. Unique (name).
@@ -99,6 +106,7 @@ statements! {
     RUN_DELETE_IF_ENDED = concat!("with gone as (delete from runs where id = $1 and status in ", terminal!(), " \
             returning id, coalesce(finished_at, clock_timestamp()) as ended_at), \
         gone_tags as (delete from tags where run_id in (select id from gone)), \
+        gone_waits as (delete from waits where run_id in (select id from gone)), \
         gone_inbox as (delete from inbox where run_id in (select id from gone)), \
         kept_keys as (update idempotency_keys k set free_from = gone.ended_at + $2::bigint * interval '1 millisecond' \
             from gone where k.run_id = gone.id) \
@@ -140,6 +148,11 @@ statements! {
         values ($1, $2, $3, $4, $5, $6) on conflict (run_id, dedupe_key) do nothing returning id";
     /// The message that came first. Unique (run_id, dedupe_key).
     INBOX_READ_BY_KEY = "select id from inbox where run_id = $1 and dedupe_key = $2";
+    /// Puts a message for all that wait for an event. `wait_events` by its primary key.
+    BROADCAST = "select rejoin_broadcast($1, $2, $3, $4, $5)";
+    /// Inputs that wait. `waits_for_input`.
+    INPUTS_PAGE = "select run_id, seq, namespace, workflow, name, path, body, opened_at, until from waits \
+        where namespace = $1 and is_input and ($2::uuid is null or (run_id, seq) > ($2, $3)) order by run_id, seq limit $4";
     /// Messages that wait, oldest first. `inbox_waiting`.
     INBOX_PAGE = "select id, partition, run_id, kind, body, dedupe_key, wants_verdict from inbox \
         where partition = any($1) and verdict is null and id > $2 order by id limit $3";
