@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::consumers::{Consumers, read_notices};
 use crate::broker::publisher;
+use crate::fleet::Held;
 use crate::inbox;
 use crate::members::lease::{Lease, LeaseKeeper, Renewal, ThreadKeeper};
 use crate::members::{join, watch as watch_members};
@@ -276,6 +277,13 @@ impl Coordinator {
         let (reply, answer) = oneshot::channel();
         self.notices.send(Inbound::Explain(run, reply)).await.ok()?;
         tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()?
+    }
+
+    /// Who holds which attempt of a run, whoever owns it; `None` if the owner here does not answer.
+    pub async fn holders(&self, run: RunId) -> Option<Held> {
+        let (reply, answer) = oneshot::channel();
+        self.notices.send(Inbound::Holders(run, reply)).await.ok()?;
+        tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
     }
 
     /// Workers and queues, as this process sees them; `None` if its owner does not answer.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::coordinator::Coordinator;
+use crate::fleet::Held;
 use crate::owner::command::{Command, CommandError, Reply};
 use crate::owner::views::{Explanation, FleetView};
 use crate::store::{Broadcast, Store, StoreError, StoredRow};
@@ -39,6 +40,8 @@ pub trait Backend: Send + Sync {
     async fn broadcast(&self, message: Broadcast) -> Result<u64, StoreError>;
     /// What the run waits for; `None` if it is not in memory here.
     async fn explain(&self, run: RunId) -> Option<Explanation>;
+    /// Who holds which attempt of the run, as workers report it to every coordinator.
+    async fn holders(&self, run: RunId) -> Held;
     /// Workers and queues, of all namespaces.
     async fn fleet(&self) -> FleetView;
     /// Name of the coordinator that owns the run's partition.
@@ -115,6 +118,10 @@ impl Backend for Local {
 
     async fn explain(&self, run: RunId) -> Option<Explanation> {
         self.coordinator.explain(run).await
+    }
+
+    async fn holders(&self, run: RunId) -> Held {
+        self.coordinator.holders(run).await.unwrap_or_default()
     }
 
     async fn fleet(&self) -> FleetView {

@@ -16,10 +16,10 @@ use super::Api;
 use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
 use super::problem::{Code, Problem};
-use crate::owner::views::{Explanation, FleetView, Place};
+use crate::owner::views::FleetView;
 use crate::read::graph::{GraphView, graph as draw};
 use crate::read::journal::{ReadError, entry, records};
-use crate::read::replay::{self, Held};
+use crate::read::replay;
 use crate::read::steps::{StepState, StepView};
 use crate::read::waits::WaitView;
 use crate::read::why::{ScopeView, Why, why as explain};
@@ -52,15 +52,6 @@ fn unreadable(run: RunId, reason: &str) -> Problem {
     )
 }
 
-fn held(explanation: Option<Explanation>) -> Held {
-    let attempts = explanation.map(|e| e.attempts).unwrap_or_default();
-    let held = attempts.into_iter().filter_map(|a| match a.place {
-        Place::Held { worker } => Some(((a.step, a.attempt), worker)),
-        Place::Unsent | Place::NoWorker | Place::Sent | Place::Doubtful => None,
-    });
-    held.collect()
-}
-
 fn serves(fleet: &FleetView, namespace: &Namespace, queue: &str, handler: &str) -> bool {
     let among = |list: &[String], name: &str| list.iter().any(|entry| entry == name);
     let mut workers = fleet.workers.iter().filter(|w| w.namespace == *namespace);
@@ -87,8 +78,9 @@ impl Api {
     async fn steps_of(&self, row: &RunRow) -> Result<(Vec<Record>, Vec<StepView>), Problem> {
         let definition = self.definition(row).await?;
         let records = records(&*self.store, row.id, None).await?;
-        let held = held(self.backend.explain(row.id).await);
-        let steps = replay::steps(&definition, &records, &held).map_err(|e| unreadable(row.id, &e))?;
+        let held = self.backend.holders(row.id).await;
+        let window = self.limits.in_flight_per_run_max;
+        let steps = replay::steps(&definition, &records, &held, window).map_err(|e| unreadable(row.id, &e))?;
         Ok((records, steps))
     }
 }
@@ -209,7 +201,8 @@ pub async fn why(
     let fleet = api.backend.fleet().await;
     let (records, steps) = api.steps_of(&row).await?;
     let definition = api.definition(&row).await?;
-    let state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
+    let mut state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
+    state.look_ahead(api.limits.in_flight_per_run_max);
     let scopes = state.open_scopes().take(SCOPES_SHOWN_MAX).map(ScopeView::of).collect();
     let is_served = |queue: &str, handler: &str| serves(&fleet, &namespace, queue, handler);
     let error = row

@@ -94,7 +94,8 @@ impl Api {
         }
         let definition = self.definition(&row).await?;
         let look = |state: &rejoin_engine::state::RunState| (state.progress(), state.context(), WaitView::of(state));
-        let seen = self.states.look(&*self.store, &definition, run, look).await?;
+        let window = self.limits.in_flight_per_run_max;
+        let seen = self.states.look(&*self.store, &definition, run, window, look).await?;
         let mut view = RunView {
             owner,
             ..RunView::of(row)

@@ -92,6 +92,34 @@ impl Server {
         }
     }
 
+    /// A run of this document.
+    async fn begun(&self, document: &str, workflow: &str, input: &str) -> String {
+        let put = self
+            .call("PUT /v1/workflows", "Content-Type: application/yaml\r\n", document)
+            .await;
+        assert!(matches!(put.status, 200 | 201), "{}", put.body);
+        let body = format!(r#"{{"input":{input}}}"#);
+        let begun = self
+            .call(&format!("POST /v1/workflows/{workflow}/runs"), "", &body)
+            .await;
+        assert_eq!(begun.status, 201, "{}", begun.body);
+        begun.text("id")
+    }
+
+    /// Waits until a run is in this state.
+    async fn reaches(&self, run: &str, state: &str) {
+        let mut last = String::new();
+        for _ in 0..500 {
+            let shown = self.call(&format!("GET /v1/runs/{run}"), "", "").await;
+            if shown.text("state") == state {
+                return;
+            }
+            last = shown.body;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the run did not become {state}: {last}");
+    }
+
     async fn started(&self) -> String {
         let put = self.call("PUT /v1/workflows", "", WORKFLOW).await;
         assert!(matches!(put.status, 200 | 201), "{}", put.body);
@@ -283,5 +311,113 @@ async fn waiting_for_a_run_that_goes_on_answers_202_in_time() {
         .await
         .expect("cut at the wait");
     assert_eq!((reply.status, reply.text("state").as_str()), (202, "running"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn branches_that_were_dispatched_without_a_record_are_missing_too() {
+    let server = Server::start().await;
+    let document =
+        "workflow: fan\nsteps:\n  - foreach: each\n    items: '5'\n    concurrency: 3\n    steps: [ { step: s } ]\n";
+    let run = server.begun(document, "fan", "{}").await;
+    let why = server.call(&format!("GET /v1/runs/{run}/why"), "", "").await;
+    let missing = why.json().get("missing").and_then(Json::as_list).unwrap_or_default()[0].clone();
+    assert_eq!(missing.get("branches"), Some(&Json::str("0-2")), "{}", why.body);
+    assert!(why.body.contains(r#""missing":"0-4""#), "{}", why.body);
+    let steps = server
+        .call(&format!("GET /v1/runs/{run}/steps?state=pending"), "", "")
+        .await;
+    let items = steps.json().get("items").and_then(Json::as_list).map(<[Json]>::len);
+    assert_eq!(items, Some(3), "{}", steps.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_is_listed_and_answered_once_with_what_fits() {
+    let server = Server::start().await;
+    let document = "workflow: ask\nsteps:\n  - parallel: p\n    branches:\n      one: [ { wait: pick, input: { type: choice, \
+                    choices: [a, b], prompt: Which? }, into: one } ]\n      two: [ { wait: pick, input: { type: form, schema: \
+                    { type: object, required: [n] } }, into: two } ]\n";
+    let run = server.begun(document, "ask", "{}").await;
+    let listed = server.call("GET /v1/inputs", "", "").await;
+    let items = listed
+        .json()
+        .get("items")
+        .and_then(Json::as_list)
+        .unwrap_or_default()
+        .to_vec();
+    assert_eq!(items.len(), 2, "{}", listed.body);
+    assert_eq!(items[0].get("prompt"), Some(&Json::str("Which?")), "{}", listed.body);
+    let answer = format!("POST /v1/runs/{run}/inputs/pick");
+    let say = async |body: &str| server.call(&answer, "", body).await;
+    let refused = say(r#"{"value":"a"}"#).await;
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert!(refused.body.contains("/p/one/pick, /p/two/pick"), "{}", refused.body);
+    assert_eq!(
+        say(r#"{"value":"c","path":"/p/one/pick"}"#).await.text("code"),
+        "invalid_input"
+    );
+    assert_eq!(
+        say(r#"{"value":{"m":1},"path":"/p/two/pick"}"#).await.text("code"),
+        "invalid_input"
+    );
+    assert_eq!(say(r#"{"value":"b","path":"/p/one/pick"}"#).await.status, 200);
+    assert_eq!(say(r#"{"value":"b","path":"/p/one/pick"}"#).await.status, 409);
+    assert_eq!(say(r#"{"value":{"n":1}}"#).await.text("state"), "completed");
+    assert_eq!(say(r#"{"value":{"n":1}}"#).await.status, 409);
+    let other = format!("POST /v1/runs/{run}/inputs/other");
+    assert_eq!(server.call(&other, "", r#"{"value":1}"#).await.status, 404);
+    let listed = server.call("GET /v1/inputs", "", "").await;
+    assert!(listed.body.contains(r#""items":[]"#), "{}", listed.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_reach_the_run_they_name_or_all_that_wait() {
+    let server = Server::start().await;
+    let document = "workflow: hear\nsteps: [ { wait: a, event: a, into: a }, { wait: b, event: b, into: b } ]\n";
+    let (one, two) = (
+        server.begun(document, "hear", "{}").await,
+        server.begun(document, "hear", "{}").await,
+    );
+    let to_one = format!("POST /v1/runs/{one}/events");
+    let kept = server
+        .call(&to_one, "", r#"{"event":"b","payload":1.0,"id":"x"}"#)
+        .await;
+    assert_eq!(kept.status, 202);
+    let all = server
+        .call("POST /v1/events", "", r#"{"event":"a","payload":{"n":2}}"#)
+        .await;
+    assert_eq!(
+        (all.status, all.json().get("runs").and_then(Json::as_int)),
+        (202, Some(2))
+    );
+    let nobody = server
+        .call("POST /v1/events", "Rejoin-Namespace: other\r\n", r#"{"event":"a"}"#)
+        .await;
+    assert_eq!(nobody.json().get("runs").and_then(Json::as_int), Some(0));
+    server.reaches(&one, "completed").await;
+    let shown = server.call(&format!("GET /v1/runs/{one}"), "", "").await;
+    assert!(
+        shown.body.contains(r#""context":{"a":{"n":2},"b":1.0}"#),
+        "{}",
+        shown.body
+    );
+    let shown = server.call(&format!("GET /v1/runs/{two}"), "", "").await;
+    assert!(
+        shown
+            .body
+            .contains(r#""type":"event","path":"/b","until":null,"events":["b"]"#),
+        "{}",
+        shown.body
+    );
+    assert_eq!(
+        server
+            .call(&format!("POST /v1/runs/{one}/events"), "", r#"{"event":"a"}"#)
+            .await
+            .status,
+        409
+    );
+    assert_eq!(server.call("POST /v1/events", "", r#"{"payload":1}"#).await.status, 422);
     server.stop().await;
 }

@@ -2,11 +2,11 @@
 
 mod worker;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use rejoin_shared::ids::{AttemptKey, Namespace};
+use rejoin_shared::ids::{AttemptKey, Namespace, RunId, StepKey};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Report, WorkerId};
 use uuid::Uuid;
@@ -24,6 +24,9 @@ const SUPERSEDED_AFTER: Duration = Duration::from_secs(3);
 const QUIET: Duration = Duration::from_secs(10);
 /// After so long, every worker there is has been heard.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
+
+/// Who holds which attempt of a run: the worker's name.
+pub type Held = BTreeMap<(StepKey, u32), String>;
 
 /// What a report changed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -213,6 +216,16 @@ impl Fleet {
         holder.map(|worker| worker.id.incarnation)
     }
 
+    /// Names of the workers that list attempts of a run.
+    #[must_use]
+    pub fn holders(&self, run: RunId) -> Held {
+        let held = self.workers.values().flat_map(|worker| {
+            let of_run = worker.held.iter().filter(move |key| key.run == run);
+            of_run.map(|key| ((key.step, key.attempt), worker.id.name.clone()))
+        });
+        held.collect()
+    }
+
     /// Workers that consume this queue and are alive, whether they take new work or not.
     pub fn of_queue<'a>(&'a self, queue: &'a QueueKey) -> impl Iterator<Item = &'a Worker> {
         self.workers.values().filter(|worker| worker.consumes(queue))
@@ -234,7 +247,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rejoin_shared::ids::{Partition, RunId, StepKey};
+    use rejoin_shared::ids::Partition;
 
     fn report(name: &str, incarnation: u128, number: u64, held: Vec<AttemptKey>) -> Report {
         Report {

@@ -14,7 +14,7 @@ use super::tickets::TicketId;
 use super::views::{Explanation, FleetView};
 use crate::broker::decode::EventBody;
 use crate::broker::publisher::{Fate, Purpose};
-use crate::fleet::Heard;
+use crate::fleet::{Heard, Held};
 use crate::inbox::InboxItem;
 use crate::members::Membership;
 
@@ -65,6 +65,8 @@ pub enum Inbound {
     OpenRuns(Vec<RunId>),
     /// Somebody wants to know what a run waits for.
     Explain(RunId, oneshot::Sender<Option<Explanation>>),
+    /// Somebody wants to know who holds which attempt of a run.
+    Holders(RunId, oneshot::Sender<Held>),
     /// Somebody wants to see the fleet.
     Fleet(oneshot::Sender<FleetView>),
 }

@@ -1,6 +1,6 @@
 //! A run folded by the engine, together with its steps.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rejoin_engine::record::{Fact, Joined, Quota, Record, ScopeJoined};
@@ -10,9 +10,7 @@ use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::StepKey;
 
 use super::steps::{Fold, StepView};
-
-/// Who holds which attempt of the run.
-pub type Held = BTreeMap<(StepKey, u32), String>;
+use crate::fleet::Held;
 
 /// Folds `records` into the state they give.
 ///
@@ -30,11 +28,11 @@ pub fn state(def: &Arc<Definition>, records: &[Record]) -> Result<RunState, Stri
 /// The steps of the run that these records are of.
 ///
 /// What was open when its scope or the run ended was cancelled and has no record of its own; it is read from the state
-/// just before.
+/// just before. `window` is how many attempts an owner dispatches at once: those of branches without a record are open too.
 ///
 /// # Errors
 /// As [`state`].
-pub fn steps(def: &Arc<Definition>, records: &[Record], held: &Held) -> Result<Vec<StepView>, String> {
+pub fn steps(def: &Arc<Definition>, records: &[Record], held: &Held, window: usize) -> Result<Vec<StepView>, String> {
     let (first, rest) = records.split_first().ok_or("the journal is empty")?;
     let mut state = RunState::begin(def, first).map_err(|e| e.to_string())?;
     let mut fold = Fold::new(def);
@@ -51,6 +49,7 @@ pub fn steps(def: &Arc<Definition>, records: &[Record], held: &Held) -> Result<V
             cancel_what_vanished(&mut fold, before, &state);
         }
     }
+    state.look_ahead(window);
     let open: Vec<OpenStep> = state.open_steps().collect();
     Ok(fold.finish(&open, held))
 }

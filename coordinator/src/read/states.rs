@@ -30,7 +30,8 @@ struct Kept {
 }
 
 impl States {
-    /// Shows `look` the run's state as of its last record; `None` if it has none.
+    /// Shows `look` the run's state as of its last record, with what its owner may have dispatched since (`window` attempts at
+    /// once); `None` if it has none.
     ///
     /// # Errors
     /// The store's, and [`ReadError::Unreadable`].
@@ -39,6 +40,7 @@ impl States {
         store: &dyn Store,
         definition: &Arc<Definition>,
         run: RunId,
+        window: usize,
         look: impl FnOnce(&RunState) -> R,
     ) -> Result<Option<R>, ReadError> {
         let slot = self.slot(run);
@@ -48,6 +50,9 @@ impl States {
             *kept = None;
         }
         moved?;
+        if let Some(state) = kept.as_mut() {
+            state.look_ahead(window);
+        }
         let shown = kept.as_ref().map(look);
         if kept.as_ref().is_none_or(|state| state.status().is_terminal()) {
             self.drop_run(run);

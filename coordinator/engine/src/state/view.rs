@@ -139,6 +139,16 @@ impl RunState {
         taken
     }
 
+    /// For those who fold a journal to look at it: begins the branches that the owner may have dispatched by now, which leaves no
+    /// record, and forgets what only an owner acts upon. `window` is how many attempts an owner dispatches at once.
+    pub fn look_ahead(&mut self, window: usize) {
+        let window = u64::try_from(window).unwrap_or(u64::MAX);
+        while self.phase == Phase::Active && self.tally.outstanding < window && self.open_next() {}
+        self.agenda.ready.clear();
+        self.agenda.newly_revoked.clear();
+        self.agenda.wait_changes.clear();
+    }
+
     /// Moves attempts whose time has come to the ready ones.
     fn wake_due(&mut self, now: Timestamp) {
         while let Some((at, step, attempt)) = self.agenda.due.first().copied().filter(|(at, ..)| *at <= now) {
