@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::time::Timestamp;
+
 /// Number of partitions; fixed for ever, since a run's partition is part of its id.
 pub const PARTITIONS: u8 = 64;
 
@@ -35,11 +37,33 @@ impl RunId {
         RunId(Uuid::from_bytes(bytes))
     }
 
+    /// The id of a run that `parent` calls at its record `seq`: it follows from the call, lies in the parent's partition, and is a
+    /// UUID v7 (RFC 9562) of `at`, whose other bits are mixed from the parent's id and the record.
+    #[must_use]
+    pub fn child_of(parent: RunId, seq: u64, at: Timestamp) -> RunId {
+        let (high, low) = parent.0.as_u64_pair();
+        let first = mix(high ^ mix(seq));
+        let second = mix(low ^ mix(first ^ seq.rotate_left(32)));
+        let mut random = [0_u8; 10];
+        random[..8].copy_from_slice(&second.to_be_bytes());
+        random[8..].copy_from_slice(&first.to_be_bytes()[..2]);
+        let ms = u64::try_from(at.0 / 1000).unwrap_or_default();
+        let id = uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid();
+        RunId::from_uuid_in(id, parent.partition())
+    }
+
     /// The partition this run lies in.
     #[must_use]
     pub fn partition(self) -> Partition {
         Partition(self.0.as_bytes()[15] & (PARTITIONS - 1))
     }
+}
+
+/// The finaliser of splitmix64 (Steele, Lea, Flood 2014).
+fn mix(z: u64) -> u64 {
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 impl fmt::Display for RunId {

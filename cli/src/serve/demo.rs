@@ -123,6 +123,7 @@ async fn start(coordinator: &Coordinator) -> Result<RunId, Failure> {
         tags: [("from".to_owned(), "demo".to_owned())].into(),
         priority: Priority::Normal,
         parent: None,
+        is_awaited: false,
         idempotency_key: None,
         may_exist: false,
     };

@@ -36,6 +36,7 @@ fn main() {
         tags: std::collections::BTreeMap::new(),
         priority: rejoin_shared::run::Priority::Normal,
         parent: None,
+        is_awaited: false,
     };
     let (mut state, apply) = rejoin_engine::start(&def, start, around);
     let mut journal: Vec<Parts> = apply.records.iter().map(Record::to_parts).collect();

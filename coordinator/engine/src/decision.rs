@@ -3,8 +3,9 @@
 use rejoin_shared::ids::{RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
-use rejoin_shared::run::RunStatus;
+use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_shared::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::record::Record;
 use crate::state::view::OpenWait;
@@ -62,6 +63,53 @@ pub enum Sent {
         payload: Json,
         /// The same one counts once.
         id: String,
+    },
+    /// A run is called.
+    Start {
+        /// Its id.
+        child: RunId,
+        /// The workflow.
+        workflow: String,
+        /// Its version; the newest by default.
+        version: Option<u32>,
+        /// Its input, not checked yet.
+        input: Json,
+        /// Whether the caller waits for its end.
+        is_awaited: bool,
+    },
+    /// Nobody waits for a called run any more.
+    Cancel {
+        /// Which.
+        child: RunId,
+    },
+    /// A called run that had failed is waited for again: it goes on, or says how it ended since.
+    GoOn {
+        /// Which.
+        child: RunId,
+    },
+    /// This run has ended, and its caller waits for that.
+    Ended {
+        /// The caller.
+        parent: RunId,
+        /// The record of the end.
+        seq: u64,
+        /// How.
+        end: ChildEnd,
+    },
+}
+
+/// How a called run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildEnd {
+    /// With this output.
+    Ok(Json),
+    /// It failed or was cancelled, or could not be started.
+    Error {
+        /// Why.
+        error: ErrorValue,
+        /// Whether it can go on from where it failed.
+        is_resumable: bool,
     },
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::decision::ChildEnd;
 use rejoin_shared::ids::{Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
@@ -51,6 +52,18 @@ pub enum Event {
         path: String,
         /// The answer, which fits.
         value: Json,
+    },
+    /// A run that this one called has ended.
+    ChildEnded {
+        /// Which.
+        child: RunId,
+        /// How.
+        end: ChildEnd,
+    },
+    /// The caller waits again for this run, which had failed.
+    GoOn {
+        /// The caller.
+        parent: RunId,
     },
     /// An operator cancels the run.
     Cancel {
@@ -135,4 +148,6 @@ pub struct Start {
     pub priority: Priority,
     /// The run that called it.
     pub parent: Option<RunId>,
+    /// That run waits for its end.
+    pub is_awaited: bool,
 }

@@ -69,6 +69,11 @@ impl<'a> Machine<'a> {
         self.records.len() >= RECORDS_MAX
     }
 
+    /// Whether something is to be sent.
+    pub fn sends(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     /// Whether nothing was recorded.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
@@ -96,8 +101,10 @@ impl<'a> Machine<'a> {
                 .any(|record| matches!(record.fact, Fact::RunFinished(_)));
             if just_now {
                 self.effects.push(Effect::Ended(*status));
+                self.sent.extend(self.state.report_to_parent());
             }
         }
+        self.sent.append(&mut self.state.agenda.outbox);
         Apply {
             records: self.records,
             effects: self.effects,
@@ -129,6 +136,8 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::InputAnswered { snapshot: place, .. }
         | Fact::WaitEnded { snapshot: place, .. }
         | Fact::EventEmitted { snapshot: place, .. }
+        | Fact::ChildStarted { snapshot: place, .. }
+        | Fact::ChildFinished { snapshot: place, .. }
         | Fact::ErrorCaught { snapshot: place, .. }
         | Fact::RepeatEnded { snapshot: place, .. } => *place = snapshot,
         Fact::RunStarted(_)

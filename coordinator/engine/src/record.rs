@@ -1,6 +1,7 @@
 //! The records of a journal: facts, each folded by `RunState::apply` without evaluating anything.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rejoin_shared::delta::Delta;
 use rejoin_shared::ids::{Namespace, RunId, StepKey};
@@ -228,6 +229,49 @@ pub enum Fact {
         #[serde(skip)]
         snapshot: Option<Json>,
     },
+    /// Another run was called.
+    ChildStarted {
+        /// Where.
+        thread: ThreadKey,
+        /// Its id.
+        child: RunId,
+        /// The workflow it runs.
+        workflow: String,
+        /// The version it was asked for; the newest by default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+        /// How long the call may take.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<Duration>,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored: of a detached call only.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
+    /// A run that was called has ended.
+    ChildFinished {
+        /// Where.
+        thread: ThreadKey,
+        /// Its id.
+        child: RunId,
+        /// Why it failed, if it did; what follows stands in the next record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorValue>,
+        /// It failed so that it can be resumed.
+        #[serde(default)]
+        is_resumable: bool,
+        /// Its output.
+        #[serde(skip)]
+        output: Json,
+        /// The node's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
     /// An event was sent.
     EventEmitted {
         /// Where.
@@ -340,6 +384,9 @@ pub struct RunStarted {
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RunId>,
+    /// The parent waits for its end.
+    #[serde(default)]
+    pub is_awaited: bool,
 }
 
 /// What a wait waits for, as its templates gave it.

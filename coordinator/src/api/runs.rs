@@ -14,6 +14,9 @@ use crate::read::run::RunView;
 use crate::read::waits::WaitView;
 use crate::store::{RunFilter, RunRow};
 
+/// Children shown of a run; all are listed by `?parent=`.
+const CHILDREN_SHOWN_MAX: usize = 100;
+
 /// One page of runs.
 #[derive(Serialize)]
 pub struct Page {
@@ -82,13 +85,32 @@ pub async fn one(
 }
 
 impl Api {
+    /// Runs that this one called, newest first; none where its workflow calls none.
+    async fn children(&self, row: &RunRow) -> Result<Vec<RunId>, Problem> {
+        let definition = self.definition(row).await?;
+        if !definition.nodes.iter().any(|node| node.kind.as_call().is_some()) {
+            return Ok(Vec::new());
+        }
+        let filter = RunFilter {
+            parent: Some(row.id),
+            ..RunFilter::default()
+        };
+        let rows = self
+            .store
+            .runs(&row.namespace, &filter, None, CHILDREN_SHOWN_MAX)
+            .await?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
     /// A run with what only its owner, or its journal, knows.
     pub(super) async fn show(&self, row: RunRow) -> Result<RunView, Problem> {
         let run = row.id;
         let owner = self.backend.owner(run).await;
+        let children = self.children(&row).await?;
         if row.status.is_terminal() {
             return Ok(RunView {
                 owner,
+                children,
                 ..RunView::of(row)
             });
         }
@@ -98,6 +120,7 @@ impl Api {
         let seen = self.states.look(&*self.store, &definition, run, window, look).await?;
         let mut view = RunView {
             owner,
+            children,
             ..RunView::of(row)
         };
         if let Some((progress, context, waits)) = seen {

@@ -108,6 +108,7 @@ async fn begin(
         tags: request.tags,
         priority: request.priority,
         parent: None,
+        is_awaited: false,
         idempotency_key: request.key,
         may_exist,
     };

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rejoin_engine::decision::ChildEnd;
+use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::json::Json;
 use rejoin_shared::link::{Address, Link, Message};
+use rejoin_shared::run::ErrorValue;
 use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::kind;
 use tokio::time::Instant;
 
-use crate::owner::command::{Command, CommandError, PreparedStart, Reply};
+use crate::owner::command::{CallRun, Command, CommandError, PreparedStart, Reply, StartRun};
 use crate::owner::definitions::{DefinitionError, Definitions};
 use crate::store::{InboxMessage, InboxRow, Store, StoreError};
 
@@ -18,7 +22,7 @@ const VERDICT_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two looks for it.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Rows read at once.
-const PAGE: usize = 256;
+pub const PAGE: usize = 256;
 
 /// A row of the inbox, read.
 #[derive(Debug)]
@@ -51,7 +55,11 @@ pub async fn read(
 }
 
 async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, StoreError> {
-    let command = match rejoin_shared::json::read_own::<Command>(&row.message.body) {
+    let read = rejoin_shared::json::read_own::<Command>(&row.message.body);
+    if let Ok(Command::Call(call)) = &read {
+        return called(&row, call, definitions).await;
+    }
+    let command = match read {
         Ok(command) => match prepare(&command, definitions).await {
             Ok(prepared) => Ok((command, prepared)),
             Err(DefinitionError::Store(error)) => return Err(error),
@@ -71,6 +79,81 @@ async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, Sto
     })
 }
 
+/// A run that another one calls: what it runs is looked up now. One that cannot be started is an end for its caller, which lies
+/// in the same partition.
+async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Result<InboxItem, StoreError> {
+    let child = row.message.run;
+    let (run, command) = match find(call, definitions).await? {
+        Ok((definition, version)) => {
+            let start = StartRun {
+                namespace: call.namespace.clone(),
+                workflow: call.workflow.clone(),
+                version,
+                input: call.input.clone(),
+                tags: std::collections::BTreeMap::new(),
+                priority: call.priority,
+                parent: Some(call.parent),
+                is_awaited: call.is_awaited,
+                idempotency_key: None,
+                may_exist: true,
+            };
+            let command = Command::Start(Box::new(start.clone()));
+            (child, (command, Some(PreparedStart { start, definition })))
+        }
+        Err(error) => {
+            let end = ChildEnd::Error {
+                error,
+                is_resumable: false,
+            };
+            (call.parent, (Command::ChildEnded { child, end }, None))
+        }
+    };
+    Ok(InboxItem {
+        id: row.id,
+        run,
+        wants_verdict: false,
+        command: Ok(command),
+    })
+}
+
+/// The definition that a call runs, and its version; or why it cannot be called with this input.
+async fn find(
+    call: &CallRun,
+    definitions: &Definitions,
+) -> Result<Result<(Arc<Definition>, u32), ErrorValue>, StoreError> {
+    let unknown = |detail: String| Err(ErrorValue::new("rejoin.unknown_workflow", detail, ""));
+    let version = match call.version {
+        Some(version) => Some(version),
+        None => definitions.newest(&call.namespace, &call.workflow).await?,
+    };
+    let Some(version) = version else {
+        return Ok(unknown(format!("workflow {} is not registered", call.workflow)));
+    };
+    match definitions.get(&call.namespace, &call.workflow, version).await {
+        Err(DefinitionError::Store(error)) => Err(error),
+        Err(error) => Ok(unknown(error.to_string())),
+        Ok(definition) => Ok(match misfit(&definition, &call.input) {
+            None => Ok((definition, version)),
+            Some(text) => Err(ErrorValue::new("rejoin.expression", text, "")),
+        }),
+    }
+}
+
+/// Why an input does not fit what its workflow takes.
+fn misfit(definition: &Definition, input: &Json) -> Option<String> {
+    let schema = serde_json::to_value(definition.input.as_ref()?).ok()?;
+    let value = serde_json::to_value(input).ok()?;
+    // A schema that is none was refused at registration.
+    let validator = jsonschema::validator_for(&schema).ok()?;
+    let error = validator.iter_errors(&value).next()?;
+    let place = error.instance_path().to_string();
+    Some(format!(
+        "`with` gives what does not fit the input of workflow {}: {}: {error}",
+        definition.workflow,
+        if place.is_empty() { "/" } else { &place }
+    ))
+}
+
 /// Finds the definition that a start needs.
 ///
 /// # Errors
@@ -84,9 +167,14 @@ pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Opt
             let start = (**start).clone();
             Ok(Some(PreparedStart { start, definition }))
         }
-        Command::Cancel { .. } | Command::Pause | Command::Resume | Command::Signal { .. } | Command::Answer { .. } => {
-            Ok(None)
-        }
+        Command::Call(_)
+        | Command::ChildEnded { .. }
+        | Command::GoOn { .. }
+        | Command::Cancel { .. }
+        | Command::Pause
+        | Command::Resume
+        | Command::Signal { .. }
+        | Command::Answer { .. } => Ok(None),
     }
 }
 

@@ -89,6 +89,10 @@ impl Owner {
             }
             Origin::Inbox { id, .. } => {
                 self.inbox_seen.remove(&id);
+                // There is more than one reading takes: on with it, now that the first of these are gone.
+                if std::mem::take(&mut self.inbox_is_full) {
+                    self.own.send(super::inbound::Inbound::Nudge).ok();
+                }
             }
             Origin::Own => {}
         }

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use rejoin_engine::decision::{Effect, Sent, WaitChange};
+use rejoin_engine::decision::{ChildEnd, Effect, Sent, WaitChange};
 use rejoin_engine::record::Record;
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::json::Json;
+use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Verdict, WorkerId};
 use uuid::Uuid;
 
-use super::command::Command;
+use super::command::{CallRun, Command};
 use super::inbound::{Answer, Item};
 use super::run::Run;
 use crate::broker::publisher::Outgoing;
@@ -76,7 +77,7 @@ impl Draft {
     /// Whether it has anything for the database.
     #[must_use]
     pub fn writes(&self) -> bool {
-        let inbox = !self.received.is_empty() || !self.answered.is_empty();
+        let inbox = !self.received.is_empty() || !self.answered.is_empty() || !self.sent.is_empty();
         self.created.is_some() || !self.rows.is_empty() || self.change.is_some() || inbox
     }
 
@@ -120,35 +121,82 @@ impl Draft {
     /// Puts messages to other runs beside the records that they belong to.
     pub fn send(&mut self, run: &Run, messages: Vec<Sent>) {
         for message in messages {
-            let Sent::Event { to, event, payload, id } = message;
-            let command = Command::Signal {
-                from: run.namespace.clone(),
-                event: event.clone(),
-                payload,
-                id: Some(id.clone()),
-                is_addressed: to.is_some(),
-            };
-            let body = Bytes::from(serde_json::to_vec(&command).expect("a command is plain data"));
-            self.bytes += body.len() + 128;
-            let (kind, dedupe_key) = (command.kind().to_owned(), Some(id));
-            match to {
-                Some(to) => self.sent.push(InboxMessage {
-                    partition: to.partition(),
-                    run: to,
-                    kind,
-                    body,
-                    dedupe_key,
-                    wants_verdict: false,
-                }),
-                None => self.broadcasts.push(Broadcast {
-                    namespace: run.namespace.clone(),
-                    event,
-                    kind,
-                    body,
-                    dedupe_key,
-                }),
+            match message {
+                Sent::Event { to, event, payload, id } => self.send_event(run, to, event, payload, id),
+                Sent::Start {
+                    child,
+                    workflow,
+                    version,
+                    input,
+                    is_awaited,
+                } => {
+                    let call = CallRun {
+                        namespace: run.namespace.clone(),
+                        workflow,
+                        version,
+                        input,
+                        priority: run.priority,
+                        parent: run.id,
+                        is_awaited,
+                    };
+                    self.put(child, &Command::Call(Box::new(call)), Some("call".to_owned()));
+                }
+                Sent::Cancel { child } => {
+                    let reason = Some("the call that waited for it has ended".to_owned());
+                    self.put(child, &Command::Cancel { reason }, None);
+                }
+                Sent::GoOn { child } => self.put(child, &Command::GoOn { parent: run.id }, None),
+                Sent::Ended { parent, seq, end } => {
+                    let key = format!("ended:{}:{seq}", run.id);
+                    self.put(parent, &Command::ChildEnded { child: run.id, end }, Some(key));
+                }
             }
         }
+    }
+
+    fn send_event(&mut self, run: &Run, to: Option<RunId>, event: String, payload: Json, id: String) {
+        let command = Command::Signal {
+            from: run.namespace.clone(),
+            event: event.clone(),
+            payload,
+            id: Some(id.clone()),
+            is_addressed: to.is_some(),
+        };
+        if let Some(to) = to {
+            return self.put(to, &command, Some(id));
+        }
+        let body = text_of(&command);
+        self.bytes += body.len() + 128;
+        self.broadcasts.push(Broadcast {
+            namespace: run.namespace.clone(),
+            event,
+            kind: command.kind().to_owned(),
+            body,
+            dedupe_key: Some(id),
+        });
+    }
+
+    /// Tells a caller that the run it waits for again is not there any more.
+    pub fn tell_parent_it_is_gone(&mut self, parent: RunId) {
+        let error = ErrorValue::new("rejoin.cancelled", "the called run was deleted", "");
+        let end = ChildEnd::Error {
+            error,
+            is_resumable: false,
+        };
+        self.put(parent, &Command::ChildEnded { child: self.run, end }, None);
+    }
+
+    fn put(&mut self, to: RunId, command: &Command, dedupe_key: Option<String>) {
+        let body = text_of(command);
+        self.bytes += body.len() + 128;
+        self.sent.push(InboxMessage {
+            partition: to.partition(),
+            run: to,
+            kind: command.kind().to_owned(),
+            body,
+            dedupe_key,
+            wants_verdict: false,
+        });
     }
 
     /// Writes the run's row anew if it has to be.
@@ -171,6 +219,10 @@ impl Draft {
         });
         (run.row_status, run.row_at, run.row_stale) = (status, now, false);
     }
+}
+
+fn text_of(command: &Command) -> Bytes {
+    serde_json::to_vec(command).expect("a command is plain data").into()
 }
 
 fn end_of(run: &Run) -> RunEnd {

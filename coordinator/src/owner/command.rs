@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rejoin_engine::decision::ChildEnd;
 use rejoin_engine::event::{Event, Start};
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{Namespace, RunId};
@@ -30,12 +31,35 @@ pub struct StartRun {
     /// The run that called it.
     #[serde(default)]
     pub parent: Option<RunId>,
+    /// That run waits for its end.
+    #[serde(default)]
+    pub is_awaited: bool,
     /// The key it was reserved with; written into the run's row.
     #[serde(default)]
     pub idempotency_key: Option<String>,
     /// The same start may have been asked before (a repeated request with a key): look first.
     #[serde(default)]
     pub may_exist: bool,
+}
+
+/// A run to be started because another one calls it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallRun {
+    /// The namespace of both.
+    pub namespace: Namespace,
+    /// The workflow.
+    pub workflow: String,
+    /// Its version; the newest by default.
+    #[serde(default)]
+    pub version: Option<u32>,
+    /// Not checked yet.
+    pub input: Json,
+    /// Order among runs: the caller's.
+    pub priority: Priority,
+    /// The caller.
+    pub parent: RunId,
+    /// It waits for the end.
+    pub is_awaited: bool,
 }
 
 /// What can be asked of the owner of a run.
@@ -54,6 +78,20 @@ pub enum Command {
     Pause,
     /// Goes on: a paused run, or a failed one.
     Resume,
+    /// Starts it because another run calls it; what it runs is looked up when this is read.
+    Call(Box<CallRun>),
+    /// A run that it called has ended.
+    ChildEnded {
+        /// Which.
+        child: RunId,
+        /// How.
+        end: ChildEnd,
+    },
+    /// Its caller waits for it again.
+    GoOn {
+        /// The caller.
+        parent: RunId,
+    },
     /// An event.
     Signal {
         /// The namespace it comes from: no event crosses.
@@ -78,11 +116,16 @@ pub enum Command {
 }
 
 impl Command {
-    /// The engine's event for a run that is there; `None` for a start.
+    /// The engine's event for a run that is there; `None` for a start or call.
     #[must_use]
     pub fn event(&self) -> Option<Event> {
         match self {
-            Command::Start(_) => None,
+            Command::Start(_) | Command::Call(_) => None,
+            Command::ChildEnded { child, end } => Some(Event::ChildEnded {
+                child: *child,
+                end: end.clone(),
+            }),
+            Command::GoOn { parent } => Some(Event::GoOn { parent: *parent }),
             Command::Cancel { reason } => Some(Event::Cancel { reason: reason.clone() }),
             Command::Pause => Some(Event::Pause),
             Command::Resume => Some(Event::Resume),
@@ -111,6 +154,9 @@ impl Command {
     pub fn kind(&self) -> &'static str {
         match self {
             Command::Start(_) => "start",
+            Command::Call(_) => "call",
+            Command::ChildEnded { .. } => "child_ended",
+            Command::GoOn { .. } => "go_on",
             Command::Cancel { .. } => "cancel",
             Command::Pause => "pause",
             Command::Resume => "resume",
@@ -190,6 +236,7 @@ impl PreparedStart {
             tags: self.start.tags.clone(),
             priority: self.start.priority,
             parent: self.start.parent,
+            is_awaited: self.start.is_awaited,
         }
     }
 }

@@ -69,6 +69,14 @@ impl Definitions {
         Ok(definition)
     }
 
+    /// Number of the newest version, if there is any.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn newest(&self, ns: &Namespace, name: &str) -> Result<Option<u32>, StoreError> {
+        Ok(self.store.workflow(ns, name, None).await?.map(|row| row.version))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Definition>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -97,6 +97,11 @@ impl Owner {
                 self.drop_all(drafts, item.run, &question);
                 settle(drafts, item, Answer::Settled(Settle::Ack));
             }
+            What::Event(Event::GoOn { parent }) => {
+                let parent = *parent;
+                drafts.of(item.run).tell_parent_it_is_gone(parent);
+                settle(drafts, item, Answer::Command(Err(CommandError::NotFound)));
+            }
             What::Event(_) | What::HandBack(..) | What::Fetch(..) => {
                 self.parts.metrics.events_unknown_run.inc();
                 settle(drafts, item, Answer::Command(Err(CommandError::NotFound)));
@@ -221,6 +226,8 @@ impl Owner {
             | Event::Begin { .. }
             | Event::Loaded
             | Event::Signal { .. }
+            | Event::ChildEnded { .. }
+            | Event::GoOn { .. }
             | Event::Answer { .. }
             | Event::Cancel { .. }
             | Event::Pause
@@ -373,6 +380,8 @@ fn times_of(event: &Event) -> Option<Times> {
         | Event::Begin { .. }
         | Event::Loaded
         | Event::Signal { .. }
+        | Event::ChildEnded { .. }
+        | Event::GoOn { .. }
         | Event::Answer { .. }
         | Event::Cancel { .. }
         | Event::Pause

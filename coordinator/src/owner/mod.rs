@@ -152,6 +152,8 @@ pub struct Owner {
     membership_is_new: bool,
     inbox_seen: HashSet<u64>,
     inbox_reading: bool,
+    /// The last reading of the inbox took as many rows as it may.
+    inbox_is_full: bool,
     next_tick: Timestamp,
     ticks: u64,
     is_draining: bool,
@@ -211,6 +213,7 @@ impl Owner {
             membership_is_new: false,
             inbox_seen: HashSet::new(),
             inbox_reading: false,
+            inbox_is_full: false,
             next_tick: now,
             ticks: 0,
             is_draining: false,

@@ -151,6 +151,7 @@ impl Owner {
 
     fn take_inbox(&mut self, items: Vec<InboxItem>) {
         self.inbox_reading = false;
+        self.inbox_is_full = items.len() >= inbox::PAGE;
         for item in items {
             let is_ours = self.claims.contains_key(&item.run.partition());
             if !is_ours || !self.inbox_seen.insert(item.id) {

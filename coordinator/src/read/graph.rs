@@ -102,8 +102,19 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::Finishing { path, .. } => {
                 mark(marks, path, StepState::Completed);
             }
-            Fact::TimerSet { path, .. } | Fact::WaitOpened { path, .. } => drop(asleep.insert(path)),
-            Fact::TimerFired { path, .. } | Fact::InputAnswered { path, .. } | Fact::WaitEnded { path, .. } => {
+            Fact::TimerSet { path, .. } | Fact::WaitOpened { path, .. } | Fact::ChildStarted { path, .. } => {
+                asleep.insert(path);
+            }
+            Fact::ChildFinished {
+                path, error: Some(_), ..
+            } => {
+                asleep.remove(path.as_str());
+                mark(marks, path, StepState::Failed);
+            }
+            Fact::TimerFired { path, .. }
+            | Fact::InputAnswered { path, .. }
+            | Fact::WaitEnded { path, .. }
+            | Fact::ChildFinished { path, .. } => {
                 asleep.remove(path.as_str());
                 mark(marks, path, StepState::Completed);
             }

@@ -88,6 +88,8 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::InputAnswered { .. }
         | Fact::WaitTimedOut { .. }
         | Fact::WaitEnded { .. }
+        | Fact::ChildStarted { .. }
+        | Fact::ChildFinished { .. }
         | Fact::EventEmitted { .. }
         | Fact::ErrorCaught { .. }
         | Fact::TryFailed { .. }

@@ -173,6 +173,8 @@ impl<'a> Fold<'a> {
             | Fact::InputAnswered { thread, .. }
             | Fact::WaitTimedOut { thread, .. }
             | Fact::WaitEnded { thread, .. }
+            | Fact::ChildStarted { thread, .. }
+            | Fact::ChildFinished { thread, .. }
             | Fact::EventEmitted { thread, .. }
             | Fact::ErrorCaught { thread, .. }
             | Fact::TryFailed { thread, .. }

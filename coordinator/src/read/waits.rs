@@ -4,6 +4,7 @@ use rejoin_engine::record::Awaited;
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::OpenWait;
 use rejoin_shared::definition::model::{Definition, NodeKind, WaitFor};
+use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
 use serde::Serialize;
@@ -31,6 +32,9 @@ pub struct WaitView {
     /// What an input asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// The run whose end a call waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
 }
 
 /// What kind of wait it is.
@@ -43,6 +47,8 @@ pub enum WaitKind {
     Event,
     /// For a human answer.
     Input,
+    /// For the end of a run that was called.
+    Child,
 }
 
 impl WaitView {
@@ -56,9 +62,20 @@ impl WaitView {
             events: Vec::new(),
             received: Vec::new(),
             prompt: None,
+            run: None,
+        });
+        let calls = state.open_calls().map(|(path, run, until)| WaitView {
+            kind: WaitKind::Child,
+            path: path.to_owned(),
+            until,
+            events: Vec::new(),
+            received: Vec::new(),
+            prompt: None,
+            run: Some(run),
         });
         timers
             .chain(state.open_waits().map(shown))
+            .chain(calls)
             .take(WAITS_SHOWN_MAX)
             .collect()
     }
@@ -74,6 +91,10 @@ impl WaitView {
             (WaitKind::Timer, None) => format!("{path} sleeps"),
             (WaitKind::Event, _) => format!("{path} waits for {}", missing.join(", ")),
             (WaitKind::Input, _) => format!("{path} waits for an answer"),
+            (WaitKind::Child, _) => match self.run {
+                Some(run) => format!("{path} waits for run {run}"),
+                None => format!("{path} waits for a run"),
+            },
         }
     }
 }
@@ -91,6 +112,7 @@ fn shown(wait: OpenWait) -> WaitView {
         events,
         received: wait.received,
         prompt,
+        run: None,
     }
 }
 

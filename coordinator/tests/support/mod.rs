@@ -33,16 +33,21 @@ pub struct World {
 
 impl World {
     pub async fn new(document: &str) -> World {
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
+        let world = World {
+            broker: MemoryBroker::new(),
+            store: Arc::new(EmbeddedStore::in_memory().expect("a store in memory")),
+        };
+        world.put("w", document).await;
+        world
+    }
+
+    /// Registers another workflow.
+    pub async fn put(&self, name: &str, document: &str) {
         let tree = read(document.as_bytes(), Format::Yaml, &Limits::default()).expect("the document");
         let text = tree.canonical_json();
         let namespace = Namespace::default_name();
-        let stored = store.put_workflow(&namespace, "w", "digest", text.as_ref()).await;
+        let stored = self.store.put_workflow(&namespace, name, "digest", text.as_ref()).await;
         stored.expect("the workflow");
-        World {
-            broker: MemoryBroker::new(),
-            store,
-        }
     }
 
     pub fn coordinator(&self, name: &str) -> Coordinator {
@@ -104,6 +109,7 @@ pub async fn started(coordinator: &Coordinator, run: RunId, input: &str) -> Resu
         tags: BTreeMap::new(),
         priority: Priority::Normal,
         parent: None,
+        is_awaited: false,
         idempotency_key: None,
         may_exist: false,
     };

@@ -17,7 +17,6 @@ pub enum Feature {
 
 /// What is not run yet.
 pub const NOT_YET: &[Feature] = &[
-    Feature::Kind("call"),
     Feature::Key("step", "total_timeout"),
     Feature::Value("step", "on_exhausted", "park"),
     Feature::Key("step", "compensate"),

@@ -106,6 +106,7 @@ impl<'a> Driver<'a> {
             tags: BTreeMap::new(),
             priority: Priority::Normal,
             parent: None,
+            is_awaited: false,
         };
         let around = Surroundings {
             now: START,
@@ -376,6 +377,8 @@ impl<'a> Driver<'a> {
             | Event::Begin { .. }
             | Event::Loaded
             | Event::Signal { .. }
+            | Event::ChildEnded { .. }
+            | Event::GoOn { .. }
             | Event::Answer { .. }
             | Event::Cancel { .. }
             | Event::Pause

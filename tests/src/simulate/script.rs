@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_engine::decision::{Apply, Decision, Ignored, Sent, Surroundings, WaitChange};
+use rejoin_engine::decision::{Apply, ChildEnd, Decision, Ignored, Sent, Surroundings, WaitChange};
 use rejoin_engine::event::{Event, Start};
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::Request;
 use rejoin_engine::{decide, start};
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::definition::{Format, parse};
-use rejoin_shared::ids::{Namespace, StepKey};
+use rejoin_shared::ids::{Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::limits::Limits;
@@ -45,6 +45,19 @@ impl Script {
     /// If either cannot be read.
     #[must_use]
     pub fn start(document: &str, input: &str) -> Script {
+        Script::begin(None, document, input)
+    }
+
+    /// The same, called by another run that waits for its end.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn called_by(parent: RunId, document: &str, input: &str) -> Script {
+        Script::begin(Some(parent), document, input)
+    }
+
+    fn begin(parent: Option<RunId>, document: &str, input: &str) -> Script {
         let limits = Limits::default();
         let def = parse(document.as_bytes(), Format::Yaml, &limits).unwrap_or_else(|e| panic!("{e}\n{document}"));
         let def = Arc::new(def);
@@ -55,7 +68,8 @@ impl Script {
             input: json(input),
             tags: BTreeMap::new(),
             priority: Priority::Normal,
-            parent: None,
+            parent,
+            is_awaited: parent.is_some(),
         };
         let around = Surroundings {
             now: START,
@@ -286,6 +300,18 @@ impl Script {
     #[must_use]
     pub fn wait_changes(&self) -> &[WaitChange] {
         &self.waits
+    }
+
+    /// A run that it called has ended.
+    pub fn child_ends(&mut self, child: RunId, end: ChildEnd) -> Option<Ignored> {
+        self.tell(Event::ChildEnded { child, end })
+    }
+
+    /// The runs that it waits for, each with the path of its call.
+    #[must_use]
+    pub fn called(&self) -> Vec<(String, RunId)> {
+        let calls = self.state.open_calls();
+        calls.map(|(path, child, _)| (path.to_owned(), child)).collect()
     }
 
     /// An operator resumes the run.

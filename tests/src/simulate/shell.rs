@@ -232,6 +232,7 @@ impl<'a> Shell<'a> {
                     tags: BTreeMap::new(),
                     priority: Priority::Normal,
                     parent: None,
+                    is_awaited: false,
                     idempotency_key: None,
                     may_exist: true,
                 }));

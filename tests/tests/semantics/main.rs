@@ -1,5 +1,6 @@
 //! The tables of SPEC 4 and 5 over the engine, one claim a test.
 
+mod calls;
 mod flow;
 mod guard;
 mod join;

@@ -9,10 +9,13 @@ use crate::state::{Leaf, RunState, ThreadEnd, Todo};
 
 impl RunState {
     pub(super) fn fail_node(&mut self, key: ThreadKey, error: &ErrorValue) -> Result<(), Misfit> {
-        if matches!(self.live(key)?.leaf, Leaf::Wait(_)) {
-            self.time_out_wait(key)?;
+        match self.live(key)?.leaf {
+            Leaf::Wait(_) => self.time_out_wait(key)?,
+            Leaf::Call(_) => self.orphan(key),
+            Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => {
+                self.ready(key)?;
+            }
         }
-        self.ready(key)?;
         self.stop_thread(key, ThreadEnd::Failed(error.clone()));
         Ok(())
     }
@@ -118,6 +121,7 @@ impl RunState {
                 let (seq, until) = (wait.seq, wait.until);
                 self.forget_wait(key, seq, until);
             }
+            Leaf::Call(_) => self.orphan(key),
             Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => {}
         }
     }

@@ -10,6 +10,7 @@ use crate::state::{Leaf, Phase, RunState, Todo};
 
 mod advance;
 mod branch;
+mod call;
 mod catch;
 mod choose;
 mod fail;
@@ -53,6 +54,7 @@ impl RunState {
             return Err(format!("record {} follows record {}", record.seq, self.last_seq));
         }
         self.agenda.just_ended = None;
+        self.now = record.decided_at;
         self.fold(record)?;
         self.last_seq = record.seq;
         Ok(())
@@ -87,6 +89,16 @@ impl RunState {
             }
             | Fact::WaitEnded { thread, output, .. } => self.end_wait(*thread, output),
             Fact::WaitTimedOut { thread, .. } => self.time_out_wait(*thread),
+            Fact::ChildStarted { .. } => self.start_child(&record.fact),
+            Fact::ChildFinished {
+                thread,
+                error: None,
+                output,
+                ..
+            } => self.finish_call(*thread, output),
+            Fact::ChildFinished {
+                thread, is_resumable, ..
+            } => self.fail_call(*thread, *is_resumable),
             Fact::EventEmitted { thread, .. } => self.skip_node(*thread),
             Fact::ErrorCaught {
                 thread, depth, catch, ..
@@ -144,9 +156,16 @@ impl RunState {
         let thread = self.live(key)?;
         match thread.leaf {
             Leaf::Ready(_) => Ok(thread),
-            Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Wait(_) | Leaf::Done => Err(
-                format!("branch {} of scope {} does not stand at a node", key.branch, key.scope),
-            ),
+            Leaf::Step(_)
+            | Leaf::Scope(_)
+            | Leaf::Backoff(_)
+            | Leaf::Sleep(_)
+            | Leaf::Wait(_)
+            | Leaf::Call(_)
+            | Leaf::Done => Err(format!(
+                "branch {} of scope {} does not stand at a node",
+                key.branch, key.scope
+            )),
         }
     }
 

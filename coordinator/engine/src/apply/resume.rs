@@ -72,6 +72,7 @@ impl RunState {
                 self.agenda.timers.insert((until, key));
             }
             Leaf::Wait(_) => self.enlist_wait(key),
+            Leaf::Call(_) => self.revive_call(key),
             Leaf::Done => {
                 if key == ThreadKey::ROOT {
                     self.push_todo(Todo::Finish);

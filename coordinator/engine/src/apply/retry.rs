@@ -26,7 +26,14 @@ impl RunState {
                 self.reset_group(*key, *depth, *policy)?;
                 None
             }
-            None => Some(Box::new(self.reset_scope(*key, *policy)?)),
+            None => {
+                let mut carried = match self.reset_call(*key) {
+                    Some(carried) => carried,
+                    None => self.reset_scope(*key)?,
+                };
+                count(&mut carried.allowed, *policy);
+                Some(Box::new(carried))
+            }
         };
         let thread = self.thread_mut(*key).ok_or("no such branch")?;
         thread.end = None;
@@ -56,7 +63,7 @@ impl RunState {
     }
 
     /// Drops the scope the thread waits at, and returns what its next try must know.
-    fn reset_scope(&mut self, key: ThreadKey, policy: usize) -> Result<Carried, Misfit> {
+    fn reset_scope(&mut self, key: ThreadKey) -> Result<Carried, Misfit> {
         let Some(Leaf::Scope(id)) = self.thread(key).map(|thread| &thread.leaf) else {
             return Err("not at a scope".to_owned());
         };
@@ -69,7 +76,6 @@ impl RunState {
                 carried.visits.insert(*branch, body.visits.clone());
             }
         }
-        count(&mut carried.allowed, policy);
         self.drop_scope(id);
         Ok(carried)
     }

@@ -141,6 +141,15 @@ impl Machine<'_> {
             .map_err(|failure| failure.error)
     }
 
+    /// Whether the output of a called run fits into the context.
+    pub(crate) fn check_call_output(&self, key: ThreadKey, output: &Json, path: &str) -> Result<(), ErrorValue> {
+        let Some((name, call)) = self.state.call_at(key) else {
+            return Ok(());
+        };
+        self.check_size(key, &[], &[], output, &call.into, name, path)
+            .map_err(|failure| failure.error)
+    }
+
     /// Whether the context, and what the scope keeps, stay within the limit with this output.
     #[allow(clippy::too_many_arguments)] // the parts of one write
     fn check_size(

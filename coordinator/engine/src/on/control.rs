@@ -35,10 +35,12 @@ impl Machine<'_> {
                     self.wake(key, path);
                 }
                 Some(Leaf::Wait(wait)) if wait.until == Some(at) => self.wait_timed_out(key),
+                Some(Leaf::Call(call)) if call.until == Some(at) => self.call_timed_out(key),
                 Some(
                     Leaf::Backoff(_)
                     | Leaf::Sleep(_)
                     | Leaf::Wait(_)
+                    | Leaf::Call(_)
                     | Leaf::Ready(_)
                     | Leaf::Step(_)
                     | Leaf::Scope(_)

@@ -1,5 +1,6 @@
 //! What each event means, one file a kind.
 
+mod child;
 mod completed;
 mod control;
 mod signal;
@@ -25,6 +26,7 @@ pub fn start(def: &Arc<Definition>, start: Start, around: Surroundings<'_>) -> (
         tags: start.tags,
         priority: start.priority,
         parent: start.parent,
+        is_awaited: start.is_awaited,
     };
     let first = Record {
         seq: 1,
@@ -65,6 +67,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
         Event::Loaded => {
             // What the fold came by on its way stands in the tables already.
             machine.state.agenda.wait_changes.clear();
+            machine.state.agenda.outbox.clear();
             Some(Ignored::NothingDue)
         }
         Event::Begin { .. } => Some(Ignored::NothingDue),
@@ -79,6 +82,8 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
             false => Some(Ignored::NothingDue),
         },
         Event::Answer { path, value } => machine.answer(path, value).err(),
+        Event::ChildEnded { child, end } => machine.child_ended(child, end).err(),
+        Event::GoOn { .. } => machine.go_on_for_parent().err(),
         Event::Cancel { reason } => machine.cancel(reason).err(),
         Event::Pause => machine.pause().err(),
         Event::Resume => machine.resume().err(),
@@ -88,7 +93,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
         machine.walk();
     }
     match ignored {
-        Some(why) if machine.is_empty() => Decision::Ignored(why),
+        Some(why) if machine.is_empty() && !machine.sends() => Decision::Ignored(why),
         _ => Decision::Apply(machine.into_apply()),
     }
 }

@@ -105,6 +105,8 @@ impl Fact {
             Fact::WaitTimedOut { .. } => "wait_timed_out",
             Fact::WaitEnded { .. } => "wait_ended",
             Fact::EventEmitted { .. } => "event_emitted",
+            Fact::ChildStarted { .. } => "child_started",
+            Fact::ChildFinished { .. } => "child_finished",
             Fact::ErrorCaught { .. } => "error_caught",
             Fact::TryFailed { .. } => "try_failed",
             Fact::Finishing { .. } => "finishing",
@@ -149,6 +151,7 @@ impl Fact {
             | Fact::ContextSet { path, snapshot, .. }
             | Fact::TimerFired { path, snapshot, .. }
             | Fact::ErrorCaught { path, snapshot, .. }
+            | Fact::ChildStarted { path, snapshot, .. }
             | Fact::RepeatEnded { path, snapshot, .. } => {
                 parts.path = Some(path.clone());
                 parts.snapshot = text_of(snapshot.as_ref());
@@ -160,6 +163,9 @@ impl Fact {
                 ..
             }
             | Fact::WaitEnded {
+                path, snapshot, output, ..
+            }
+            | Fact::ChildFinished {
                 path, snapshot, output, ..
             }
             | Fact::EventEmitted {
@@ -231,6 +237,7 @@ impl Fact {
             | Fact::ContextSet { path, snapshot, .. }
             | Fact::TimerFired { path, snapshot, .. }
             | Fact::ErrorCaught { path, snapshot, .. }
+            | Fact::ChildStarted { path, snapshot, .. }
             | Fact::RepeatEnded { path, snapshot, .. } => {
                 *path = own_path();
                 *snapshot = read_json(parts.snapshot.as_deref())?;
@@ -242,6 +249,9 @@ impl Fact {
                 ..
             }
             | Fact::WaitEnded {
+                path, snapshot, output, ..
+            }
+            | Fact::ChildFinished {
                 path, snapshot, output, ..
             }
             | Fact::EventEmitted {

@@ -15,7 +15,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::run::{ErrorValue, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
-use crate::decision::WaitChange;
+use crate::decision::{Sent, WaitChange};
 use crate::record::{RunStarted, ThreadKey};
 
 pub mod bitmap;
@@ -35,6 +35,11 @@ pub struct RunState {
     pub(crate) version: u32,
     pub(crate) priority: Priority,
     pub(crate) input: Json,
+    pub(crate) parent: Option<RunId>,
+    /// The parent waits for its end.
+    pub(crate) is_awaited: bool,
+    /// When the last record was decided.
+    pub(crate) now: Timestamp,
     pub(crate) started_at: Timestamp,
     pub(crate) last_seq: u64,
     pub(crate) phase: Phase,
@@ -108,8 +113,10 @@ pub(crate) struct Agenda {
     pub due: BTreeSet<(Timestamp, StepKey, u32)>,
     /// Threads whose node is tried again at its time.
     pub timers: BTreeSet<(Timestamp, ThreadKey)>,
-    /// Threads that wait for an event or an answer.
+    /// Threads that wait for an event, an answer or another run.
     pub waiting: BTreeSet<ThreadKey>,
+    /// Messages to other runs that go with what was folded last.
+    pub outbox: Vec<Sent>,
     /// Waits that opened or ended, which the shell has not been told of yet.
     pub wait_changes: Vec<WaitChange>,
     /// Open scopes with branches that were not begun.
@@ -159,6 +166,9 @@ impl RunState {
             version: first.version,
             priority: first.priority,
             input: first.input.clone(),
+            parent: first.parent,
+            is_awaited: first.is_awaited,
+            now: at,
             started_at: at,
             last_seq: 0,
             phase: Phase::Active,

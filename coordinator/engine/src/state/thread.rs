@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rejoin_shared::definition::model::{FlowId, NodeId};
+use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
@@ -139,6 +141,8 @@ pub enum Leaf {
     Sleep(Box<Sleep>),
     /// An event or an answer.
     Wait(Box<Wait>),
+    /// The end of another run.
+    Call(Box<Call>),
     /// Its flow has ended.
     Done,
 }
@@ -182,6 +186,27 @@ pub struct Wait {
     pub(crate) until: Option<Timestamp>,
     /// What came so far, by event.
     pub(crate) received: BTreeMap<String, Json>,
+}
+
+/// A call under way, or one that failed.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub(crate) path: String,
+    pub(crate) child: RunId,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) until: Option<Timestamp>,
+    /// Failures that each retry policy allowed.
+    pub(crate) allowed: Vec<u32>,
+    pub(crate) end: Option<CallEnd>,
+}
+
+/// How a call stopped waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallEnd {
+    /// Its child failed, and can go on.
+    Resumable,
+    /// Its child is of no use any more.
+    Over,
 }
 
 /// Why a node that control has reached cannot run.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rejoin_shared::definition::model::NodeId;
 use rejoin_shared::delta::Delta;
-use rejoin_shared::ids::StepKey;
+use rejoin_shared::ids::{RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
@@ -147,6 +147,7 @@ impl RunState {
         self.agenda.ready.clear();
         self.agenda.newly_revoked.clear();
         self.agenda.wait_changes.clear();
+        self.agenda.outbox.clear();
     }
 
     /// Moves attempts whose time has come to the ready ones.
@@ -328,6 +329,7 @@ impl RunState {
                 Leaf::Backoff(_)
                 | Leaf::Sleep(_)
                 | Leaf::Wait(_)
+                | Leaf::Call(_)
                 | Leaf::Ready(_)
                 | Leaf::Step(_)
                 | Leaf::Scope(_)
@@ -361,6 +363,23 @@ impl RunState {
         Some((&*node.name, node.kind.as_wait()?))
     }
 
+    /// Calls that wait for the end of another run: path, run, and when they time out.
+    pub fn open_calls(&self) -> impl Iterator<Item = (&str, RunId, Option<Timestamp>)> + '_ {
+        let live = self.agenda.waiting.iter().filter(|key| self.is_live(**key));
+        live.filter_map(|key| {
+            let Leaf::Call(call) = &self.thread(*key)?.leaf else {
+                return None;
+            };
+            Some((call.path.as_str(), call.child, call.until))
+        })
+    }
+
+    /// The call node a thread stands at, with its name.
+    pub(crate) fn call_at(&self, key: ThreadKey) -> Option<(&str, &rejoin_shared::definition::model::Call)> {
+        let node = self.def.node(self.node_of(key)?);
+        Some((&*node.name, node.kind.as_call()?))
+    }
+
     /// The node a thread stands at.
     pub(crate) fn node_of(&self, key: ThreadKey) -> Option<NodeId> {
         self.node_at(self.thread(key)?)
@@ -376,6 +395,7 @@ impl RunState {
                 Leaf::Sleep(_)
                 | Leaf::Backoff(_)
                 | Leaf::Wait(_)
+                | Leaf::Call(_)
                 | Leaf::Ready(_)
                 | Leaf::Step(_)
                 | Leaf::Scope(_)

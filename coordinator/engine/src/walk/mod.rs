@@ -10,6 +10,7 @@ use crate::record::{Fact, RunFinished, ThreadKey};
 use crate::state::thread::EntryProblem;
 use crate::state::{Leaf, Phase, ThreadEnd, Todo};
 
+mod call;
 mod choose;
 mod fork;
 mod graph;
@@ -122,11 +123,7 @@ impl Machine<'_> {
             NodeKind::Sleep(sleep) => self.sleep(key, path, sleep),
             NodeKind::Wait(wait) => self.open_wait(key, path, wait),
             NodeKind::Emit(emit) => self.emit_event(key, path, emit),
-            NodeKind::Call(_) => {
-                // Refused at registration; a journal of a later version may still hold one.
-                let error = ErrorValue::new("rejoin.internal", "this version does not run this kind of node", &path);
-                self.fail_node(key, error);
-            }
+            NodeKind::Call(call) => self.call(key, path, call),
         }
     }
 }

@@ -59,6 +59,7 @@ impl Run {
             tags: BTreeMap::new(),
             priority: Priority::Normal,
             parent: None,
+            is_awaited: false,
         };
         let (state, apply) = rejoin_engine::start(&def, start, Surroundings { now, limits: &limits });
         Run {

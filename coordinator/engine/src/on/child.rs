@@ -1,0 +1,151 @@
+//! Between a run and the runs it calls.
+
+use rejoin_shared::ids::RunId;
+use rejoin_shared::json::Json;
+use rejoin_shared::run::{ErrorValue, RunStatus};
+
+use crate::decision::{ChildEnd, Ignored, Sent};
+use crate::machine::Machine;
+use crate::record::{Fact, ThreadKey};
+use crate::retry::next_try;
+use crate::state::{Leaf, Phase, RunState};
+
+impl Machine<'_> {
+    /// A run that this one called has ended.
+    pub(super) fn child_ended(&mut self, child: RunId, end: ChildEnd) -> Result<(), Ignored> {
+        if matches!(self.state.phase, Phase::Ended { .. }) {
+            return Err(Ignored::NothingDue);
+        }
+        let Some((thread, path)) = self.caller_of(child) else {
+            return Err(Ignored::NothingDue);
+        };
+        let finished = |error, is_resumable, output| Fact::ChildFinished {
+            thread,
+            child,
+            error,
+            is_resumable,
+            output,
+            path: path.clone(),
+            snapshot: None,
+        };
+        match end {
+            ChildEnd::Ok(output) => match self.check_call_output(thread, &output, &path) {
+                Ok(()) => self.emit(finished(None, false, output)),
+                Err(error) => self.call_failed(thread, error),
+            },
+            ChildEnd::Error { error, is_resumable } => {
+                let error = with_run(error, child, &path);
+                self.emit(finished(Some(error.clone()), is_resumable, Json::Null));
+                self.call_failed(thread, error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The thread that waits for this run, and its path.
+    fn caller_of(&self, child: RunId) -> Option<(ThreadKey, String)> {
+        let waiting = self.state.agenda.waiting.iter().copied();
+        waiting
+            .filter(|key| self.state.is_live(*key))
+            .find_map(|key| match self.state.call_leaf(key) {
+                Some(call) if call.child == child => Some((key, call.path.clone())),
+                Some(_) | None => None,
+            })
+    }
+
+    /// A call takes too long.
+    pub(crate) fn call_timed_out(&mut self, thread: ThreadKey) {
+        let Some(call) = self.state.call_leaf(thread) else {
+            return;
+        };
+        let (child, path) = (call.child, call.path.clone());
+        let message = "the called run took longer than the call's `timeout`";
+        let error = ErrorValue::new("rejoin.timeout", message, &path);
+        self.call_failed(thread, with_run(error, child, &path));
+    }
+
+    /// The call fails, unless its `retry` allows another try.
+    fn call_failed(&mut self, thread: ThreadKey, error: ErrorValue) {
+        let random = self.draw();
+        let again = self.state.call_at(thread).and_then(|(_, node)| {
+            let call = self.state.call_leaf(thread)?;
+            let retry = next_try(&node.retry, &call.allowed, &error, None, random, self.around.now)?;
+            Some((retry, call.path.clone()))
+        });
+        match again {
+            None => self.fail_node(thread, error),
+            Some((retry, path)) => self.emit(Fact::NodeRetryScheduled {
+                thread,
+                depth: None,
+                error,
+                policy: retry.policy,
+                until: retry.at,
+                path,
+            }),
+        }
+    }
+
+    /// The caller waits again: a run that failed goes on, one that has ended otherwise says so once more.
+    pub(super) fn go_on_for_parent(&mut self) -> Result<(), Ignored> {
+        match &self.state.phase {
+            Phase::Ended {
+                status: RunStatus::Failed,
+                ..
+            }
+            | Phase::Paused => self.resume(),
+            Phase::Ended { .. } => {
+                let report = self.state.report_to_parent();
+                report.into_iter().for_each(|message| self.send(message));
+                Err(Ignored::AlreadySo)
+            }
+            Phase::Active => Err(Ignored::AlreadySo),
+        }
+    }
+}
+
+/// A child's error as its call's: of the call's own place, with the run it came from.
+fn with_run(error: ErrorValue, child: RunId, path: &str) -> ErrorValue {
+    let mut details = error.details.clone().unwrap_or_else(Json::object);
+    details
+        .object_mut()
+        .insert("run".into(), Json::Str(child.to_string().into()));
+    ErrorValue {
+        path: Some(path.to_owned()),
+        attempt: None,
+        details: Some(details),
+        ..error
+    }
+}
+
+impl RunState {
+    /// What the parent is told at the end, if it waits for that.
+    pub(crate) fn report_to_parent(&self) -> Option<Sent> {
+        let parent = self.parent.filter(|_| self.is_awaited)?;
+        let Phase::Ended { status, output, error } = &self.phase else {
+            return None;
+        };
+        let end = match status {
+            RunStatus::Completed => ChildEnd::Ok(output.clone().unwrap_or_default()),
+            status => ChildEnd::Error {
+                error: error.clone().unwrap_or_else(|| {
+                    let message = "the called run was cancelled";
+                    ErrorValue::new("rejoin.cancelled", message, "")
+                }),
+                is_resumable: *status == RunStatus::Failed,
+            },
+        };
+        Some(Sent::Ended {
+            parent,
+            seq: self.last_seq,
+            end,
+        })
+    }
+
+    fn call_leaf(&self, key: ThreadKey) -> Option<&crate::state::thread::Call> {
+        if let Leaf::Call(call) = &self.thread(key)?.leaf {
+            Some(call)
+        } else {
+            None
+        }
+    }
+}

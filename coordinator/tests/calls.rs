@@ -1,0 +1,123 @@
+//! Runs that call runs, over one store and one broker.
+
+mod support;
+
+use rejoin_coordinator::owner::command::Command;
+use rejoin_coordinator::store::{RunFilter, RunRow};
+use rejoin_shared::ids::{Namespace, RunId};
+use rejoin_shared::run::RunStatus;
+use support::{Log, World, soon, start, until};
+
+const PARENT: &str = "
+workflow: w
+steps:
+  - foreach: each
+    items: ctx.n
+    concurrency: 40
+    collect_as: all
+    steps: [ { call: c, workflow: child, with: { i: '= index' } } ]
+";
+const CHILD: &str = "
+workflow: child
+input: { type: object, required: [i] }
+steps:
+  - step: count
+    with: { i: '= ctx.i' }
+  - set: s
+    values: { twice: '= ctx.i * 2' }
+";
+
+async fn family() -> World {
+    let world = World::new(PARENT).await;
+    world.put("child", CHILD).await;
+    world
+}
+
+async fn children(world: &World, parent: RunId) -> Vec<RunRow> {
+    let filter = RunFilter {
+        parent: Some(parent),
+        ..RunFilter::default()
+    };
+    let rows = world.store.runs(&Namespace::default_name(), &filter, None, 1_000).await;
+    rows.expect("the children")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fan_out_of_calls_joins_what_its_children_give() {
+    let (world, log) = (family().await, Log::new(10_000));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder());
+    let run = start(&coordinator, r#"{"n": 300}"#).await;
+    let row = world.reaches(run, RunStatus::Completed).await;
+    let context = String::from_utf8(row.context.expect("a context").to_vec()).expect("text");
+    assert!(context.contains(r#"{"i":299,"twice":598}"#), "{context}");
+    assert_eq!((log.starts(), log.repeated()), (300, vec![]));
+    assert_eq!(children(&world, run).await.len(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_parent_cancels_its_children() {
+    let (world, log) = (family().await, Log::new(0));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder());
+    let run = start(&coordinator, r#"{"n": 3}"#).await;
+    until("three starts", || log.starts() == 3).await;
+    let cancel = Command::Cancel { reason: None };
+    coordinator.submit(run, cancel).await.expect("the cancel");
+    for child in children(&world, run).await {
+        world.reaches(child.id, RunStatus::Cancelled).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_what_is_not_there_or_does_not_take_its_input_fails() {
+    let world = World::new("workflow: w\nsteps: [ { call: c, workflow: nowhere } ]\n").await;
+    let coordinator = world.coordinator("a");
+    let run = start(&coordinator, "{}").await;
+    let row = world.reaches(run, RunStatus::Failed).await;
+    let error = String::from_utf8(row.error.expect("an error").to_vec()).expect("text");
+    assert!(
+        error.contains("rejoin.unknown_workflow") && error.contains("nowhere"),
+        "{error}"
+    );
+
+    let world = World::new("workflow: w\nsteps: [ { call: c, workflow: child, with: { j: 1 } } ]\n").await;
+    world.put("child", CHILD).await;
+    let coordinator = world.coordinator("a");
+    let run = start(&coordinator, "{}").await;
+    let row = world.reaches(run, RunStatus::Failed).await;
+    let error = String::from_utf8(row.error.expect("an error").to_vec()).expect("text");
+    assert!(
+        error.contains("rejoin.expression") && error.contains("\\\"i\\\" is a required"),
+        "{error}"
+    );
+}
+
+#[test]
+fn children_and_their_parent_survive_the_death_of_their_owner() {
+    let runtime = || {
+        let builder = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
+        builder.expect("a runtime")
+    };
+    let (lasting, crashing) = (runtime(), runtime());
+    lasting.block_on(async {
+        let (world, log) = (family().await, Log::new(20));
+        let first = {
+            let _in = crashing.enter();
+            world.coordinator("a")
+        };
+        let _worker = world.work("w1", log.builder().concurrency(10));
+        let run = start(&first, r#"{"n": 60}"#).await;
+        until("twenty ends and more starts", || log.starts() >= 25).await;
+        crashing.shutdown_background();
+        let second = world.coordinator("b");
+        soon("the takeover", second.owns(64)).await;
+        log.permits.add_permits(1_000);
+        world.reaches(run, RunStatus::Completed).await;
+        assert_eq!((log.repeated(), log.inputs()), (vec![], 60));
+        assert_eq!(children(&world, run).await.len(), 60);
+    });
+}
