@@ -386,6 +386,9 @@ pub enum RunCommand {
         /// Why, for people
         #[arg(long)]
         reason: Option<String>,
+        /// Undo what it did, where the workflow says how
+        #[arg(long)]
+        compensate: bool,
     },
     /// Dispatch nothing new
     Pause(RunArg),

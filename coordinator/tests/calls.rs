@@ -62,7 +62,10 @@ async fn a_cancelled_parent_cancels_its_children() {
     let _worker = world.work("w1", log.builder());
     let run = start(&coordinator, r#"{"n": 3}"#).await;
     until("three starts", || log.starts() == 3).await;
-    let cancel = Command::Cancel { reason: None };
+    let cancel = Command::Cancel {
+        reason: None,
+        compensate: false,
+    };
     coordinator.submit(run, cancel).await.expect("the cancel");
     for child in children(&world, run).await {
         world.reaches(child.id, RunStatus::Cancelled).await;

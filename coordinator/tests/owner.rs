@@ -146,7 +146,10 @@ async fn a_cancelled_run_leaves_nothing_behind_and_what_it_does_not_allow_is_ref
     let _worker = world.work("w1", log.builder().concurrency(1));
     let run = start(&coordinator, r#"{"n": 50}"#).await;
     until("the first start", || log.starts() == 1).await;
-    let cancel = || Command::Cancel { reason: None };
+    let cancel = || Command::Cancel {
+        reason: None,
+        compensate: false,
+    };
     assert!(coordinator.submit(run, cancel()).await.expect("the cancel").changed);
     assert!(!coordinator.submit(run, cancel()).await.expect("again").changed);
     let refused = coordinator.submit(run, Command::Pause).await;
@@ -237,7 +240,13 @@ async fn a_command_for_another_owner_s_run_goes_by_the_inbox_and_comes_back_with
         &second
     };
     let reply = asked
-        .submit(run, Command::Cancel { reason: None })
+        .submit(
+            run,
+            Command::Cancel {
+                reason: None,
+                compensate: false,
+            },
+        )
         .await
         .expect("the cancel");
     assert_eq!(reply.status, RunStatus::Cancelled);

@@ -51,11 +51,15 @@ pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
             query.extend(path.map(|path| ("path", path)));
             read(&client, global, &run, "/context", &query, context).await
         }
-        RunCommand::Cancel { run, reason } => {
-            let body = match reason {
-                Some(reason) => Json::from_entries([("reason", Json::str(&reason))]),
-                None => Json::object(),
-            };
+        RunCommand::Cancel {
+            run,
+            reason,
+            compensate,
+        } => {
+            let mut body = Json::from_entries([("compensate", Json::Bool(compensate))]);
+            if let Some(reason) = reason {
+                body.object_mut().insert("reason".into(), Json::str(&reason));
+            }
             operate(&client, global, &run, "/cancel", &body).await
         }
         RunCommand::Pause(run) => operate(&client, global, &run, "/pause", &Json::object()).await,

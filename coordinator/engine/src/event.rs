@@ -69,6 +69,8 @@ pub enum Event {
     Cancel {
         /// For people.
         reason: Option<String>,
+        /// What it did is undone.
+        compensate: bool,
     },
     /// An operator pauses the run.
     Pause,

@@ -160,6 +160,7 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::Finishing { .. }
         | Fact::RoundStarted { .. }
         | Fact::Late { .. }
+        | Fact::CompensationStarted { .. }
         | Fact::RunPaused
         | Fact::RunResumed
         | Fact::RunFinished(_) => {}

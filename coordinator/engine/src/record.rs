@@ -361,6 +361,17 @@ pub enum Fact {
         #[serde(skip)]
         outcome: Option<Outcome>,
     },
+    /// The run is to end so; what it did is undone first.
+    CompensationStarted {
+        /// `failed` or `cancelled`.
+        status: RunStatus,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorValue>,
+        /// Why an operator cancelled it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Nothing new is dispatched.
     RunPaused,
     /// A paused run goes on, or a failed one tries its failed and missing steps again.

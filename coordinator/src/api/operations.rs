@@ -33,11 +33,8 @@ pub async fn cancel(
     let reason = fields.take_text("reason")?;
     let compensate = fields.take_bool("compensate")?;
     fields.end()?;
-    if compensate {
-        return Err(Problem::new(Code::NotSupported, "`compensate` is not supported yet"));
-    }
     let row = api.run(&namespace, &id).await?;
-    api.carry_out(row, Command::Cancel { reason }).await
+    api.carry_out(row, Command::Cancel { reason, compensate }).await
 }
 
 /// `POST /v1/runs/{id}/pause`

@@ -102,7 +102,7 @@ async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Re
         }
         Err(error) => {
             let end = ChildEnd::Error {
-                error,
+                error: *error,
                 is_resumable: false,
             };
             (call.parent, (Command::ChildEnded { child, end }, None))
@@ -120,8 +120,8 @@ async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Re
 async fn find(
     call: &CallRun,
     definitions: &Definitions,
-) -> Result<Result<(Arc<Definition>, u32), ErrorValue>, StoreError> {
-    let unknown = |detail: String| Err(ErrorValue::new("rejoin.unknown_workflow", detail, ""));
+) -> Result<Result<(Arc<Definition>, u32), Box<ErrorValue>>, StoreError> {
+    let unknown = |detail: String| Err(Box::new(ErrorValue::new("rejoin.unknown_workflow", detail, "")));
     let version = match call.version {
         Some(version) => Some(version),
         None => definitions.newest(&call.namespace, &call.workflow).await?,
@@ -134,7 +134,7 @@ async fn find(
         Err(error) => Ok(unknown(error.to_string())),
         Ok(definition) => Ok(match misfit(&definition, &call.input) {
             None => Ok((definition, version)),
-            Some(text) => Err(ErrorValue::new("rejoin.expression", text, "")),
+            Some(text) => Err(Box::new(ErrorValue::new("rejoin.expression", text, ""))),
         }),
     }
 }

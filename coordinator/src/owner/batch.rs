@@ -143,7 +143,14 @@ impl Draft {
                 }
                 Sent::Cancel { child } => {
                     let reason = Some("the call that waited for it has ended".to_owned());
-                    self.put(child, &Command::Cancel { reason }, None);
+                    self.put(
+                        child,
+                        &Command::Cancel {
+                            reason,
+                            compensate: false,
+                        },
+                        None,
+                    );
                 }
                 Sent::GoOn { child } => self.put(child, &Command::GoOn { parent: run.id }, None),
                 Sent::Ended { parent, seq, end } => {
@@ -232,7 +239,7 @@ fn end_of(run: &Run) -> RunEnd {
         context: Some(text(&run.state.context())),
         output: output.as_ref().map(text),
         error: error.map(|error| text(&error.to_json())),
-        compensated: false,
+        compensated: run.state.is_compensated(),
     }
 }
 

@@ -73,6 +73,9 @@ pub enum Command {
         /// For people.
         #[serde(default)]
         reason: Option<String>,
+        /// What it did is undone.
+        #[serde(default)]
+        compensate: bool,
     },
     /// Dispatches nothing new.
     Pause,
@@ -126,7 +129,10 @@ impl Command {
                 end: end.clone(),
             }),
             Command::GoOn { parent } => Some(Event::GoOn { parent: *parent }),
-            Command::Cancel { reason } => Some(Event::Cancel { reason: reason.clone() }),
+            Command::Cancel { reason, compensate } => Some(Event::Cancel {
+                reason: reason.clone(),
+                compensate: *compensate,
+            }),
             Command::Pause => Some(Event::Pause),
             Command::Resume => Some(Event::Resume),
             Command::Signal {

@@ -140,6 +140,7 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::TryFailed { .. }
             | Fact::RoundStarted { .. }
             | Fact::Late { .. }
+            | Fact::CompensationStarted { .. }
             | Fact::RunPaused
             | Fact::RunResumed
             | Fact::RunFinished(_) => {}

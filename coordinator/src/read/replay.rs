@@ -66,7 +66,7 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
             (Joined::Failed(_), _) | (Joined::Ok(_), Some(Quota::Need(_))) => true,
             (Joined::Ok(_), Some(Quota::All | Quota::Whatever | Quota::Tolerate(_)) | None) => false,
         },
-        Fact::RunFinished(_) => true,
+        Fact::CompensationStarted { .. } | Fact::RunFinished(_) => true,
         Fact::RunStarted(_)
         | Fact::StepOpened { .. }
         | Fact::NodeSkipped { .. }

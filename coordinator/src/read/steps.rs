@@ -189,7 +189,7 @@ impl<'a> Fold<'a> {
                 let taken = received.to.iter().map(|thread| (*thread, seq));
                 self.last_seq.extend(taken);
             }
-            Fact::RunStarted(_) | Fact::Late { .. } | Fact::RunPaused => {}
+            Fact::RunStarted(_) | Fact::Late { .. } | Fact::CompensationStarted { .. } | Fact::RunPaused => {}
         }
     }
 
@@ -282,7 +282,12 @@ impl<'a> Fold<'a> {
         if let Some(known) = self.calls.get(&pattern) {
             return known.clone();
         }
-        let call = locate::node(self.def, path).and_then(|id| handler_call(&self.def.node(id).kind));
+        let call = match path.strip_suffix("/compensate") {
+            Some(undone) => locate::node(self.def, undone)
+                .and_then(|id| self.def.node(id).kind.compensate())
+                .map(|compensate| &compensate.call),
+            None => locate::node(self.def, path).and_then(|id| handler_call(&self.def.node(id).kind)),
+        };
         let names = call.map(|call| (call.uses.to_string(), call.queue.to_string()));
         self.calls.insert(pattern, names.clone());
         names

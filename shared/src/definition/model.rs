@@ -644,6 +644,13 @@ pub struct Finish {
 
 #[allow(clippy::wildcard_enum_match_arm)] // each asks for one kind
 impl NodeKind {
+    /// What undoes it, where a definition says so.
+    #[must_use]
+    pub fn compensate(&self) -> Option<&Compensate> {
+        let step = self.as_step().and_then(|step| step.compensate.as_ref());
+        step.or_else(|| self.as_call().and_then(|call| call.compensate.as_ref()))
+    }
+
     /// The try, if it is one.
     #[must_use]
     pub fn as_try(&self) -> Option<&Try> {

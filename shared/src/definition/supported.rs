@@ -19,7 +19,6 @@ pub enum Feature {
 pub const NOT_YET: &[Feature] = &[
     Feature::Key("step", "total_timeout"),
     Feature::Value("step", "on_exhausted", "park"),
-    Feature::Key("step", "compensate"),
     Feature::Value("step", "idempotent", "false"),
     Feature::Key("workflow", "retention"),
     Feature::Value("workflow", "snapshots_after_join", "drop"),

@@ -215,7 +215,13 @@ impl<'a> Driver<'a> {
             self.pause_and_resume()
         } else if within(f.cancels) {
             self.was_cancelled = true;
-            self.tell(Event::Cancel { reason: None }, "cancel")
+            self.tell(
+                Event::Cancel {
+                    reason: None,
+                    compensate: false,
+                },
+                "cancel",
+            )
         } else {
             self.advance()
         }

@@ -327,7 +327,13 @@ impl Script {
     /// # Panics
     /// If it cannot be cancelled.
     pub fn cancel(&mut self) {
-        assert_eq!(self.tell(Event::Cancel { reason: None }), None);
+        assert_eq!(
+            self.tell(Event::Cancel {
+                reason: None,
+                compensate: false
+            }),
+            None
+        );
     }
 
     /// Its state.

@@ -110,6 +110,9 @@ impl RunState {
         scope.running -= 1;
         scope.ok += 1;
         scope.succeeded.insert(key.branch);
+        if !thread.done.is_empty() {
+            scope.done.push(thread.done.clone());
+        }
         let changes = Delta::between(&thread.base, &thread.ctx);
         keep_changes(&def, scope, key.branch, &thread, &changes, order);
         if scope.join(&def).keep_outputs {

@@ -53,16 +53,28 @@ impl RunState {
     }
 
     pub(super) fn finish_call(&mut self, key: ThreadKey, output: &Json) -> Result<(), Misfit> {
-        self.live(key)?;
+        let Leaf::Call(call) = &self.live(key)?.leaf else {
+            return Err("not a call".to_owned());
+        };
+        let path = call.path.clone();
         self.forget_call(key, CallEnd::Over)?;
-        self.leave_call(key, output)
+        self.write_call(key, output)?;
+        self.note_done(key, None, &path, output);
+        self.go_on(key);
+        Ok(())
     }
 
-    fn leave_call(&mut self, key: ThreadKey, output: &Json) -> Result<(), Misfit> {
+    fn write_call(&mut self, key: ThreadKey, output: &Json) -> Result<(), Misfit> {
         let def = self.def.clone();
         let node = def.node(self.node_of(key).ok_or("no node")?);
         let call = node.kind.as_call().ok_or("not at a call")?;
-        self.leave_with(key, output, &call.into, &node.name)
+        self.write_value(key, output, &call.into, &node.name)
+    }
+
+    fn leave_call(&mut self, key: ThreadKey, output: &Json) -> Result<(), Misfit> {
+        self.write_call(key, output)?;
+        self.go_on(key);
+        Ok(())
     }
 
     /// The child failed: another try, or the failure of the call, follows.

@@ -129,6 +129,7 @@ impl RunState {
     /// Forgets a scope and everything below it.
     pub(crate) fn drop_scope(&mut self, id: u64) {
         self.agenda.open.remove(&id);
+        self.hand_on_done(id);
         let Some(scope) = self.scopes.remove(&id) else { return };
         for thread in scope.active.values() {
             thread.scopes().into_iter().for_each(|inner| self.drop_scope(inner));

@@ -20,6 +20,7 @@ mod retry;
 mod scope;
 mod sleep;
 mod step;
+mod undo;
 mod wait;
 
 pub(crate) use branch::graph_ready;
@@ -119,6 +120,10 @@ impl RunState {
                 self.pause(record.decided_at);
                 Ok(())
             }
+            Fact::CompensationStarted { status, error, reason } => {
+                self.start_undo(*status, error.clone(), reason.clone());
+                Ok(())
+            }
             Fact::RunResumed => self.resume(record.decided_at),
             Fact::RunFinished(finished) => {
                 self.finish(finished);
@@ -128,7 +133,7 @@ impl RunState {
     }
 
     fn finish(&mut self, finished: &crate::record::RunFinished) {
-        if finished.status != RunStatus::Completed {
+        if finished.status != RunStatus::Completed && self.undo.is_none() {
             self.revoke_below(ThreadKey::ROOT);
         }
         self.phase = Phase::Ended {

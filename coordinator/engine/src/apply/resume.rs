@@ -33,7 +33,13 @@ impl RunState {
                 self.agenda.revoked.clear();
                 self.revive(ThreadKey::ROOT);
             }
-            Phase::Active | Phase::Ended { .. } => return Err("a run that goes on is not resumed".to_owned()),
+            Phase::Ended {
+                status: RunStatus::CompensationFailed,
+                ..
+            } => self.revive_undo(),
+            Phase::Active | Phase::Compensating | Phase::Ended { .. } => {
+                return Err("a run that goes on is not resumed".to_owned());
+            }
         }
         Ok(())
     }

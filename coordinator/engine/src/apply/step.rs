@@ -7,6 +7,7 @@ use rejoin_shared::keypath::KeyPath;
 
 use super::Misfit;
 use crate::record::{StepCompleted, StepFailed, ThreadKey};
+use crate::state::undo::is_undo;
 use crate::state::{Leaf, RunState, ThreadEnd};
 
 pub(crate) fn key_of(thread: ThreadKey, pos: u32) -> StepKey {
@@ -50,6 +51,9 @@ impl RunState {
     }
 
     pub(super) fn complete_step(&mut self, done: &StepCompleted) -> Result<(), Misfit> {
+        if is_undo(done.step) {
+            return self.undone(done.step, done.attempt);
+        }
         let key = self.outstanding_step(done.step, done.attempt)?;
         self.settle_tally(key);
         self.tally.done += 1;
@@ -80,6 +84,7 @@ impl RunState {
             thread.ctx_bytes_max = thread.ctx_bytes_max.saturating_add(added + 80);
         }
         thread.output = done.output.clone();
+        self.note_done(key, Some(done.step), &done.path, &done.output);
         self.go_on(key);
         Ok(())
     }
@@ -97,6 +102,9 @@ impl RunState {
     }
 
     pub(super) fn fail_step(&mut self, failed: &StepFailed) -> Result<(), Misfit> {
+        if is_undo(failed.step) {
+            return self.undo_failed(failed.step, failed.attempt, &failed.error, failed.retry);
+        }
         let key = self.outstanding_step(failed.step, failed.attempt)?;
         self.settle_tally(key);
         let Leaf::Step(step) = &mut self.thread_mut(key).expect("outstanding").leaf else {

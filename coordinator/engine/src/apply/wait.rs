@@ -97,18 +97,19 @@ impl RunState {
             return Err("not at a wait".to_owned());
         };
         let into = into_of(wait, &node.name);
-        self.leave_with(key, output, &into, &node.name)
+        self.write_value(key, output, &into, &node.name)?;
+        self.go_on(key);
+        Ok(())
     }
 
-    /// Goes on behind a node that is no step and has this value.
-    pub(super) fn leave_with(&mut self, key: ThreadKey, output: &Json, into: &Into, name: &str) -> Result<(), Misfit> {
+    /// Writes the value of a node that is no step.
+    pub(super) fn write_value(&mut self, key: ThreadKey, output: &Json, into: &Into, name: &str) -> Result<(), Misfit> {
         let thread = self.live(key)?;
         let grown = write_output(&mut thread.ctx, &[], &[], output, into, name);
         if grown {
             thread.ctx_bytes_max = thread.ctx_bytes_max.saturating_add(output.text_len() + 80);
         }
         thread.output = output.clone();
-        self.go_on(key);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::state::{Leaf, Phase, RunState};
 impl Machine<'_> {
     /// A run that this one called has ended.
     pub(super) fn child_ended(&mut self, child: RunId, end: ChildEnd) -> Result<(), Ignored> {
-        if matches!(self.state.phase, Phase::Ended { .. }) {
+        if matches!(self.state.phase, Phase::Ended { .. } | Phase::Compensating) {
             return Err(Ignored::NothingDue);
         }
         let Some((thread, path)) = self.caller_of(child) else {
@@ -91,14 +91,14 @@ impl Machine<'_> {
             Phase::Ended {
                 status: RunStatus::Failed,
                 ..
-            }
-            | Phase::Paused => self.resume(),
+            } if !self.state.is_compensated() => self.resume(),
+            Phase::Paused => self.resume(),
             Phase::Ended { .. } => {
                 let report = self.state.report_to_parent();
                 report.into_iter().for_each(|message| self.send(message));
                 Err(Ignored::AlreadySo)
             }
-            Phase::Active => Err(Ignored::AlreadySo),
+            Phase::Active | Phase::Compensating => Err(Ignored::AlreadySo),
         }
     }
 }
@@ -124,14 +124,14 @@ impl RunState {
         let Phase::Ended { status, output, error } = &self.phase else {
             return None;
         };
-        let end = match status {
-            RunStatus::Completed => ChildEnd::Ok(output.clone().unwrap_or_default()),
-            status => ChildEnd::Error {
+        let end = match *status == RunStatus::Completed {
+            true => ChildEnd::Ok(output.clone().unwrap_or_default()),
+            false => ChildEnd::Error {
                 error: error.clone().unwrap_or_else(|| {
                     let message = "the called run was cancelled";
                     ErrorValue::new("rejoin.cancelled", message, "")
                 }),
-                is_resumable: *status == RunStatus::Failed,
+                is_resumable: *status == RunStatus::Failed && !self.is_compensated(),
             },
         };
         Some(Sent::Ended {

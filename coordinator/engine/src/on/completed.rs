@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::record::{Choice, Fact, StepCompleted, StepFailed, ThreadKey};
 use crate::retry::next_try;
 use crate::state::Phase;
+use crate::state::undo::{is_undo, undo_call};
 use crate::walk::{check_context_depth, check_context_size};
 
 impl Machine<'_> {
@@ -78,6 +79,10 @@ impl Machine<'_> {
             End::Error(failure) => return Err(failure.clone()),
             End::Ok { output, set, unset } => (output, set, unset),
         };
+        if let Some(undoing) = self.state.undoing(done.step, done.attempt) {
+            // What a compensation returns is recorded and changes no context.
+            return Ok(completed_fact(done, undoing.visit.undo_path(), output.clone()));
+        }
         let key = ThreadKey::of(done.step);
         let thread = self.state.thread(key).expect("an outstanding step has a thread");
         let path = thread.step().map(|step| step.path.clone()).unwrap_or_default();
@@ -185,6 +190,9 @@ impl Machine<'_> {
 
     /// Records a failed attempt: another follows, or the step has failed.
     fn fail_attempt(&mut self, done: Completed, failure: Failure) {
+        if is_undo(done.step) {
+            return self.fail_undo(done, failure);
+        }
         let key = ThreadKey::of(done.step);
         let thread = self.state.thread(key).expect("an outstanding step has a thread");
         let step = thread.step().expect("an outstanding step is one");
@@ -224,6 +232,57 @@ impl Machine<'_> {
             logs: done.logs,
         }));
     }
+}
+
+impl Machine<'_> {
+    /// Records a failed attempt of a compensation: another follows, or the compensation stops.
+    fn fail_undo(&mut self, done: Completed, failure: Failure) {
+        let Some(undoing) = self.state.undoing(done.step, done.attempt) else {
+            return;
+        };
+        let path = undoing.visit.undo_path();
+        let error = ErrorValue {
+            path: Some(path.clone()),
+            attempt: Some(done.attempt),
+            ..failure.error
+        };
+        let policies = undo_call(&self.state.def, undoing.visit.node).map(|call| call.retry.as_slice());
+        let (now, random) = (self.around.now, done.random);
+        let retry = failure.retryable.then(|| {
+            let policies = policies.unwrap_or_default();
+            next_try(policies, &undoing.allowed, &error, failure.retry_after, random, now)
+        });
+        let by_worker = done.worker.is_some();
+        self.emit(Fact::StepFailed(StepFailed {
+            step: done.step,
+            attempt: done.attempt,
+            path,
+            error,
+            outcome: Some(failure.outcome),
+            retry: retry.flatten(),
+            started_at: by_worker.then_some(done.started_at),
+            finished_at: by_worker.then_some(done.finished_at),
+            worker: done.worker,
+            logs: done.logs,
+        }));
+    }
+}
+
+fn completed_fact(done: &Completed, path: String, output: Json) -> Fact {
+    Fact::StepCompleted(StepCompleted {
+        step: done.step,
+        attempt: done.attempt,
+        path,
+        output,
+        set: Vec::new(),
+        unset: Vec::new(),
+        choice: None,
+        started_at: done.started_at,
+        finished_at: done.finished_at,
+        worker: done.worker.clone(),
+        logs: done.logs.clone(),
+        snapshot: None,
+    })
 }
 
 /// Levels below the context's root that a completion reaches.

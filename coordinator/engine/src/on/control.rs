@@ -11,7 +11,7 @@ impl Machine<'_> {
     /// Begins the next try of every group or scope, and wakes every sleep, whose time has come.
     pub(super) fn timers_due(&mut self) {
         if self.state.phase != Phase::Active {
-            return;
+            return; // attempts that wait for their time are taken when they are ready
         }
         if self.is_over_time() {
             return self.time_out();
@@ -66,22 +66,25 @@ impl Machine<'_> {
             ),
             ..ErrorValue::default()
         };
-        self.emit(Fact::RunFinished(RunFinished {
-            status: RunStatus::Failed,
-            output: None,
-            error: Some(error),
-            reason: None,
-        }));
+        self.fail_run(error);
     }
 
-    pub(super) fn cancel(&mut self, reason: Option<String>) -> Result<(), Ignored> {
+    pub(super) fn cancel(&mut self, reason: Option<String>, compensate: bool) -> Result<(), Ignored> {
         match &self.state.phase {
             Phase::Ended {
                 status: RunStatus::Cancelled,
                 ..
             } => return Err(Ignored::AlreadySo),
             Phase::Ended { status, .. } => return Err(not_allowed("cancelled", *status)),
+            Phase::Compensating => {
+                let text = "a run that is being compensated cannot be cancelled";
+                return Err(Ignored::NotAllowed(text.to_owned()));
+            }
             Phase::Active | Phase::Paused => {}
+        }
+        if compensate {
+            self.end_undone(RunStatus::Cancelled, None, reason);
+            return Ok(());
         }
         self.emit(Fact::RunFinished(RunFinished {
             status: RunStatus::Cancelled,
@@ -99,21 +102,26 @@ impl Machine<'_> {
                 Ok(())
             }
             Phase::Paused => Err(Ignored::AlreadySo),
+            Phase::Compensating => Err(not_allowed("paused", RunStatus::Compensating)),
             Phase::Ended { status, .. } => Err(not_allowed("paused", *status)),
         }
     }
 
     pub(super) fn resume(&mut self) -> Result<(), Ignored> {
         match &self.state.phase {
+            Phase::Ended { .. } if self.state.is_compensated() => {
+                let text = "what the run had done was undone; start another one";
+                Err(Ignored::NotAllowed(text.to_owned()))
+            }
             Phase::Paused
             | Phase::Ended {
-                status: RunStatus::Failed,
+                status: RunStatus::Failed | RunStatus::CompensationFailed,
                 ..
             } => {
                 self.emit(Fact::RunResumed);
                 Ok(())
             }
-            Phase::Active => Err(not_allowed("resumed", self.state.status())),
+            Phase::Active | Phase::Compensating => Err(not_allowed("resumed", self.state.status())),
             Phase::Ended { status, .. } => Err(not_allowed("resumed", *status)),
         }
     }

@@ -84,7 +84,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
         Event::Answer { path, value } => machine.answer(path, value).err(),
         Event::ChildEnded { child, end } => machine.child_ended(child, end).err(),
         Event::GoOn { .. } => machine.go_on_for_parent().err(),
-        Event::Cancel { reason } => machine.cancel(reason).err(),
+        Event::Cancel { reason, compensate } => machine.cancel(reason, compensate).err(),
         Event::Pause => machine.pause().err(),
         Event::Resume => machine.resume().err(),
         Event::Quarantine { message } => machine.quarantine(message).err(),

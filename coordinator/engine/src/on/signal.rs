@@ -19,8 +19,8 @@ impl Machine<'_> {
         id: Option<String>,
         is_addressed: bool,
     ) -> Result<(), Ignored> {
-        if let Phase::Ended { status, .. } = &self.state.phase {
-            let text = format!("a run that is {} takes no events", status.as_str());
+        if matches!(self.state.phase, Phase::Ended { .. } | Phase::Compensating) {
+            let text = format!("a run that is {} takes no events", self.state.status().as_str());
             return Err(Ignored::NotAllowed(text));
         }
         if id.as_ref().is_some_and(|id| self.state.event_ids.contains(id)) {

@@ -113,6 +113,7 @@ impl Fact {
             Fact::RoundStarted { .. } => "round_started",
             Fact::RepeatEnded { .. } => "repeat_ended",
             Fact::Late { .. } => "late",
+            Fact::CompensationStarted { .. } => "compensation_started",
             Fact::RunPaused => "run_paused",
             Fact::RunResumed => "run_resumed",
             Fact::RunFinished(_) => "run_finished",
@@ -200,6 +201,7 @@ impl Fact {
             | Fact::BranchStarted { .. }
             | Fact::NodeRetried { .. }
             | Fact::EventTaken { .. }
+            | Fact::CompensationStarted { .. }
             | Fact::RunPaused
             | Fact::RunResumed => {}
         }
@@ -289,6 +291,7 @@ impl Fact {
             | Fact::NodeFailed { .. }
             | Fact::NodeRetried { .. }
             | Fact::EventTaken { .. }
+            | Fact::CompensationStarted { .. }
             | Fact::RunPaused
             | Fact::RunResumed => {}
         }

@@ -21,6 +21,7 @@ use crate::record::{RunStarted, ThreadKey};
 pub mod bitmap;
 pub mod scope;
 pub mod thread;
+pub(crate) mod undo;
 pub mod view;
 
 pub use scope::Scope;
@@ -46,6 +47,10 @@ pub struct RunState {
     pub(crate) deadline: Option<Deadline>,
     /// What a `finish` gave as the run's output.
     pub(crate) early_output: Option<Json>,
+    /// Whether anything in the definition can be undone: what completes is noted then.
+    pub(crate) keeps_done: bool,
+    /// What is being undone, or was.
+    pub(crate) undo: Option<undo::Undo>,
     /// Events that no wait has taken yet, by the record of their arrival.
     pub(crate) kept: BTreeMap<u64, Kept>,
     /// Names that senders gave the events that came.
@@ -65,6 +70,8 @@ pub(crate) enum Phase {
     Active,
     /// Nothing new is dispatched.
     Paused,
+    /// What it did is being undone.
+    Compensating,
     /// It has ended.
     Ended {
         status: RunStatus,
@@ -174,6 +181,8 @@ impl RunState {
             phase: Phase::Active,
             deadline: def.timeout.map(|timeout| Deadline::At(at.plus(timeout))),
             early_output: None,
+            keeps_done: undo::compensates(def),
+            undo: None,
             kept: BTreeMap::new(),
             event_ids: BTreeSet::new(),
             root: Thread::new(Definition::ROOT, Arc::from(""), context.clone(), Json::object()),
@@ -207,7 +216,7 @@ impl RunState {
                 _ => return false,
             }
             if at == ThreadKey::ROOT {
-                return !matches!(self.phase, Phase::Ended { .. });
+                return !matches!(self.phase, Phase::Ended { .. } | Phase::Compensating);
             }
             match self.scopes.get(&at.scope) {
                 Some(scope) if scope.failed_with.is_none() => at = scope.parent,
@@ -271,6 +280,7 @@ impl RunState {
         match &self.phase {
             Phase::Ended { status, .. } => *status,
             Phase::Paused => RunStatus::Paused,
+            Phase::Compensating => RunStatus::Compensating,
             Phase::Active if self.only_waits() => RunStatus::Waiting,
             Phase::Active => RunStatus::Running,
         }
@@ -306,13 +316,27 @@ impl RunState {
     pub fn result(&self) -> (Option<Json>, Option<ErrorValue>) {
         match &self.phase {
             Phase::Ended { output, error, .. } => (output.clone(), error.clone()),
-            Phase::Active | Phase::Paused => (None, None),
+            Phase::Active | Phase::Paused | Phase::Compensating => (None, None),
         }
+    }
+
+    /// Whether what it did was undone.
+    #[must_use]
+    pub fn is_compensated(&self) -> bool {
+        let is_over = matches!(self.phase, Phase::Ended { .. });
+        is_over
+            && self
+                .undo
+                .as_ref()
+                .is_some_and(|undo| undo.is_at_rest() && !undo.has_failed())
     }
 
     /// Earliest time at which something of the run is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.phase == Phase::Compensating {
+            return self.next_timer();
+        }
         if self.phase != Phase::Active {
             return None;
         }

@@ -11,6 +11,7 @@ use rejoin_shared::run::ErrorValue;
 
 use super::bitmap::Bitmap;
 use super::thread::{Thread, ThreadEnd, Visits};
+use super::undo::Done;
 use crate::record::{Branches, Quota, ScopeOpened, ThreadKey};
 
 /// An open parallel, foreach or graph, or one that failed and may be resumed.
@@ -56,6 +57,8 @@ pub struct Scope {
     pub(crate) flowing: Option<Json>,
     /// What is kept for another try of the whole node.
     pub(crate) carried: Carried,
+    /// What the branches that ended well did and can be undone, in the order of their ends.
+    pub(crate) done: Vec<Vec<Done>>,
     /// Set when its join failed.
     pub(crate) failed_with: Option<ErrorValue>,
 }
@@ -144,6 +147,7 @@ impl Scope {
             last: BTreeMap::new(),
             flowing: (kind_of(def, node) == ScopeKind::Loop).then(|| parent.ctx.clone()),
             carried,
+            done: Vec::new(),
             failed_with: None,
         }
     }

@@ -11,6 +11,7 @@ use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
 
 use super::scope::Carried;
+use super::undo::Done;
 use crate::record::Awaited;
 
 /// One point of control.
@@ -29,6 +30,8 @@ pub struct Thread {
     /// Steps it began.
     pub(crate) pos: u32,
     pub(crate) leaf: Leaf,
+    /// What completed in it and can be undone, in order.
+    pub(crate) done: Vec<Done>,
     /// Set when it stopped for good; frames and leaf then say where, for a resume.
     pub(crate) end: Option<ThreadEnd>,
 }
@@ -268,6 +271,7 @@ impl Thread {
             output: Json::Null,
             pos: 0,
             leaf: Leaf::Done,
+            done: Vec::new(),
             end: None,
         }
     }

@@ -10,6 +10,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
 
+use super::undo::{Undoing, is_undo, undo_call};
 use super::{Leaf, Phase, RunState};
 use crate::decision::Surroundings;
 use crate::env::eval_template;
@@ -124,14 +125,14 @@ impl RunState {
     /// back). Branches that were begun come first; unopened branches are opened as they are taken.
     pub fn take_ready(&mut self, now: Timestamp, max: usize) -> Vec<Ready> {
         let mut taken = Vec::new();
-        if self.phase != Phase::Active {
+        if !matches!(self.phase, Phase::Active | Phase::Compensating) {
             return taken;
         }
         self.wake_due(now);
         while taken.len() < max {
             let next = match self.agenda.ready.pop_front() {
                 Some(next) => next,
-                None if self.open_next() => continue,
+                None if self.phase == Phase::Active && self.open_next() => continue,
                 None => break,
             };
             taken.extend(self.ready_entry(next.0, next.1));
@@ -154,7 +155,10 @@ impl RunState {
     fn wake_due(&mut self, now: Timestamp) {
         while let Some((at, step, attempt)) = self.agenda.due.first().copied().filter(|(at, ..)| *at <= now) {
             self.agenda.due.remove(&(at, step, attempt));
-            if self.is_outstanding(step, attempt) {
+            if is_undo(step) && self.is_outstanding(step, attempt) {
+                self.wake_undo(step);
+                self.agenda.ready.push_back((step, attempt));
+            } else if self.is_outstanding(step, attempt) {
                 let Some(Leaf::Step(state)) = self.thread_mut(ThreadKey::of(step)).map(|t| &mut t.leaf) else {
                     continue;
                 };
@@ -183,6 +187,15 @@ impl RunState {
         if !self.is_outstanding(step, attempt) {
             return None;
         }
+        if let Some(undoing) = self.undoing(step, attempt) {
+            let call = undo_call(&self.def, undoing.visit.node)?;
+            return Some(Ready {
+                step,
+                attempt,
+                queue: call.queue.clone(),
+                handler: call.uses.clone(),
+            });
+        }
         let node = self.node_at(self.thread(ThreadKey::of(step))?)?;
         let call = self.def.node(node).kind.calls()?;
         Some(Ready {
@@ -210,6 +223,9 @@ impl RunState {
     /// Whether this attempt is outstanding: its completion would be recorded.
     #[must_use]
     pub fn is_outstanding(&self, step: StepKey, attempt: u32) -> bool {
+        if is_undo(step) {
+            return self.undoing(step, attempt).is_some();
+        }
         let key = ThreadKey::of(step);
         let stands = self
             .thread(key)
@@ -223,6 +239,9 @@ impl RunState {
     /// # Errors
     /// The error that the attempt fails with (feed [`crate::event::Event::Unbuildable`]).
     pub fn request(&self, step: StepKey, attempt: u32, around: Surroundings<'_>) -> Result<Request, ErrorValue> {
+        if let Some(undoing) = self.undoing(step, attempt) {
+            return self.undo_request(undoing, step, around);
+        }
         let key = ThreadKey::of(step);
         let gone = || ErrorValue::new("rejoin.internal", "the attempt is not outstanding", "");
         let thread = self.thread(key).ok_or_else(gone)?;
@@ -254,6 +273,37 @@ impl RunState {
         })
     }
 
+    fn undo_request(&self, undoing: &Undoing, step: StepKey, around: Surroundings<'_>) -> Result<Request, ErrorValue> {
+        let visit = &undoing.visit;
+        let path = visit.undo_path();
+        let gone = || ErrorValue::new("rejoin.internal", "the compensation is not there", &path);
+        let call = undo_call(&self.def, visit.node).ok_or_else(gone)?;
+        let error = self.undo.as_ref().and_then(|undo| undo.error.as_ref());
+        let input = match &call.with {
+            None => visit.output.clone(),
+            Some(template) => {
+                let mut env = visit.env.clone().with("output", visit.output.clone());
+                env = env.with("error", error.map_or(Json::Null, ErrorValue::to_json));
+                env = env.with("attempt", Json::Int(i64::from(undoing.attempt)));
+                eval_template(template, &env, around.limits, &path)?
+            }
+        };
+        Ok(Request {
+            handler: call.uses.clone(),
+            queue: call.queue.clone(),
+            idempotency_key: format!("{}:{step}", self.id),
+            timeout: call.timeout,
+            heartbeat: call.heartbeat,
+            base_seq: 0,
+            base: self.root_base.clone(),
+            changes: Delta::between(&self.root_base, &visit.ctx),
+            input: Some(input),
+            item: None,
+            index: None,
+            path,
+        })
+    }
+
     /// The base context of this record (see [`Request::base_seq`]), if its scope is still open.
     #[must_use]
     pub fn base_context(&self, seq: u64) -> Option<Json> {
@@ -271,9 +321,32 @@ impl RunState {
                 branch: *branch,
             })
         });
-        std::iter::once(ThreadKey::ROOT)
+        let steps = std::iter::once(ThreadKey::ROOT)
             .chain(branches)
-            .filter_map(|key| self.open_step_at(key))
+            .filter_map(|key| self.open_step_at(key));
+        steps.chain(self.open_undos())
+    }
+
+    /// Compensations that are begun and not done.
+    fn open_undos(&self) -> impl Iterator<Item = OpenStep> + '_ {
+        let begun = self.undo.iter().flat_map(|undo| &undo.begun);
+        begun.filter_map(|(key, undoing)| {
+            let call = undo_call(&self.def, undoing.visit.node)?;
+            let status = match (undoing.has_failed, undoing.not_before) {
+                (true, _) => OpenStatus::Failed,
+                (false, Some(at)) => OpenStatus::Retrying(at),
+                (false, None) => OpenStatus::Outstanding,
+            };
+            Some(OpenStep {
+                path: undoing.visit.undo_path(),
+                handler: call.uses.clone(),
+                queue: call.queue.clone(),
+                step: *key,
+                attempt: undoing.attempt,
+                status,
+                last_error: undoing.last_error.clone(),
+            })
+        })
     }
 
     fn open_step_at(&self, key: ThreadKey) -> Option<OpenStep> {

@@ -19,6 +19,7 @@ mod repeat;
 mod set;
 mod settle;
 mod sleep;
+mod undo;
 mod unwind;
 mod wait;
 
@@ -64,13 +65,14 @@ impl Machine<'_> {
     }
 
     fn finish(&mut self) {
+        if self.state.undo.is_some() {
+            return self.finish_undo();
+        }
         let finished = match (&self.state.root.end, &self.state.root.leaf) {
-            (Some(ThreadEnd::Failed(error)), _) => RunFinished {
-                status: RunStatus::Failed,
-                output: None,
-                error: Some(error.clone()),
-                reason: None,
-            },
+            (Some(ThreadEnd::Failed(error)), _) => {
+                let error = error.clone();
+                return self.fail_run(error);
+            }
             (None, Leaf::Done) => RunFinished {
                 status: RunStatus::Completed,
                 output: Some(match &self.state.early_output {

@@ -1,0 +1,193 @@
+//! Compensation: what completed is undone, newest first (SPEC 5.6).
+
+use rejoin_shared::ids::StepKey;
+use rejoin_shared::json::Json;
+use rejoin_shared::run::{ErrorValue, RunStatus};
+
+use super::Misfit;
+use super::step::count;
+use crate::record::{NodeRetry, ThreadKey};
+use crate::state::scope::ScopeKind;
+use crate::state::undo::{Done, Undo, Undoing, Visit, undo_call};
+use crate::state::{Phase, RunState, Todo};
+
+impl RunState {
+    /// Notes that a visit completed which can be undone. The thread stands at it still, its context as the visit left it.
+    pub(super) fn note_done(&mut self, key: ThreadKey, step: Option<StepKey>, path: &str, output: &Json) {
+        let Some(node) = self
+            .node_of(key)
+            .filter(|node| self.keeps_done && undo_call(&self.def, *node).is_some())
+        else {
+            return;
+        };
+        let env = self.env(key);
+        let Some(thread) = self.thread_mut(key) else { return };
+        let step = step.unwrap_or_else(|| {
+            // A call has no key of its own: it takes the next one of its thread.
+            thread.pos += 1;
+            super::step::key_of(key, thread.pos - 1)
+        });
+        let visit = Visit::new(step, path.to_owned(), node, env, thread.ctx.clone(), output.clone());
+        thread.done.push(Done::Visit(Box::new(visit)));
+    }
+
+    /// Hands on what was done in a scope's branches to the thread that holds it: the scope is about to be forgotten.
+    pub(super) fn hand_on_done(&mut self, id: u64) {
+        if !self.keeps_done {
+            return;
+        }
+        let fork = self.take_done(id);
+        if let (Some(parent), Some(fork)) = (self.scopes.get(&id).map(|scope| scope.parent), fork)
+            && let Some(thread) = self.thread_mut(parent)
+        {
+            thread.done.push(fork);
+        }
+    }
+
+    fn take_done(&mut self, id: u64) -> Option<Done> {
+        let scope = self.scopes.get_mut(&id)?;
+        let in_order = matches!(scope.kind, ScopeKind::Loop | ScopeKind::Graph);
+        let mut branches = std::mem::take(&mut scope.done);
+        let open: Vec<u32> = scope.active.keys().copied().collect();
+        for branch in open {
+            branches.push(self.take_done_of(ThreadKey { scope: id, branch }));
+        }
+        branches.retain(|branch| !branch.is_empty());
+        (!branches.is_empty()).then_some(Done::Fork { in_order, branches })
+    }
+
+    /// Everything that was done in a thread and below it.
+    fn take_done_of(&mut self, key: ThreadKey) -> Vec<Done> {
+        let Some(thread) = self.thread_mut(key) else {
+            return Vec::new();
+        };
+        let mut done = std::mem::take(&mut thread.done);
+        for scope in thread.scopes() {
+            done.extend(self.take_done(scope));
+        }
+        done
+    }
+
+    /// Whether anything that can be undone has completed.
+    pub(crate) fn has_something_to_undo(&self) -> bool {
+        let in_scopes = self.scopes.values().any(|scope| {
+            let open = scope.active.values().any(|thread| !thread.done.is_empty());
+            open || !scope.done.is_empty()
+        });
+        self.keeps_done && (in_scopes || !self.root.done.is_empty())
+    }
+
+    /// The run is to end so, and what it did is to be undone first.
+    pub(super) fn start_undo(&mut self, status: RunStatus, error: Option<ErrorValue>, reason: Option<String>) {
+        self.revoke_below(ThreadKey::ROOT);
+        let done = self.take_done_of(ThreadKey::ROOT);
+        self.agenda.todo.clear();
+        self.kept.clear();
+        self.phase = Phase::Compensating;
+        self.undo = Some(Undo::of(done, status, error, reason));
+        self.go_on_undoing();
+    }
+
+    /// Begins what may begin; where nothing is left to do, the run ends.
+    fn go_on_undoing(&mut self) {
+        let Some(undo) = &mut self.undo else { return };
+        for visit in undo.next().into_iter().map(Box::new) {
+            self.agenda.ready.push_back((visit.key, 1));
+            self.tally.opened += 1;
+            self.tally.outstanding += 1;
+            let undoing = Undoing {
+                attempt: 1,
+                not_before: None,
+                allowed: Vec::new(),
+                last_error: None,
+                has_failed: false,
+                visit,
+            };
+            undo.begun.insert(undoing.visit.key, undoing);
+        }
+        if undo.is_at_rest() {
+            self.push_todo(Todo::Finish);
+        }
+    }
+
+    /// The compensation of this key, if its attempt is outstanding.
+    pub(crate) fn undoing(&self, step: StepKey, attempt: u32) -> Option<&Undoing> {
+        let undoing = self.undo.as_ref()?.begun.get(&step)?;
+        let is_open = undoing.attempt == attempt && !undoing.has_failed && self.phase == Phase::Compensating;
+        is_open.then_some(undoing)
+    }
+
+    pub(super) fn undone(&mut self, step: StepKey, attempt: u32) -> Result<(), Misfit> {
+        self.settle_undo(step, attempt)?;
+        self.tally.done += 1;
+        if let Some(undo) = &mut self.undo {
+            undo.close(step);
+        }
+        self.go_on_undoing();
+        Ok(())
+    }
+
+    pub(super) fn undo_failed(
+        &mut self,
+        step: StepKey,
+        attempt: u32,
+        error: &ErrorValue,
+        retry: Option<NodeRetry>,
+    ) -> Result<(), Misfit> {
+        self.settle_undo(step, attempt)?;
+        let undoing = self.undo.as_mut().and_then(|undo| undo.begun.get_mut(&step));
+        let undoing = undoing.ok_or("no such compensation")?;
+        undoing.last_error = Some(error.clone());
+        match retry {
+            Some(retry) => {
+                count(&mut undoing.allowed, retry.policy);
+                undoing.attempt += 1;
+                undoing.not_before = Some(retry.at);
+                self.agenda.due.insert((retry.at, step, undoing.attempt));
+                self.tally.backing_off += 1;
+            }
+            None => {
+                undoing.has_failed = true;
+                self.tally.failed += 1;
+                self.go_on_undoing();
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_undo(&mut self, step: StepKey, attempt: u32) -> Result<(), Misfit> {
+        let undoing = self
+            .undoing(step, attempt)
+            .ok_or("the compensation is not outstanding")?;
+        match undoing.not_before.is_some() {
+            true => self.tally.backing_off -= 1,
+            false => self.tally.outstanding -= 1,
+        }
+        Ok(())
+    }
+
+    /// A backoff of a compensation is over.
+    pub(crate) fn wake_undo(&mut self, step: StepKey) {
+        let undoing = self.undo.as_mut().and_then(|undo| undo.begun.get_mut(&step));
+        if undoing.is_some_and(|undoing| undoing.not_before.take().is_some()) {
+            self.tally.backing_off -= 1;
+            self.tally.outstanding += 1;
+        }
+    }
+
+    /// A resume of a compensation that failed: its failed visits are tried again, with fresh budgets.
+    pub(super) fn revive_undo(&mut self) {
+        self.phase = Phase::Compensating;
+        let Some(undo) = &mut self.undo else { return };
+        for (key, undoing) in &mut undo.begun {
+            undoing.has_failed = false;
+            undoing.attempt += 1;
+            undoing.allowed.clear();
+            undoing.not_before = None;
+            self.agenda.ready.push_back((*key, undoing.attempt));
+            self.tally.failed -= 1;
+            self.tally.outstanding += 1;
+        }
+        self.go_on_undoing();
+    }
+}

@@ -1,0 +1,224 @@
+//! What compensation needs: which visits completed, in which order, and what of it is still to be undone (SPEC 5.6).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rejoin_shared::definition::model::{Definition, HandlerCall, NodeId};
+use rejoin_shared::expr::Env;
+use rejoin_shared::ids::StepKey;
+use rejoin_shared::json::Json;
+use rejoin_shared::run::{ErrorValue, RunStatus};
+use rejoin_shared::time::Timestamp;
+
+/// Set in the position of a compensation's key: it is the key of what it undoes, and yet one of its own.
+const UNDOES: u32 = 1 << 31;
+
+/// Whether this is the key of a compensation.
+pub(crate) fn is_undo(step: StepKey) -> bool {
+    step.pos & UNDOES != 0
+}
+
+/// Something that completed and can be undone.
+#[derive(Clone, Debug)]
+pub(crate) enum Done {
+    /// A visit of a step or call.
+    Visit(Box<Visit>),
+    /// A scope's branches, in the order in which they ended.
+    Fork {
+        /// They ran one after the other: they are undone so.
+        in_order: bool,
+        branches: Vec<Vec<Done>>,
+    },
+}
+
+/// A completed visit that has a compensation.
+#[derive(Clone, Debug)]
+pub(crate) struct Visit {
+    /// The compensation's key.
+    pub key: StepKey,
+    /// The visit's path.
+    pub path: String,
+    pub node: NodeId,
+    /// What expressions saw there, the context as the visit left it.
+    pub env: Env,
+    pub ctx: Json,
+    pub output: Json,
+}
+
+impl Visit {
+    pub fn new(step: StepKey, path: String, node: NodeId, env: Env, ctx: Json, output: Json) -> Visit {
+        let key = StepKey {
+            pos: step.pos | UNDOES,
+            ..step
+        };
+        Visit {
+            key,
+            path,
+            node,
+            env,
+            ctx,
+            output,
+        }
+    }
+
+    /// The compensation's own path.
+    pub fn undo_path(&self) -> String {
+        format!("{}/compensate", self.path)
+    }
+}
+
+/// The compensation that a node has.
+pub(crate) fn undo_call(def: &Definition, node: NodeId) -> Option<&HandlerCall> {
+    def.node(node).kind.compensate().map(|compensate| &compensate.call)
+}
+
+/// A compensation that was begun and is not done.
+#[derive(Clone, Debug)]
+pub(crate) struct Undoing {
+    pub visit: Box<Visit>,
+    pub attempt: u32,
+    /// The attempt goes out no earlier.
+    pub not_before: Option<Timestamp>,
+    /// Failures that each retry policy allowed.
+    pub allowed: Vec<u32>,
+    pub last_error: Option<ErrorValue>,
+    /// It failed for good.
+    pub has_failed: bool,
+}
+
+/// The compensation of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Undo {
+    /// What the run ends as, once all is undone.
+    pub status: RunStatus,
+    pub error: Option<ErrorValue>,
+    pub reason: Option<String>,
+    /// What was not begun.
+    left: Plan,
+    pub begun: BTreeMap<StepKey, Undoing>,
+    /// Paths of the visits that were undone, the first one first.
+    pub undone: Vec<String>,
+}
+
+/// What is to be undone: of a sequence the last first, of siblings all at once.
+#[derive(Clone, Debug)]
+enum Plan {
+    Visit(Box<Visit>),
+    /// Begun, and not done: what lies before it waits.
+    Begun(StepKey),
+    OneByOne(Vec<Plan>),
+    AtOnce(Vec<Plan>),
+}
+
+impl Undo {
+    pub fn of(done: Vec<Done>, status: RunStatus, error: Option<ErrorValue>, reason: Option<String>) -> Undo {
+        Undo {
+            status,
+            error,
+            reason,
+            left: Plan::of(done),
+            begun: BTreeMap::new(),
+            undone: Vec::new(),
+        }
+    }
+
+    /// Takes what may begin now; nothing once one has failed.
+    pub fn next(&mut self) -> Vec<Visit> {
+        let mut found = Vec::new();
+        if !self.has_failed() {
+            self.left.take_next(&mut found);
+        }
+        found
+    }
+
+    /// A compensation is done: what lies before it may follow.
+    pub fn close(&mut self, key: StepKey) {
+        if let Some(undoing) = self.begun.remove(&key) {
+            self.undone.push(undoing.visit.path.clone());
+        }
+        self.left.close(key);
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.begun.values().any(|undoing| undoing.has_failed)
+    }
+
+    /// Whether nothing runs and nothing may begin.
+    pub fn is_at_rest(&self) -> bool {
+        self.begun.values().all(|undoing| undoing.has_failed) && (self.has_failed() || self.left.is_empty())
+    }
+
+    /// Paths of the visits that were not undone, newest first.
+    pub fn paths_left(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        self.left.paths(&self.begun, &mut paths);
+        paths
+    }
+}
+
+impl Plan {
+    fn of(done: Vec<Done>) -> Plan {
+        let plans = done.into_iter().map(|done| match done {
+            Done::Visit(visit) => Plan::Visit(visit),
+            Done::Fork { in_order, branches } => {
+                let plans = branches.into_iter().map(Plan::of).collect();
+                match in_order {
+                    true => Plan::OneByOne(plans),
+                    false => Plan::AtOnce(plans),
+                }
+            }
+        });
+        Plan::OneByOne(plans.collect())
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Plan::Visit(_) | Plan::Begun(_) => false,
+            Plan::OneByOne(plans) | Plan::AtOnce(plans) => plans.iter().all(Plan::is_empty),
+        }
+    }
+
+    fn take_next(&mut self, found: &mut Vec<Visit>) {
+        match self {
+            Plan::Begun(_) => {}
+            Plan::Visit(visit) => {
+                let key = visit.key;
+                if let Plan::Visit(visit) = std::mem::replace(self, Plan::Begun(key)) {
+                    found.push(*visit);
+                }
+            }
+            Plan::OneByOne(plans) => {
+                while plans.last().is_some_and(Plan::is_empty) {
+                    plans.pop();
+                }
+                if let Some(last) = plans.last_mut() {
+                    last.take_next(found);
+                }
+            }
+            Plan::AtOnce(plans) => plans.iter_mut().for_each(|plan| plan.take_next(found)),
+        }
+    }
+
+    fn close(&mut self, key: StepKey) {
+        match self {
+            Plan::Visit(_) | Plan::Begun(_) => {}
+            Plan::OneByOne(plans) | Plan::AtOnce(plans) => {
+                plans.retain(|plan| !matches!(plan, Plan::Begun(begun) if *begun == key));
+                plans.iter_mut().for_each(|plan| plan.close(key));
+            }
+        }
+    }
+
+    fn paths(&self, begun: &BTreeMap<StepKey, Undoing>, paths: &mut Vec<String>) {
+        match self {
+            Plan::Visit(visit) => paths.push(visit.path.clone()),
+            Plan::Begun(key) => paths.extend(begun.get(key).map(|undoing| undoing.visit.path.clone())),
+            Plan::OneByOne(plans) | Plan::AtOnce(plans) => plans.iter().rev().for_each(|plan| plan.paths(begun, paths)),
+        }
+    }
+}
+
+/// Whether anything in a definition can be undone.
+pub(crate) fn compensates(def: &Arc<Definition>) -> bool {
+    def.nodes.iter().any(|node| node.kind.compensate().is_some())
+}

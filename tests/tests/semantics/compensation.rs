@@ -1,0 +1,259 @@
+//! SPEC 5.6: what completed is undone, newest first, where the definition says how.
+
+use rejoin_engine::decision::{ChildEnd, Ignored, Sent};
+use rejoin_engine::event::Event;
+use rejoin_shared::run::RunStatus;
+use rejoin_tests::simulate::script::{Script, json};
+
+const TRIP: &str = "workflow: w
+steps:
+  - { step: car, compensate: { uses: cancel_car } }
+  - step: nothing_to_undo
+  - { step: hotel, compensate: { uses: cancel_hotel, with: { id: '= output.id', seen: '= ctx.n', why: '= error.type' } } }
+  - { step: flight, compensate: { uses: cancel_flight } }
+";
+
+fn failing_trip() -> Script {
+    let mut run = Script::start(TRIP, "{}");
+    run.reply("/car", r#"{"id":1}"#, r#"{"n":1}"#, &[]);
+    run.done("/nothing_to_undo");
+    run.reply("/hotel", r#"{"id":2}"#, r#"{"n":2}"#, &[]);
+    run.fails("/flight", "app.full");
+    run
+}
+
+#[test]
+fn what_completed_is_undone_newest_first_and_a_failed_step_has_nothing_to_undo() {
+    let mut run = failing_trip();
+    assert_eq!(run.status(), RunStatus::Compensating);
+    assert_eq!(run.outstanding(), ["/hotel/compensate"]);
+    let input = run.input("/hotel/compensate");
+    assert_eq!(input, json(r#"{"id":2,"seen":2,"why":"app.full"}"#));
+    run.restart();
+    run.sets("/hotel/compensate", r#"{"n":99}"#);
+    assert_eq!(run.outstanding(), ["/car/compensate"]);
+    assert_eq!(
+        run.input("/car/compensate"),
+        json(r#"{"id":1}"#),
+        "the output by default"
+    );
+    assert_eq!(
+        run.sees("/car/compensate"),
+        json(r#"{"n":1,"id":1}"#),
+        "the context as the step left it"
+    );
+    run.restart();
+    run.done("/car/compensate");
+    run.assert_failed("app.full", "/flight");
+    assert!(run.state.is_compensated());
+    assert_eq!(run.context(), json(r#"{"n":2,"id":2}"#));
+    assert!(
+        matches!(run.tell(Event::Resume), Some(Ignored::NotAllowed(_))),
+        "nothing is left to go on with"
+    );
+}
+
+#[test]
+fn a_compensation_is_tried_again_as_its_retry_says() {
+    let document = "workflow: w
+steps:
+  - { step: a, compensate: { uses: undo, retry: { max_attempts: 2, initial: 1s } } }
+  - step: b
+";
+    let mut run = Script::start(document, "{}");
+    run.done("/a");
+    run.fails("/b", "app.bad");
+    run.fails("/a/compensate", "app.busy");
+    assert_eq!(run.outstanding(), Vec::<String>::new());
+    run.restart();
+    run.wait();
+    assert_eq!(run.attempt("/a/compensate"), Some(2));
+    run.done("/a/compensate");
+    run.assert_failed("app.bad", "/b");
+}
+
+#[test]
+fn one_that_fails_for_good_stops_the_older_ones_and_a_resume_continues() {
+    let mut run = failing_trip();
+    run.fails("/hotel/compensate", "app.bad");
+    assert_eq!(
+        (run.status(), run.outstanding()),
+        (RunStatus::CompensationFailed, vec![])
+    );
+    let details = run.assert_failed("app.full", "/flight");
+    assert_eq!(
+        details,
+        json(r#"{"compensation":{"done":[],"left":["/hotel","/car"]}}"#)
+    );
+    assert!(!run.state.is_compensated());
+    run.restart();
+    run.resume();
+    assert_eq!(run.status(), RunStatus::Compensating);
+    assert_eq!(
+        (run.outstanding(), run.attempt("/hotel/compensate")),
+        (vec!["/hotel/compensate".to_owned()], Some(2))
+    );
+    run.done("/hotel/compensate");
+    run.restart();
+    run.done("/car/compensate");
+    run.assert_failed("app.full", "/flight");
+    assert!(run.state.is_compensated());
+}
+
+#[test]
+fn parallel_siblings_are_undone_in_parallel_and_a_loop_backwards() {
+    let document = "workflow: w
+steps:
+  - { step: first, compensate: { uses: undo } }
+  - parallel: p
+    branches:
+      one: [ { step: a, compensate: { uses: undo } }, { step: b, compensate: { uses: undo } } ]
+      two: [ { step: c, compensate: { uses: undo } } ]
+  - foreach: each
+    items: '2'
+    steps: [ { step: d, compensate: { uses: undo } } ]
+  - step: last
+";
+    let mut run = Script::start(document, "{}");
+    for path in ["/first", "/p/one/a", "/p/two/c", "/p/one/b", "/each[0]/d", "/each[1]/d"] {
+        run.done(path);
+    }
+    run.fails("/last", "app.bad");
+    let mut order = Vec::new();
+    while run.status() == RunStatus::Compensating {
+        let open = run.outstanding();
+        order.push(open.join(" "));
+        run.restart();
+        open.iter().for_each(|path| drop(run.done(path)));
+    }
+    let expected = [
+        "/each[1]/d/compensate",
+        "/each[0]/d/compensate",
+        "/p/one/b/compensate /p/two/c/compensate",
+        "/p/one/a/compensate",
+        "/first/compensate",
+    ];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn what_a_failed_scope_a_caught_try_and_an_earlier_try_of_a_group_did_is_undone_too() {
+    let document = "workflow: w
+steps:
+  - try: t
+    steps:
+      - group: g
+        retry: { max_attempts: 2, initial: 1s }
+        steps:
+          - parallel: p
+            branches:
+              one: [ { step: a, compensate: { uses: undo } }, { step: b } ]
+              two: [ { step: c, compensate: { uses: undo } }, { step: d } ]
+    catch: [ { steps: [ { step: mend } ] } ]
+  - step: last
+";
+    let mut run = Script::start(document, "{}");
+    run.done("/t/g/p/one/a");
+    run.done("/t/g/p/two/c");
+    run.fails("/t/g/p/one/b", "app.bad");
+    run.wait();
+    run.done("/t/g/p#2/one/a");
+    run.fails("/t/g/p#2/one/b", "app.bad");
+    run.restart();
+    run.done("/t/catch[0]/mend");
+    run.fails("/last", "app.worse");
+    let mut undone = Vec::new();
+    while run.status() == RunStatus::Compensating {
+        let open = run.outstanding();
+        undone.extend(open.iter().cloned());
+        open.iter().for_each(|path| drop(run.done(path)));
+    }
+    let expected = [
+        "/t/g/p#2/one/a/compensate",
+        "/t/g/p/one/a/compensate",
+        "/t/g/p/two/c/compensate",
+    ];
+    assert_eq!(undone, expected);
+    run.assert_failed("app.worse", "/last");
+}
+
+#[test]
+fn a_cancel_undoes_what_was_done_only_if_it_says_so() {
+    let cancelled = |compensate| {
+        let mut run = Script::start(TRIP, "{}");
+        run.done("/car");
+        let cancel = Event::Cancel {
+            reason: None,
+            compensate,
+        };
+        assert_eq!(run.tell(cancel), None);
+        run
+    };
+    assert_eq!(cancelled(false).status(), RunStatus::Cancelled);
+    let mut run = cancelled(true);
+    assert_eq!(run.outstanding(), ["/car/compensate"]);
+    run.restart();
+    run.done("/car/compensate");
+    assert_eq!((run.status(), run.state.is_compensated()), (RunStatus::Cancelled, true));
+    let mut run = cancelled(true);
+    run.fails("/car/compensate", "app.bad");
+    let (_, error) = run.state.result();
+    assert_eq!(error.map(|error| error.kind), Some("rejoin.cancelled".to_owned()));
+}
+
+#[test]
+fn a_completed_child_is_undone_by_its_call_s_compensation() {
+    let document = "workflow: w
+steps:
+  - { call: c, workflow: other, compensate: { uses: undo_child } }
+  - step: s
+";
+    let mut run = Script::start(document, "{}");
+    let child = run.called()[0].1;
+    run.child_ends(child, ChildEnd::Ok(json(r#"{"id":7}"#)));
+    run.fails("/s", "app.bad");
+    assert_eq!(run.outstanding(), ["/c/compensate"]);
+    assert_eq!(run.input("/c/compensate"), json(r#"{"id":7}"#));
+    run.done("/c/compensate");
+    run.assert_failed("app.bad", "/s");
+}
+
+#[test]
+fn a_child_that_has_compensated_itself_is_called_anew() {
+    let parent = "01a21492-bea0-7157-aaf0-8b2fc911b572".parse().expect("an id");
+    let mut run = Script::called_by(parent, TRIP, "{}");
+    run.done("/car");
+    run.done("/nothing_to_undo");
+    run.fails("/hotel", "app.full");
+    assert_eq!(run.sent, []);
+    run.done("/car/compensate");
+    let [
+        Sent::Ended {
+            end: ChildEnd::Error { is_resumable, .. },
+            ..
+        },
+    ] = &run.sent[..]
+    else {
+        panic!("{:?}", run.sent);
+    };
+    assert!(!is_resumable);
+}
+
+#[test]
+fn a_run_that_did_nothing_yet_has_nothing_to_undo_and_can_be_resumed() {
+    let mut run = Script::start(TRIP, "{}");
+    run.fails("/car", "app.bad");
+    run.assert_failed("app.bad", "/car");
+    assert!(!run.state.is_compensated());
+    run.resume();
+    assert_eq!(run.outstanding(), ["/car"]);
+}
+
+#[test]
+fn a_run_whose_definition_undoes_nothing_fails_at_once() {
+    let mut run = Script::start("workflow: w\nsteps: [ { step: a }, { step: b } ]\n", "{}");
+    run.done("/a");
+    run.fails("/b", "app.bad");
+    run.assert_failed("app.bad", "/b");
+    assert!(!run.state.is_compensated());
+}
