@@ -38,7 +38,7 @@ namespace = \"shop\"
 | 7 | no answer from the server, or 502 to 504 |
 | 10 | the run failed |
 | 11 | the run was cancelled |
-| 12 | the run failed and was compensated (no run is compensated in this release) |
+| 12 | the run failed and was compensated |
 ";
 
 /// Prints the page.
