@@ -400,6 +400,39 @@ pub enum RunCommand {
         #[arg(long)]
         plan: bool,
     },
+    /// Try parked steps, or those a run failed at, again
+    Retry {
+        #[command(flatten)]
+        run: RunArg,
+        #[command(flatten)]
+        steps: StepsArg,
+        /// What they get in place of their `with`: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON|@FILE|-")]
+        input: Option<String>,
+    },
+    /// Go on behind parked steps
+    Skip {
+        #[command(flatten)]
+        run: RunArg,
+        #[command(flatten)]
+        steps: StepsArg,
+        /// What they are taken to have returned: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON|@FILE|-")]
+        value: Option<String>,
+    },
+    /// Let parked steps fail
+    Fail {
+        #[command(flatten)]
+        run: RunArg,
+        #[command(flatten)]
+        steps: StepsArg,
+        /// The error's type
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+        /// For people
+        #[arg(long)]
+        message: Option<String>,
+    },
     /// Delete an ended run
     Delete {
         #[command(flatten)]
@@ -414,6 +447,17 @@ pub enum RunCommand {
 pub struct RunArg {
     /// Id, a unique prefix or suffix of it, @latest or @latest:WORKFLOW
     pub id: String,
+}
+
+/// Which steps.
+#[derive(Clone, Debug, Args)]
+pub struct StepsArg {
+    /// Paths of the steps
+    #[arg(required_unless_present = "all_with_error")]
+    pub paths: Vec<String>,
+    /// All parked steps whose last error has this type
+    #[arg(long, value_name = "TYPE", conflicts_with = "paths")]
+    pub all_with_error: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod follow;
 mod logs;
+mod operate;
 mod start;
 mod steps;
 pub mod tree;
@@ -15,7 +16,7 @@ use crate::client::Client;
 use crate::exit::{self, Failure};
 use crate::fleet::show_list;
 use crate::output::table::{Column, member};
-use crate::{ids, output};
+use crate::{ids, output, source};
 
 /// Carries a `run` command out.
 pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
@@ -65,6 +66,28 @@ pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
         RunCommand::Pause(run) => operate(&client, global, &run, "/pause", &Json::object()).await,
         RunCommand::Resume { run, plan: false } => operate(&client, global, &run, "/resume", &Json::object()).await,
         RunCommand::Resume { run, plan: true } => plan(&client, global, &run).await,
+        RunCommand::Retry { run, steps, input } => {
+            let mut body = operate::targets(steps);
+            if let Some(input) = input {
+                body.object_mut().insert("input".into(), source::json(&input)?);
+            }
+            operate(&client, global, &run, "/steps/retry", &body).await
+        }
+        RunCommand::Skip { run, steps, value } => {
+            let mut body = operate::targets(steps);
+            let value = value.map_or(Ok(Json::Null), |value| source::json(&value))?;
+            body.object_mut().insert("value".into(), value);
+            operate(&client, global, &run, "/steps/skip", &body).await
+        }
+        RunCommand::Fail {
+            run,
+            steps,
+            kind,
+            message,
+        } => {
+            let body = operate::failing(steps, kind, message);
+            operate(&client, global, &run, "/steps/fail", &body).await
+        }
         RunCommand::Delete { run, yes } => delete(&client, &run, yes).await,
     }
 }

@@ -9,6 +9,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::run::{ErrorValue, Outcome, Priority};
 use rejoin_shared::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened, or is asked for.
 #[derive(Clone, Debug)]
@@ -65,6 +66,13 @@ pub enum Event {
         /// The caller.
         parent: RunId,
     },
+    /// An operator does something about single steps.
+    Operate {
+        /// Which.
+        steps: Steps,
+        /// What.
+        what: StepOperation,
+    },
     /// An operator cancels the run.
     Cancel {
         /// For people.
@@ -80,6 +88,38 @@ pub enum Event {
     Quarantine {
         /// What went wrong.
         message: String,
+    },
+}
+
+/// Which steps an operation is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Steps {
+    /// Those at these paths.
+    At(Vec<String>),
+    /// All whose last error has this type.
+    WithError(String),
+}
+
+/// What an operator does about a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOperation {
+    /// Tries it again, with a fresh retry budget.
+    Retry {
+        /// What it gets in place of its `with`.
+        #[serde(default)]
+        input: Option<Json>,
+    },
+    /// Goes on as if it had returned this.
+    Skip {
+        /// Its value.
+        value: Json,
+    },
+    /// Lets it fail with this.
+    Fail {
+        /// The error.
+        error: ErrorValue,
     },
 }
 

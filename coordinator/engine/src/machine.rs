@@ -136,6 +136,7 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::InputAnswered { snapshot: place, .. }
         | Fact::WaitEnded { snapshot: place, .. }
         | Fact::EventEmitted { snapshot: place, .. }
+        | Fact::StepSkipped { snapshot: place, .. }
         | Fact::ChildStarted { snapshot: place, .. }
         | Fact::ChildFinished { snapshot: place, .. }
         | Fact::ErrorCaught { snapshot: place, .. }
@@ -152,6 +153,8 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::NodeRetryScheduled { .. }
         | Fact::NodeRetried { .. }
         | Fact::TimerSet { .. }
+        | Fact::StepRetried { .. }
+        | Fact::StepGivenUp { .. }
         | Fact::WaitOpened { .. }
         | Fact::EventReceived(_)
         | Fact::EventTaken { .. }

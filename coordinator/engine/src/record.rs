@@ -71,6 +71,41 @@ pub enum Fact {
     StepCompleted(StepCompleted),
     /// An attempt failed; either another follows at `retry_at`, or the step has failed.
     StepFailed(StepFailed),
+    /// An operator tries a step again that was parked, or that failed.
+    StepRetried {
+        /// Which.
+        step: StepKey,
+        /// What it gets in place of its `with`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Json>,
+        /// The step's path.
+        #[serde(skip)]
+        path: String,
+    },
+    /// An operator goes on behind a parked step with this value.
+    StepSkipped {
+        /// Which.
+        step: StepKey,
+        /// Its value.
+        #[serde(skip)]
+        output: Json,
+        /// The step's path.
+        #[serde(skip)]
+        path: String,
+        /// Snapshot of the branch that ended with this, as stored.
+        #[serde(skip)]
+        snapshot: Option<Json>,
+    },
+    /// An operator lets a parked step fail.
+    StepGivenUp {
+        /// Which.
+        step: StepKey,
+        /// With what.
+        error: ErrorValue,
+        /// The step's path.
+        #[serde(skip)]
+        path: String,
+    },
     /// A group is entered: only where its `when` had to be read.
     GroupOpened {
         /// Where.
@@ -503,6 +538,9 @@ pub struct StepFailed {
     /// The next attempt, if one follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<NodeRetry>,
+    /// The step waits for an operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_parked: bool,
     /// Worker's clock; absent where no worker had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

@@ -31,6 +31,7 @@ pub mod problem;
 mod reads;
 mod runs;
 mod start;
+mod steps;
 mod wait;
 mod watch;
 mod workflows;
@@ -96,6 +97,9 @@ impl Api {
             .route("/v1/runs/{id}/cancel", post(operations::cancel))
             .route("/v1/runs/{id}/pause", post(operations::pause))
             .route("/v1/runs/{id}/resume", post(operations::resume))
+            .route("/v1/runs/{id}/steps/retry", post(steps::retry))
+            .route("/v1/runs/{id}/steps/skip", post(steps::skip))
+            .route("/v1/runs/{id}/steps/fail", post(steps::fail))
             .route("/v1/runs/{id}/events", post(events::send))
             .route("/v1/events", post(events::broadcast))
             .route("/v1/runs/{id}/inputs/{name}", post(inputs::answer))

@@ -421,3 +421,36 @@ async fn events_reach_the_run_they_name_or_all_that_wait() {
     assert_eq!(server.call("POST /v1/events", "", r#"{"payload":1}"#).await.status, 422);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_on_steps_name_them_and_say_what_they_cannot_do() {
+    let server = Server::start().await;
+    let run = server.started().await;
+    let say = async |what: &str, body: &str| {
+        server
+            .call(&format!("POST /v1/runs/{run}/steps/{what}"), "", body)
+            .await
+    };
+    assert_eq!(say("retry", r#"{"path":"/nowhere"}"#).await.status, 404);
+    assert_eq!(say("retry", r#"{"path":"/a"}"#).await.status, 409);
+    assert_eq!(say("skip", r#"{"paths":["/a"],"value":1}"#).await.status, 409);
+    assert_eq!(
+        say("fail", r#"{"all":true,"error_type":"app.bad","error":{"type":"x"}}"#)
+            .await
+            .status,
+        409
+    );
+    for body in [
+        "{}",
+        r#"{"path":"/a","paths":["/a"]}"#,
+        r#"{"paths":[]}"#,
+        r#"{"paths":[1]}"#,
+        r#"{"all":true}"#,
+        r#"{"path":"/a","other":1}"#,
+    ] {
+        let refused = say("retry", body).await;
+        assert_eq!(refused.status, 422, "{body}: {}", refused.body);
+    }
+    assert_eq!(say("fail", r#"{"path":"/a","error":"text"}"#).await.status, 422);
+    server.stop().await;
+}

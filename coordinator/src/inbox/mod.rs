@@ -167,7 +167,8 @@ pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Opt
             let start = (**start).clone();
             Ok(Some(PreparedStart { start, definition }))
         }
-        Command::Call(_)
+        Command::Operate { .. }
+        | Command::Call(_)
         | Command::ChildEnded { .. }
         | Command::GoOn { .. }
         | Command::Cancel { .. }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rejoin_engine::decision::ChildEnd;
-use rejoin_engine::event::{Event, Start};
+use rejoin_engine::event::{Event, Start, StepOperation, Steps};
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
@@ -81,6 +81,13 @@ pub enum Command {
     Pause,
     /// Goes on: a paused run, or a failed one.
     Resume,
+    /// Something about single steps.
+    Operate {
+        /// Which.
+        steps: Steps,
+        /// What.
+        what: StepOperation,
+    },
     /// Starts it because another run calls it; what it runs is looked up when this is read.
     Call(Box<CallRun>),
     /// A run that it called has ended.
@@ -128,6 +135,10 @@ impl Command {
                 child: *child,
                 end: end.clone(),
             }),
+            Command::Operate { steps, what } => Some(Event::Operate {
+                steps: steps.clone(),
+                what: what.clone(),
+            }),
             Command::GoOn { parent } => Some(Event::GoOn { parent: *parent }),
             Command::Cancel { reason, compensate } => Some(Event::Cancel {
                 reason: reason.clone(),
@@ -160,6 +171,7 @@ impl Command {
     pub fn kind(&self) -> &'static str {
         match self {
             Command::Start(_) => "start",
+            Command::Operate { .. } => "operate",
             Command::Call(_) => "call",
             Command::ChildEnded { .. } => "child_ended",
             Command::GoOn { .. } => "go_on",

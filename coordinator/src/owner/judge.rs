@@ -228,6 +228,7 @@ impl Owner {
             | Event::Signal { .. }
             | Event::ChildEnded { .. }
             | Event::GoOn { .. }
+            | Event::Operate { .. }
             | Event::Answer { .. }
             | Event::Cancel { .. }
             | Event::Pause
@@ -382,6 +383,7 @@ fn times_of(event: &Event) -> Option<Times> {
         | Event::Signal { .. }
         | Event::ChildEnded { .. }
         | Event::GoOn { .. }
+        | Event::Operate { .. }
         | Event::Answer { .. }
         | Event::Cancel { .. }
         | Event::Pause

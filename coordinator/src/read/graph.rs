@@ -134,6 +134,9 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::FlowFailed { .. }
             | Fact::NodeRetryScheduled { .. }
             | Fact::NodeRetried { .. }
+            | Fact::StepRetried { .. }
+            | Fact::StepSkipped { .. }
+            | Fact::StepGivenUp { .. }
             | Fact::EventReceived(_)
             | Fact::EventTaken { .. }
             | Fact::ErrorCaught { .. }

@@ -88,6 +88,9 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::InputAnswered { .. }
         | Fact::WaitTimedOut { .. }
         | Fact::WaitEnded { .. }
+        | Fact::StepRetried { .. }
+        | Fact::StepSkipped { .. }
+        | Fact::StepGivenUp { .. }
         | Fact::ChildStarted { .. }
         | Fact::ChildFinished { .. }
         | Fact::EventEmitted { .. }

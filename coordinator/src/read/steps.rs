@@ -140,6 +140,21 @@ impl<'a> Fold<'a> {
         match &record.fact {
             Fact::StepCompleted(c) => self.completed(seq, c),
             Fact::StepFailed(f) => self.failed(seq, f),
+            Fact::StepRetried { step, path, .. } => {
+                self.entry(*step, path).state = StepState::Pending;
+            }
+            Fact::StepSkipped { step, path, output, .. } => {
+                let entry = self.entry(*step, path);
+                entry.state = StepState::Skipped;
+                entry.output = Some(output.clone());
+                self.last_seq.insert(ThreadKey::of(*step), seq);
+            }
+            Fact::StepGivenUp { step, path, error } => {
+                let entry = self.entry(*step, path);
+                entry.state = StepState::Failed;
+                entry.error = Some(error.clone());
+                self.last_seq.insert(ThreadKey::of(*step), seq);
+            }
             Fact::NodeSkipped { thread, path } => {
                 self.skipped(seq, path);
                 self.last_seq.insert(*thread, seq);
@@ -217,6 +232,7 @@ impl<'a> Fold<'a> {
         entry.attempt = f.attempt;
         entry.state = match f.retry {
             Some(_) => StepState::Retrying,
+            None if f.is_parked => StepState::Parked,
             None => StepState::Failed,
         };
         entry.error = Some(f.error.clone());
@@ -348,12 +364,13 @@ impl<'a> Fold<'a> {
         entry.attempt = step.attempt;
         entry.next_retry_at = match step.status {
             OpenStatus::Retrying(at) => Some(at),
-            OpenStatus::Outstanding | OpenStatus::Failed | OpenStatus::Cancelled => None,
+            OpenStatus::Outstanding | OpenStatus::Parked | OpenStatus::Failed | OpenStatus::Cancelled => None,
         };
         entry.state = match (step.status, held_by) {
             (OpenStatus::Outstanding, Some(_)) => StepState::Running,
             (OpenStatus::Outstanding, None) => StepState::Pending,
             (OpenStatus::Retrying(_), _) => StepState::Retrying,
+            (OpenStatus::Parked, _) => StepState::Parked,
             (OpenStatus::Failed, _) => StepState::Failed,
             (OpenStatus::Cancelled, _) => StepState::Cancelled,
         };

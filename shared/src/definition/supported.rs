@@ -17,8 +17,6 @@ pub enum Feature {
 
 /// What is not run yet.
 pub const NOT_YET: &[Feature] = &[
-    Feature::Key("step", "total_timeout"),
-    Feature::Value("step", "on_exhausted", "park"),
     Feature::Value("step", "idempotent", "false"),
     Feature::Key("workflow", "retention"),
     Feature::Value("workflow", "snapshots_after_join", "drop"),

@@ -385,6 +385,7 @@ impl<'a> Driver<'a> {
             | Event::Signal { .. }
             | Event::ChildEnded { .. }
             | Event::GoOn { .. }
+            | Event::Operate { .. }
             | Event::Answer { .. }
             | Event::Cancel { .. }
             | Event::Pause

@@ -176,6 +176,12 @@ impl Script {
         self.request(path).input.expect("a step with `with`")
     }
 
+    /// How long the handler at `path` may take.
+    #[must_use]
+    pub fn timeout(&self, path: &str) -> Option<Duration> {
+        self.request(path).timeout
+    }
+
     fn request(&self, path: &str) -> Request {
         let (step, attempt) = self.open[path];
         let around = Surroundings {

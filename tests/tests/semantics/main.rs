@@ -6,5 +6,6 @@ mod flow;
 mod guard;
 mod join;
 mod merging;
+mod parked;
 mod resume;
 mod waits;

@@ -180,6 +180,9 @@ impl RunState {
             allowed: Vec::new(),
             last_error: None,
             has_failed: false,
+            is_parked: false,
+            input: None,
+            first_started: None,
         }));
         self.tally.opened += 1;
         self.tally.outstanding += 1;

@@ -100,6 +100,10 @@ impl RunState {
             return;
         }
         match &thread.leaf {
+            Leaf::Step(step) if step.is_parked => {
+                self.tally.parked -= 1;
+                self.agenda.parked.remove(&key);
+            }
             Leaf::Step(step) => {
                 let entry = (super::step::key_of(key, step.pos), step.attempt);
                 self.settle_tally(key);

@@ -14,6 +14,7 @@ mod call;
 mod catch;
 mod choose;
 mod fail;
+mod park;
 mod repeat;
 mod resume;
 mod retry;
@@ -68,6 +69,9 @@ impl RunState {
             Fact::NodeSkipped { thread, .. } => self.skip_node(*thread),
             Fact::StepCompleted(completed) => self.complete_step(completed),
             Fact::StepFailed(failed) => self.fail_step(failed),
+            Fact::StepRetried { step, input, .. } => self.retry_step(*step, input.clone()),
+            Fact::StepSkipped { step, output, .. } => self.skip_step(*step, output),
+            Fact::StepGivenUp { step, error, .. } => self.give_step_up(*step, error),
             Fact::GroupOpened { thread } => self.open_group(*thread),
             Fact::ScopeOpened(opened) => self.open_scope(opened, record.seq),
             Fact::BranchStarted { scope, branch, active } => self.start_node(*scope, *branch, *active),
@@ -143,6 +147,7 @@ impl RunState {
         };
         self.tally.outstanding = 0;
         self.tally.backing_off = 0;
+        self.tally.parked = 0;
         self.agenda.todo.clear();
         self.kept.clear();
     }

@@ -59,7 +59,11 @@ impl RunState {
                 let Some(Leaf::Step(step)) = self.thread_mut(key).map(|thread| &mut thread.leaf) else {
                     return;
                 };
+                if std::mem::take(&mut step.is_parked) {
+                    step.attempt += 1;
+                }
                 step.allowed.clear();
+                step.first_started = None;
                 step.not_before = None;
                 self.tally.outstanding += 1;
                 self.push_ready(key);

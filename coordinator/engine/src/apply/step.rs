@@ -91,13 +91,11 @@ impl RunState {
 
     /// An attempt is no longer outstanding.
     pub(crate) fn settle_tally(&mut self, key: ThreadKey) {
-        let waits = self
-            .thread(key)
-            .and_then(|t| t.step())
-            .is_some_and(|step| step.not_before.is_some());
-        match waits {
-            true => self.tally.backing_off -= 1,
-            false => self.tally.outstanding -= 1,
+        let step = self.thread(key).and_then(|t| t.step());
+        match step.map(|step| (step.is_parked, step.not_before.is_some())) {
+            Some((true, _)) => self.tally.parked -= 1,
+            Some((false, true)) => self.tally.backing_off -= 1,
+            Some((false, false)) | None => self.tally.outstanding -= 1,
         }
     }
 
@@ -111,7 +109,13 @@ impl RunState {
             return Err("not at a step".to_owned());
         };
         step.last_error = Some(failed.error.clone());
+        step.first_started = step.first_started.or(failed.started_at);
         match failed.retry {
+            None if failed.is_parked => {
+                step.is_parked = true;
+                self.tally.parked += 1;
+                self.agenda.parked.insert(key);
+            }
             Some(retry) => {
                 count(&mut step.allowed, retry.policy);
                 step.attempt += 1;

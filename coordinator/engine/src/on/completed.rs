@@ -1,6 +1,6 @@
 //! An attempt ended.
 
-use rejoin_shared::definition::model::Into;
+use rejoin_shared::definition::model::{Into, OnExhausted};
 use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
@@ -146,6 +146,16 @@ impl Machine<'_> {
             .map_err(|failure| failure.error)
     }
 
+    /// Whether what an operator gives for a step fits into the context.
+    pub(crate) fn check_step_output(&self, key: ThreadKey, output: &Json, path: &str) -> Result<(), ErrorValue> {
+        let node = self.state.node_of(key).map(|node| self.state.def.node(node));
+        let Some((node, step)) = node.and_then(|node| Some((node, node.kind.as_step()?))) else {
+            return Ok(());
+        };
+        self.check_size(key, &[], &[], output, &step.into, &node.name, path)
+            .map_err(|failure| failure.error)
+    }
+
     /// Whether the output of a called run fits into the context.
     pub(crate) fn check_call_output(&self, key: ThreadKey, output: &Json, path: &str) -> Result<(), ErrorValue> {
         let Some((name, call)) = self.state.call_at(key) else {
@@ -214,10 +224,22 @@ impl Machine<'_> {
             .map(|call| call.retry.as_slice())
             .unwrap_or_default();
         let now = self.around.now;
-        let retry = match failure.retryable {
+        let step_node = def.node(node).kind.as_step();
+        let deadline = step_node
+            .and_then(|step| step.total_timeout)
+            .map(|total| step.first_started.unwrap_or(done.started_at).plus(total));
+        let mut error = error;
+        if error.kind == "rejoin.timeout" && deadline.is_some_and(|deadline| done.finished_at >= deadline) {
+            error = too_long(error);
+        }
+        let mut retry = match failure.retryable {
             true => next_try(policies, &step.allowed, &error, failure.retry_after, done.random, now),
             false => None,
         };
+        if deadline.is_some_and(|deadline| retry.is_some_and(|retry| retry.at >= deadline)) {
+            (error, retry) = (too_long(error), None);
+        }
+        let parks = step_node.is_some_and(|step| step.on_exhausted == OnExhausted::Park);
         let by_worker = done.worker.is_some();
         self.emit(Fact::StepFailed(StepFailed {
             step: done.step,
@@ -226,6 +248,7 @@ impl Machine<'_> {
             error,
             outcome: Some(failure.outcome),
             retry,
+            is_parked: parks && retry.is_none(),
             started_at: by_worker.then_some(done.started_at),
             finished_at: by_worker.then_some(done.finished_at),
             worker: done.worker,
@@ -260,11 +283,24 @@ impl Machine<'_> {
             error,
             outcome: Some(failure.outcome),
             retry: retry.flatten(),
+            is_parked: false,
             started_at: by_worker.then_some(done.started_at),
             finished_at: by_worker.then_some(done.finished_at),
             worker: done.worker,
             logs: done.logs,
         }));
+    }
+}
+
+/// The error of a step for which `total_timeout` leaves no further attempt.
+fn too_long(error: ErrorValue) -> ErrorValue {
+    ErrorValue {
+        kind: "rejoin.total_timeout".to_owned(),
+        message: format!(
+            "`total_timeout` leaves no time for another attempt; the last error was {}: {}",
+            error.kind, error.message
+        ),
+        ..error
     }
 }
 

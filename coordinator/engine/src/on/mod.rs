@@ -3,6 +3,7 @@
 mod child;
 mod completed;
 mod control;
+mod operate;
 mod signal;
 
 use crate::decision::{Decision, Ignored, Surroundings};
@@ -84,6 +85,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
         Event::Answer { path, value } => machine.answer(path, value).err(),
         Event::ChildEnded { child, end } => machine.child_ended(child, end).err(),
         Event::GoOn { .. } => machine.go_on_for_parent().err(),
+        Event::Operate { steps, what } => machine.operate(&steps, what).err(),
         Event::Cancel { reason, compensate } => machine.cancel(reason, compensate).err(),
         Event::Pause => machine.pause().err(),
         Event::Resume => machine.resume().err(),

@@ -85,7 +85,11 @@ impl Fact {
             Fact::NodeSkipped { .. } => "node_skipped",
             Fact::StepCompleted(_) => "step_completed",
             Fact::StepFailed(failed) if failed.retry.is_some() => "retry_scheduled",
+            Fact::StepFailed(failed) if failed.is_parked => "step_parked",
             Fact::StepFailed(_) => "step_failed",
+            Fact::StepRetried { .. } => "step_retried",
+            Fact::StepSkipped { .. } => "step_skipped",
+            Fact::StepGivenUp { .. } => "step_given_up",
             Fact::GroupOpened { .. } => "group_opened",
             Fact::ScopeOpened(_) => "scope_opened",
             Fact::BranchStarted { .. } => "branch_started",
@@ -169,6 +173,9 @@ impl Fact {
             | Fact::ChildFinished {
                 path, snapshot, output, ..
             }
+            | Fact::StepSkipped {
+                path, snapshot, output, ..
+            }
             | Fact::EventEmitted {
                 path,
                 snapshot,
@@ -191,6 +198,8 @@ impl Fact {
             | Fact::TryFailed { path, .. }
             | Fact::Finishing { path, .. }
             | Fact::WaitOpened { path, .. }
+            | Fact::StepRetried { path, .. }
+            | Fact::StepGivenUp { path, .. }
             | Fact::WaitTimedOut { path, .. }
             | Fact::RoundStarted { path, .. } => parts.path = Some(path.clone()),
             Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path.clone_from(&error.path),
@@ -256,6 +265,9 @@ impl Fact {
             | Fact::ChildFinished {
                 path, snapshot, output, ..
             }
+            | Fact::StepSkipped {
+                path, snapshot, output, ..
+            }
             | Fact::EventEmitted {
                 path,
                 snapshot,
@@ -280,6 +292,8 @@ impl Fact {
             | Fact::TryFailed { path, .. }
             | Fact::Finishing { path, .. }
             | Fact::WaitOpened { path, .. }
+            | Fact::StepRetried { path, .. }
+            | Fact::StepGivenUp { path, .. }
             | Fact::WaitTimedOut { path, .. }
             | Fact::RoundStarted { path, .. } => *path = own_path(),
             Fact::RunFinished(finished) => finished.output = read_json(parts.output.as_deref())?,

@@ -105,6 +105,8 @@ pub(crate) struct Tally {
     pub outstanding: u64,
     /// Live attempts that wait for their time.
     pub backing_off: u64,
+    /// Live steps that wait for an operator.
+    pub parked: u64,
 }
 
 /// What is to be done next: derived from the fold, rebuilt by it, never stored.
@@ -122,6 +124,8 @@ pub(crate) struct Agenda {
     pub timers: BTreeSet<(Timestamp, ThreadKey)>,
     /// Threads that wait for an event, an answer or another run.
     pub waiting: BTreeSet<ThreadKey>,
+    /// Threads whose step waits for an operator.
+    pub parked: BTreeSet<ThreadKey>,
     /// Messages to other runs that go with what was folded last.
     pub outbox: Vec<Sent>,
     /// Waits that opened or ended, which the shell has not been told of yet.
@@ -289,7 +293,9 @@ impl RunState {
     fn only_waits(&self) -> bool {
         self.tally.outstanding == 0
             && self.agenda.todo.is_empty()
-            && (self.next_timer().is_some() || self.agenda.waiting.iter().any(|key| self.is_live(*key)))
+            && (self.tally.parked > 0
+                || self.next_timer().is_some()
+                || self.agenda.waiting.iter().any(|key| self.is_live(*key)))
             && !self.agenda.open.iter().any(|id| self.has_room(*id))
     }
 
@@ -301,7 +307,7 @@ impl RunState {
             done: self.tally.done,
             failed: self.tally.failed,
             running: self.tally.outstanding,
-            waiting: self.tally.backing_off,
+            waiting: self.tally.backing_off + self.tally.parked,
         }
     }
 

@@ -233,6 +233,12 @@ pub struct StepState {
     pub(crate) last_error: Option<ErrorValue>,
     /// It failed for good.
     pub(crate) has_failed: bool,
+    /// It waits for an operator.
+    pub(crate) is_parked: bool,
+    /// What an operator gave it in place of its `with`.
+    pub(crate) input: Option<Json>,
+    /// When its first attempt started, by the worker's clock.
+    pub(crate) first_started: Option<Timestamp>,
 }
 
 /// A group or scope between two tries.

@@ -10,6 +10,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
 
+use super::thread::StepState;
 use super::undo::{Undoing, is_undo, undo_call};
 use super::{Leaf, Phase, RunState};
 use crate::decision::Surroundings;
@@ -71,6 +72,8 @@ pub enum OpenStatus {
     Outstanding,
     /// The next attempt comes then.
     Retrying(Timestamp),
+    /// It waits for an operator.
+    Parked,
     /// It failed for good.
     Failed,
     /// What held it was cancelled.
@@ -227,10 +230,9 @@ impl RunState {
             return self.undoing(step, attempt).is_some();
         }
         let key = ThreadKey::of(step);
-        let stands = self
-            .thread(key)
-            .and_then(|thread| thread.step())
-            .is_some_and(|state| state.pos == step.pos && state.attempt == attempt && !state.has_failed);
+        let stands = self.thread(key).and_then(|thread| thread.step()).is_some_and(|state| {
+            state.pos == step.pos && state.attempt == attempt && !state.has_failed && !state.is_parked
+        });
         stands && self.is_live(key)
     }
 
@@ -248,9 +250,10 @@ impl RunState {
         let state = thread.step().ok_or_else(gone)?;
         let node = self.node_at(thread).ok_or_else(gone)?;
         let call = self.def.node(node).kind.calls().ok_or_else(gone)?;
-        let input = match &call.with {
-            None => None,
-            Some(template) => {
+        let input = match (&state.input, &call.with) {
+            (Some(given), _) => Some(given.clone()),
+            (None, None) => None,
+            (None, Some(template)) => {
                 let env = self.env(key).with("attempt", Json::Int(i64::from(attempt)));
                 Some(eval_template(template, &env, around.limits, &state.path)?)
             }
@@ -262,7 +265,9 @@ impl RunState {
             handler: call.uses.clone(),
             queue: call.queue.clone(),
             idempotency_key: format!("{}:{step}", self.id),
-            timeout: call.timeout,
+            timeout: self.time_left(state, node, around.now).map_or(call.timeout, |left| {
+                Some(call.timeout.map_or(left, |timeout| timeout.min(left)))
+            }),
             heartbeat: call.heartbeat,
             base_seq: key.scope,
             base: base.clone(),
@@ -271,6 +276,13 @@ impl RunState {
             item,
             index,
         })
+    }
+
+    /// What is left of a step's `total_timeout`, at least a moment.
+    fn time_left(&self, step: &StepState, node: NodeId, now: Timestamp) -> Option<Duration> {
+        let total = self.def.node(node).kind.as_step()?.total_timeout?;
+        let left = step.first_started.map_or(total, |first| first.plus(total).since(now));
+        Some(left.max(Duration::from_millis(1)))
     }
 
     fn undo_request(&self, undoing: &Undoing, step: StepKey, around: Surroundings<'_>) -> Result<Request, ErrorValue> {
@@ -355,6 +367,7 @@ impl RunState {
         let call = self.def.node(self.node_at(thread)?).kind.calls()?;
         let status = match (state.has_failed, self.is_live(key), state.not_before) {
             (true, ..) => OpenStatus::Failed,
+            (false, true, _) if state.is_parked => OpenStatus::Parked,
             (false, false, _) => OpenStatus::Cancelled,
             (false, true, Some(at)) => OpenStatus::Retrying(at),
             (false, true, None) => OpenStatus::Outstanding,

@@ -1,0 +1,67 @@
+//! Parked steps, and what operators do about them (SPEC 5.5).
+
+use rejoin_shared::definition::model::NodeKind;
+use rejoin_shared::ids::StepKey;
+use rejoin_shared::json::Json;
+use rejoin_shared::run::ErrorValue;
+
+use super::Misfit;
+use crate::record::ThreadKey;
+use crate::state::{Leaf, RunState, ThreadEnd};
+
+impl RunState {
+    /// A parked step is tried again; one that is outstanding only gets its input.
+    pub(super) fn retry_step(&mut self, step: StepKey, input: Option<Json>) -> Result<(), Misfit> {
+        let key = ThreadKey::of(step);
+        let Leaf::Step(state) = &mut self.live(key)?.leaf else {
+            return Err("not at a step".to_owned());
+        };
+        state.input = input.or(state.input.take());
+        if !state.is_parked {
+            return Ok(());
+        }
+        state.is_parked = false;
+        state.attempt += 1;
+        (state.allowed, state.first_started, state.not_before) = (Vec::new(), None, None);
+        self.agenda.parked.remove(&key);
+        self.tally.parked -= 1;
+        self.tally.outstanding += 1;
+        self.push_ready(key);
+        Ok(())
+    }
+
+    pub(super) fn skip_step(&mut self, step: StepKey, output: &Json) -> Result<(), Misfit> {
+        let key = self.leave_park(step)?;
+        let def = self.def.clone();
+        let node = def.node(self.node_of(key).ok_or("no node")?);
+        let NodeKind::Step(step) = &node.kind else {
+            return Err("not at a step".to_owned());
+        };
+        self.write_value(key, output, &step.into, &node.name)?;
+        self.go_on(key);
+        Ok(())
+    }
+
+    pub(super) fn give_step_up(&mut self, step: StepKey, error: &ErrorValue) -> Result<(), Misfit> {
+        let key = self.leave_park(step)?;
+        if let Some(Leaf::Step(state)) = self.thread_mut(key).map(|thread| &mut thread.leaf) {
+            (state.has_failed, state.last_error) = (true, Some(error.clone()));
+        }
+        self.tally.failed += 1;
+        self.stop_thread(key, ThreadEnd::Failed(error.clone()));
+        Ok(())
+    }
+
+    fn leave_park(&mut self, step: StepKey) -> Result<ThreadKey, Misfit> {
+        let key = ThreadKey::of(step);
+        let Leaf::Step(state) = &mut self.live(key)?.leaf else {
+            return Err("not at a step".to_owned());
+        };
+        if !std::mem::take(&mut state.is_parked) {
+            return Err("the step is not parked".to_owned());
+        }
+        self.agenda.parked.remove(&key);
+        self.tally.parked -= 1;
+        Ok(key)
+    }
+}
