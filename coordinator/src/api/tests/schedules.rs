@@ -236,7 +236,7 @@ async fn two_coordinators_start_one_run_a_tick() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_of_a_schedule_are_cancelled_for_the_next_and_their_failures_are_told() {
     let server = with_workflow().await;
-    let fails = "workflow: fails\nsteps: [ { fail: no, type: boom, message: it broke } ]\n";
+    let fails = "workflow: fails\nsteps: [ { fail: no, error: { type: app.boom, message: it broke } } ]\n";
     assert_eq!(server.call("PUT /v1/workflows", "", fails).await.status, 201);
     let body = r#"{"name":"c","workflow":"hear","every":"1s","overlap":"cancel_previous"}"#;
     assert_eq!(server.call(MAKE, "", body).await.status, 201);
@@ -252,7 +252,7 @@ async fn runs_of_a_schedule_are_cancelled_for_the_next_and_their_failures_are_to
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(cancelled >= 2, "the runs before are cancelled");
-    assert!(shown.ends_with("failed: boom: it broke"), "{shown}");
+    assert!(shown.ends_with("failed: app.boom: it broke"), "{shown}");
     let open = server.call("GET /v1/runs?workflow=hear&state=waiting", "", "").await;
     assert!(items(&open).len() <= 1, "{}", open.body);
     server.stop().await;
