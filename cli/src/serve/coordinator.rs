@@ -1,6 +1,7 @@
 //! `rejoin coordinator`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rejoin_coordinator::api::Api;
 use rejoin_coordinator::api::backend::Local;
@@ -19,6 +20,9 @@ use super::{database, settings, signals, start_logs};
 use crate::args::CoordinatorArgs;
 use crate::exit::Failure;
 use crate::output;
+
+/// Longest wait for what services are at; what they leave, others find.
+const SERVICES_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Runs a coordinator until it is told to stop and has handed its partitions over.
 pub async fn run(args: CoordinatorArgs) -> Result<(), Failure> {
@@ -93,7 +97,9 @@ pub async fn serve(
     let served = api.serve(listener).await;
     services.cancel();
     tasks.close();
-    tasks.wait().await;
+    if tokio::time::timeout(SERVICES_STOP_MAX, tasks.wait()).await.is_err() {
+        output::note("a schedule's start is left to another coordinator");
+    }
     coordinator.shutdown().await;
     served.map_err(|e| Failure::general(format!("http: {e}")))
 }

@@ -16,7 +16,7 @@ pub const GRACE: Duration = Duration::from_secs(60);
 
 /// What is wrong with the times of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("member {member}: {message}")]
+#[error("member {member}: {message}{}", place(*.column))]
 pub struct TimingError {
     /// The member of the schedule.
     pub member: &'static str,
@@ -24,6 +24,12 @@ pub struct TimingError {
     pub column: Option<u32>,
     /// For people.
     pub message: String,
+}
+
+fn place(column: Option<u32>) -> String {
+    column
+        .map(|column| format!(" (at column {column})"))
+        .unwrap_or_default()
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +103,7 @@ fn read_cron(text: &str) -> Result<Cron, TimingError> {
     let cron = Cron::parse(text).map_err(|error| TimingError {
         member: "cron",
         column: Some(error.column),
-        message: error.to_string(),
+        message: error.message,
     })?;
     // In UTC every local time comes: what has no tick there has none at all.
     match cron.next(Timestamp(0), &TimeZone::UTC) {
