@@ -179,7 +179,7 @@ impl Schedules {
         if self.store.change_schedule(&progress.row).await?.is_none() {
             return Ok(false);
         }
-        let Some(tick) = tick else { return Ok(false) };
+        let Some(tick) = tick else { return Ok(true) };
         let start = self.start(&progress, tick).await;
         self.record(&progress, tick, &start, now).await?;
         Ok(true)
