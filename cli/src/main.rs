@@ -12,6 +12,7 @@ mod input;
 mod output;
 mod reference;
 mod run;
+mod schedule;
 mod serve;
 mod settings;
 mod source;
@@ -59,6 +60,7 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         Command::Run(command) => run::run(&cli.global, command).await,
         Command::Event(command) => event::run(&cli.global, command).await,
         Command::Input(command) => input::run(&cli.global, command).await,
+        Command::Schedule(command) => schedule::run(&cli.global, command).await,
         Command::Queue(args::QueueCommand::List(list)) => fleet::queues(&cli.global, &list).await,
     }
 }

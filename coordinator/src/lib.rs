@@ -10,4 +10,5 @@ pub mod members;
 pub mod metrics;
 pub mod owner;
 pub mod read;
+pub mod services;
 pub mod store;

@@ -135,7 +135,7 @@ async fn plan(client: &Client, global: &Global, run: &RunArg) -> Result<u8, Fail
 
 async fn delete(client: &Client, run: &RunArg, yes: bool) -> Result<u8, Failure> {
     let id = ids::resolve(client, &run.id).await?;
-    if !yes && !confirmed(&id)? {
+    if !yes && !confirmed(&format!("delete run {id} and its journal? [y/N]"))? {
         return Err(Failure::general("not deleted"));
     }
     client
@@ -145,12 +145,13 @@ async fn delete(client: &Client, run: &RunArg, yes: bool) -> Result<u8, Failure>
     Ok(exit::OK)
 }
 
-fn confirmed(id: &str) -> Result<bool, Failure> {
+/// Asks a person.
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
     use std::io::IsTerminal as _;
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("nobody to ask: give --yes"));
     }
-    output::note(&format!("delete run {id} and its journal? [y/N]"));
+    output::note(question);
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     read.map_err(|e| Failure::general(e.to_string()))?;

@@ -1,10 +1,12 @@
 //! `rejoin coordinator`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rejoin_coordinator::api::Api;
 use rejoin_coordinator::api::backend::Local;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
+use rejoin_coordinator::services::schedules::Schedules;
 use rejoin_coordinator::store::Store;
 use rejoin_shared::config::Settings;
 use rejoin_shared::link::Link;
@@ -12,11 +14,15 @@ use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
 use rejoin_shared::topology::Topology;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{database, settings, signals, start_logs};
 use crate::args::CoordinatorArgs;
 use crate::exit::Failure;
 use crate::output;
+
+/// Longest wait for what services are at; what they leave, others find.
+const SERVICES_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Runs a coordinator until it is told to stop and has handed its partitions over.
 pub async fn run(args: CoordinatorArgs) -> Result<(), Failure> {
@@ -83,9 +89,17 @@ pub async fn serve(
     let limits = Arc::new(settings.limits.clone());
     let metrics = coordinator.metrics().registry.clone();
     let body_max = settings.http.body_bytes_max;
-    let api = Api::new(store, Arc::new(backend), limits, metrics, body_max, stopping);
+    let services = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let api = Api::new(store.clone(), Arc::new(backend), limits, metrics, body_max, stopping);
+    tasks.spawn(Schedules::new(store, Arc::new(api.clone())).run(services.clone()));
     output::note(&format!("coordinator {name} serves http://{address}"));
     let served = api.serve(listener).await;
+    services.cancel();
+    tasks.close();
+    if tokio::time::timeout(SERVICES_STOP_MAX, tasks.wait()).await.is_err() {
+        output::note("a schedule's start is left to another coordinator");
+    }
     coordinator.shutdown().await;
     served.map_err(|e| Failure::general(format!("http: {e}")))
 }

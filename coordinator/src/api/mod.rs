@@ -25,11 +25,13 @@ pub mod extract;
 mod find;
 mod fleet;
 mod inputs;
+mod launch;
 mod operations;
 mod probes;
 pub mod problem;
 mod reads;
 mod runs;
+mod schedules;
 mod start;
 mod steps;
 mod wait;
@@ -104,6 +106,15 @@ impl Api {
             .route("/v1/events", post(events::broadcast))
             .route("/v1/runs/{id}/inputs/{name}", post(inputs::answer))
             .route("/v1/inputs", get(inputs::list))
+            .route("/v1/schedules", post(schedules::create).get(schedules::list))
+            .route(
+                "/v1/schedules/{name}",
+                get(schedules::one)
+                    .put(schedules::replace)
+                    .delete(schedules::delete)
+                    .post(schedules::operate),
+            )
+            .route("/v1/schedules/{name}/next", get(schedules::next))
             .route("/v1/queues", get(fleet::queues))
             .route("/v1/workers", get(fleet::workers))
             .route("/livez", get(probes::livez))

@@ -173,6 +173,12 @@ impl Problem {
         self.code
     }
 
+    /// What is wrong this time.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// No run, workflow, … of that name.
     #[must_use]
     pub fn not_found(what: &str, name: &str) -> Problem {

@@ -30,13 +30,14 @@ const TAG_VALUE_BYTES_MAX: usize = 256;
 const KEY_BYTES_MAX: usize = 256;
 
 /// A request to start, read and checked as far as it can be without the definition.
-struct Request {
-    input: Json,
-    version: Option<u32>,
-    key: Option<String>,
-    tags: BTreeMap<String, String>,
-    priority: Priority,
-    hash: String,
+pub(super) struct Request {
+    pub(super) input: Json,
+    pub(super) version: Option<u32>,
+    pub(super) key: Option<String>,
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) priority: Priority,
+    /// What the key is bound to.
+    pub(super) hash: String,
 }
 
 /// `POST /v1/workflows/{name}/runs`
@@ -50,15 +51,7 @@ pub async fn start(
     params.only(&["wait"])?;
     let wait = params.duration("wait")?.map(|wait| wait.min(WAIT_MAX));
     let request = read(&api, &workflow, &body)?;
-    let known = api
-        .definitions
-        .get(&*api.store, &namespace, &workflow, request.version)
-        .await?;
-    known.check_input(&request.input)?;
-    let (run, is_first) = place(&api, &namespace, &request).await?;
-    let is_there = !is_first && api.store.run(run).await?.is_some();
-    // The first request under a key is the one that starts the run, whoever's message about it the owner read first.
-    let is_new = !is_there && (begin(&api, &namespace, &known, run, request, !is_first).await? || is_first);
+    let (run, is_new) = api.launch(&namespace, &workflow, request).await?;
     let (row, ended) = match wait {
         None => (api.run(&namespace, &run.to_string()).await?, true),
         Some(wait) => api.wait_for_end(&namespace, run, wait).await?,
@@ -73,6 +66,39 @@ pub async fn start(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+impl Api {
+    /// Starts a run, or finds the one that its key had started; returns whether it is new.
+    pub(super) async fn launch(
+        &self,
+        namespace: &Namespace,
+        workflow: &str,
+        request: Request,
+    ) -> Result<(RunId, bool), Problem> {
+        let known = self
+            .definitions
+            .get(&*self.store, namespace, workflow, request.version)
+            .await?;
+        known.check_input(&request.input)?;
+        let (run, is_first) = place(self, namespace, &request).await?;
+        let is_there = !is_first && self.store.run(run).await?.is_some();
+        // The first request under a key is the one that starts the run, whoever's message about it the owner read first.
+        let is_new = !is_there && (begin(self, namespace, &known, run, request, !is_first).await? || is_first);
+        Ok((run, is_new))
+    }
+
+    /// An input as it was given; none is null.
+    pub(super) fn input(&self, given: Option<Json>) -> Result<Json, Problem> {
+        let (input, max) = (given.unwrap_or_default(), self.limits.input_bytes_max);
+        match input.text_len() > max {
+            false => Ok(input),
+            true => Err(Problem::new(
+                Code::TooLarge,
+                format!("the input is larger than the {max} bytes allowed"),
+            )),
+        }
+    }
 }
 
 /// The id the run gets, or got when the same key came before (then `false`).
@@ -121,14 +147,7 @@ fn read(api: &Api, workflow: &str, body: &Body) -> Result<Request, Problem> {
     let mut fields = Fields::of(&object);
     let in_body = fields.take_text("idempotency_key")?;
     let key = idempotency_key(in_body, body)?;
-    let input = fields.take("input").unwrap_or_default();
-    let max = api.limits.input_bytes_max;
-    if input.text_len() > max {
-        return Err(Problem::new(
-            Code::TooLarge,
-            format!("the input is larger than the {max} bytes allowed"),
-        ));
-    }
+    let input = api.input(fields.take("input"))?;
     let request = Request {
         version: fields.take_some("version").map(|v| version(&v)).transpose()?,
         tags: fields.take_some("tags").map_or(Ok(BTreeMap::new()), |v| tags(&v))?,
@@ -174,7 +193,7 @@ fn hash_of(workflow: &str, object: &Json) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn version(value: &Json) -> Result<u32, Problem> {
+pub(super) fn version(value: &Json) -> Result<u32, Problem> {
     let number = value.as_int().and_then(|n| u32::try_from(n).ok()).filter(|n| *n >= 1);
     number.ok_or_else(|| wrong_kind("version", "a number from 1", value))
 }
@@ -191,7 +210,7 @@ fn priority(name: &str) -> Result<Priority, Problem> {
     }
 }
 
-fn tags(value: &Json) -> Result<BTreeMap<String, String>, Problem> {
+pub(super) fn tags(value: &Json) -> Result<BTreeMap<String, String>, Problem> {
     let bad = |why: String| Problem::new(Code::InvalidRequest, format!("member tags: {why}"));
     let map = value
         .as_object()

@@ -14,8 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::Api;
 use super::backend::Local;
 use crate::coordinator::{Coordinator, CoordinatorConfig};
+use crate::services::schedules::Schedules;
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
+
+mod schedules;
 
 const WORKFLOW: &str = "workflow: w\ninput: { type: object, required: [n] }\nsteps:\n  - step: a\n    uses: nobody\n";
 const BODY_MAX: usize = 2 * 1024 * 1024;
@@ -49,15 +52,29 @@ impl Reply {
 impl Server {
     async fn start() -> Server {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
-        let link = MemoryBroker::new().link("coordinator");
+        let server = Server::over(store, &MemoryBroker::new(), "c").await;
+        server.coordinator.owns(usize::from(PARTITIONS)).await;
+        server
+    }
+
+    async fn over(store: Arc<dyn Store>, broker: &MemoryBroker, name: &str) -> Server {
+        let link = broker.link(name);
         let stopping = CancellationToken::new();
-        let config = CoordinatorConfig::new("c");
+        let config = CoordinatorConfig::new(name);
         let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
-        coordinator.owns(usize::from(PARTITIONS)).await;
-        let backend = Local::new(coordinator.clone(), "c", store.clone(), link);
+        let backend = Local::new(coordinator.clone(), name, store.clone(), link);
         let registry = coordinator.metrics().registry.clone();
         let limits = Arc::new(Limits::default());
-        let api = Api::new(store, Arc::new(backend), limits, registry, BODY_MAX, stopping.clone());
+        let api = Api::new(
+            store.clone(),
+            Arc::new(backend),
+            limits,
+            registry,
+            BODY_MAX,
+            stopping.clone(),
+        );
+        let schedules = Schedules::new(store, Arc::new(api.clone()));
+        tokio::spawn(schedules.run(stopping.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(api.serve(listener));

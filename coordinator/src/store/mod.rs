@@ -286,6 +286,39 @@ pub struct WorkflowRow {
     pub created_at: Timestamp,
 }
 
+/// A schedule: what is asked for, and how far it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRow {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: String,
+    /// JSON text of what it starts and when, read by the service only.
+    pub spec: Bytes,
+    /// Drawn with each write, never twice; what is given when it is added does not count.
+    pub revision: u64,
+    /// Nothing is started.
+    pub is_paused: bool,
+    /// Where an interval begins to count.
+    pub anchor_at: Timestamp,
+    /// The next tick that nobody has taken yet.
+    pub next_at: Option<Timestamp>,
+    /// Ticks that are taken and whose runs are not known to have started, in order.
+    pub pending: Vec<Timestamp>,
+    /// How many missed ticks were made up in a row.
+    pub caught_up: u32,
+    /// The run it started last.
+    pub last_run: Option<RunId>,
+    /// Runs of ticks whose end is not counted yet, in the order of their starts.
+    pub open_runs: Vec<RunId>,
+    /// How many starts and runs failed in a row.
+    pub failures: u32,
+    /// Why the last of them failed.
+    pub last_error: Option<String>,
+    /// When a coordinator has to look at it.
+    pub wake_at: Option<Timestamp>,
+}
+
 /// What a list of runs is filtered by; empty means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -457,6 +490,24 @@ pub trait Store: Send + Sync {
     async fn release(&self, member: &Member, claims: &[Claim]) -> Result<(), StoreError>;
     /// Marks that the event queue of this partition is in use.
     async fn mark_events(&self, partition: Partition) -> Result<(), StoreError>;
+
+    /// Adds a schedule; `false` if there is one of this name.
+    async fn add_schedule(&self, row: &ScheduleRow) -> Result<bool, StoreError>;
+    /// Writes a schedule if nobody has written it since `row` was read. Returns its new revision; `None`: nothing was written.
+    async fn change_schedule(&self, row: &ScheduleRow) -> Result<Option<u64>, StoreError>;
+    /// Removes a schedule; `false` if there is none.
+    async fn remove_schedule(&self, namespace: &Namespace, name: &str) -> Result<bool, StoreError>;
+    /// A schedule.
+    async fn schedule(&self, namespace: &Namespace, name: &str) -> Result<Option<ScheduleRow>, StoreError>;
+    /// Schedules of a namespace, by name, after `after`.
+    async fn schedules(
+        &self,
+        namespace: &Namespace,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleRow>, StoreError>;
+    /// Schedules of all namespaces that somebody has to look at by `now`, those that wait longest first.
+    async fn schedules_due(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRow>, StoreError>;
 
     /// Removes what has outlived its use: verdicts nobody fetched, idempotency keys and remains of deleted runs. Bounded; returns
     /// how many rows went. Called now and then by one member.

@@ -11,4 +11,5 @@ mod lists;
 mod owners;
 mod postgres_only;
 mod restarts;
+mod schedules;
 mod waits;

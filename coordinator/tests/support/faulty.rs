@@ -185,6 +185,29 @@ impl Store for Faulty {
     async fn mark_events(&self, partition: Partition) -> Result<(), StoreError> {
         self.inner.mark_events(partition).await
     }
+    async fn add_schedule(&self, row: &ScheduleRow) -> Result<bool, StoreError> {
+        self.inner.add_schedule(row).await
+    }
+    async fn change_schedule(&self, row: &ScheduleRow) -> Result<Option<u64>, StoreError> {
+        self.inner.change_schedule(row).await
+    }
+    async fn remove_schedule(&self, namespace: &Namespace, name: &str) -> Result<bool, StoreError> {
+        self.inner.remove_schedule(namespace, name).await
+    }
+    async fn schedule(&self, namespace: &Namespace, name: &str) -> Result<Option<ScheduleRow>, StoreError> {
+        self.inner.schedule(namespace, name).await
+    }
+    async fn schedules(
+        &self,
+        namespace: &Namespace,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleRow>, StoreError> {
+        self.inner.schedules(namespace, after, limit).await
+    }
+    async fn schedules_due(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRow>, StoreError> {
+        self.inner.schedules_due(now, limit).await
+    }
     async fn sweep(&self) -> Result<u64, StoreError> {
         self.inner.sweep().await
     }

@@ -10,6 +10,7 @@ mod append;
 mod inbox;
 mod owners;
 mod runs;
+mod schedules;
 mod tables;
 mod waits;
 mod workflows;
@@ -27,7 +28,7 @@ use rejoin_shared::time::Timestamp;
 
 use super::{
     Batch, Broadcast, Claim, InboxMessage, InboxRow, Member, MemberRow, PartitionRow, Reserved, RunFilter, RunRow,
-    Store, StoreError, StoredRow, WaitRow, WorkflowRow,
+    ScheduleRow, Store, StoreError, StoredRow, WaitRow, WorkflowRow,
 };
 
 /// Name of the database file within its folder.
@@ -271,6 +272,36 @@ impl Store for EmbeddedStore {
 
     async fn mark_events(&self, partition: Partition) -> Result<()> {
         self.write(move |tx| owners::mark_events(tx, partition)).await
+    }
+
+    async fn add_schedule(&self, row: &ScheduleRow) -> Result<bool> {
+        let row = row.clone();
+        self.write(move |tx| schedules::add(tx, &row)).await
+    }
+
+    async fn change_schedule(&self, row: &ScheduleRow) -> Result<Option<u64>> {
+        let row = row.clone();
+        self.write(move |tx| schedules::change(tx, &row)).await
+    }
+
+    async fn remove_schedule(&self, namespace: &Namespace, name: &str) -> Result<bool> {
+        let (namespace, name) = (namespace.clone(), name.to_owned());
+        self.write(move |tx| schedules::remove(tx, &namespace, &name)).await
+    }
+
+    async fn schedule(&self, namespace: &Namespace, name: &str) -> Result<Option<ScheduleRow>> {
+        let (namespace, name) = (namespace.clone(), name.to_owned());
+        self.read(move |tx| schedules::get(tx, &namespace, &name)).await
+    }
+
+    async fn schedules(&self, namespace: &Namespace, after: Option<&str>, limit: usize) -> Result<Vec<ScheduleRow>> {
+        let (namespace, after) = (namespace.clone(), after.map(str::to_owned));
+        self.read(move |tx| schedules::list(tx, &namespace, after.as_deref(), limit))
+            .await
+    }
+
+    async fn schedules_due(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRow>> {
+        self.read(move |tx| schedules::due(tx, now, limit)).await
     }
 
     async fn sweep(&self) -> Result<u64> {

@@ -79,6 +79,22 @@ pub(super) type Wait = (
     Option<i64>,
 );
 
+/// Spec, revision, is paused, anchor at, next at, pending, caught up, last run, open runs, failures, last error, wake at.
+pub(super) type Schedule = (
+    &'static [u8],
+    u64,
+    bool,
+    i64,
+    Option<i64>,
+    Vec<i64>,
+    u32,
+    Option<u128>,
+    Vec<u128>,
+    u32,
+    Option<&'static str>,
+    Option<i64>,
+);
+
 /// Owner (name, incarnation, address), epoch count, token, batch, has events.
 pub(super) type PartitionState = (Option<(&'static str, u128, &'static str)>, i64, i64, u64, bool);
 
@@ -104,6 +120,8 @@ pub(super) const INBOX_KEYS: TableDefinition<(u128, &str), u64> = TableDefinitio
 pub(super) const WAITS: TableDefinition<(u128, u64), Wait> = TableDefinition::new("waits");
 /// Namespace, event, run, opening record.
 pub(super) const WAIT_EVENTS: TableDefinition<(&str, &str, u128, u64), ()> = TableDefinition::new("wait_events");
+/// By namespace and name.
+pub(super) const SCHEDULES: TableDefinition<(&str, &str), Schedule> = TableDefinition::new("schedules");
 /// Name and incarnation: address, joined at, lease until.
 pub(super) const MEMBERS: TableDefinition<(&str, u128), (&str, i64, i64)> = TableDefinition::new("members");
 pub(super) const PARTITIONS: TableDefinition<u8, PartitionState> = TableDefinition::new("partitions");
@@ -122,6 +140,7 @@ pub(super) fn create(tx: &WriteTransaction) -> Result<()> {
     tx.open_table(INBOX_KEYS)?;
     tx.open_table(WAITS)?;
     tx.open_table(WAIT_EVENTS)?;
+    tx.open_table(SCHEDULES)?;
     tx.open_table(MEMBERS)?;
     tx.open_table(COUNTERS)?;
     let mut partitions = tx.open_table(PARTITIONS)?;

@@ -15,6 +15,7 @@ mod kinds;
 mod migrate;
 mod pool;
 mod rows;
+mod schedules;
 pub mod sql;
 mod values;
 
@@ -29,7 +30,8 @@ pub use migrate::{MigrationState, migrate, migrate_check};
 
 use super::{
     Batch, Broadcast, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX,
-    PartitionRow, Reserved, RunFilter, RunRow, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitRow, WorkflowRow,
+    PartitionRow, Reserved, RunFilter, RunRow, ScheduleRow, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitRow,
+    WorkflowRow,
 };
 use appender::Appender;
 use columns::{Columns, fold_changes};
@@ -422,6 +424,36 @@ impl Store for PostgresStore {
             .write(sql::PARTITION_MARK_EVENTS, &[&number])
             .await
             .map(|_| ())
+    }
+
+    async fn add_schedule(&self, row: &ScheduleRow) -> Result<bool> {
+        schedules::add(&self.reader, row).await
+    }
+
+    async fn change_schedule(&self, row: &ScheduleRow) -> Result<Option<u64>> {
+        schedules::change(&self.reader, row).await
+    }
+
+    async fn remove_schedule(&self, namespace: &Namespace, name: &str) -> Result<bool> {
+        let params: [Param<'_>; 2] = [&&*namespace.0, &name];
+        Ok(self.reader.write(sql::SCHEDULE_REMOVE, &params).await? > 0)
+    }
+
+    async fn schedule(&self, namespace: &Namespace, name: &str) -> Result<Option<ScheduleRow>> {
+        let params: [Param<'_>; 2] = [&&*namespace.0, &name];
+        self.first(sql::SCHEDULE_READ, &params, rows::schedule_row).await
+    }
+
+    async fn schedules(&self, namespace: &Namespace, after: Option<&str>, limit: usize) -> Result<Vec<ScheduleRow>> {
+        let params: [Param<'_>; 3] = [&&*namespace.0, &after, &row_limit(limit)];
+        let found = self.reader.read(sql::SCHEDULES_PAGE, &params).await?;
+        found.iter().map(rows::schedule_row).collect()
+    }
+
+    async fn schedules_due(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRow>> {
+        let params: [Param<'_>; 2] = [&At(now), &row_limit(limit)];
+        let found = self.reader.read(sql::SCHEDULES_DUE, &params).await?;
+        found.iter().map(rows::schedule_row).collect()
     }
 
     async fn sweep(&self) -> Result<u64> {

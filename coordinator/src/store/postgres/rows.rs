@@ -10,8 +10,8 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::super::{
-    Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, StoreError, StoredRow, WaitRow,
-    WorkflowRow, priority,
+    Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, ScheduleRow, StoreError,
+    StoredRow, WaitRow, WorkflowRow, priority,
 };
 use super::values::{At, outcome};
 
@@ -177,6 +177,32 @@ pub(super) fn input_row(row: &Row) -> Result<WaitRow> {
         opened_at: get::<At>(row, 7)?.0,
         until: get::<Option<At>>(row, 8)?.map(|at| at.0),
     })
+}
+
+pub(super) fn schedule_row(row: &Row) -> Result<ScheduleRow> {
+    let time = |column| Ok::<_, StoreError>(get::<Option<At>>(row, column)?.map(|at| at.0));
+    let pending: Vec<At> = get(row, 7)?;
+    let open_runs: Vec<Uuid> = get(row, 10)?;
+    Ok(ScheduleRow {
+        namespace: namespace(row, 0)?,
+        name: get(row, 1)?,
+        spec: bytes(row, 2)?,
+        revision: number(row, 3)?,
+        is_paused: get(row, 4)?,
+        anchor_at: get::<At>(row, 5)?.0,
+        next_at: time(6)?,
+        pending: pending.into_iter().map(|at| at.0).collect(),
+        caught_up: count(row, 8)?,
+        last_run: get::<Option<Uuid>>(row, 9)?.map(RunId),
+        open_runs: open_runs.into_iter().map(RunId).collect(),
+        failures: count(row, 11)?,
+        last_error: get(row, 12)?,
+        wake_at: time(13)?,
+    })
+}
+
+pub(super) fn revision(row: &Row) -> Result<u64> {
+    number(row, 0)
 }
 
 pub(super) fn member_row(row: &Row) -> Result<MemberRow> {

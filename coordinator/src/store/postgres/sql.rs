@@ -48,6 +48,13 @@ macro_rules! workflow_columns {
     };
 }
 
+macro_rules! schedule_columns {
+    () => {
+        "namespace, name, spec, revision, is_paused, anchor_at, next_at, pending, caught_up, last_run, open_runs, failures, \
+         last_error, wake_at"
+    };
+}
+
 /// Frees partitions under a new epoch, so that nothing their former owner still sends can be appended.
 macro_rules! free_partition {
     () => {
@@ -196,6 +203,26 @@ statements! {
         free_partition!(), " from mine where p.number = mine.number");
     /// The event queue is in use. Primary key.
     PARTITION_MARK_EVENTS = "update partitions set has_events = true where number = $1 and not has_events";
+
+    /// A new schedule; nothing if its name is taken. Primary key.
+    SCHEDULE_ADD_IF_FREE = "insert into schedules (namespace, name, spec, is_paused, anchor_at, next_at, pending, caught_up, \
+            last_run, open_runs, failures, last_error, wake_at) \
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) on conflict (namespace, name) do nothing";
+    /// Writes a schedule that nobody has written since it was read. Primary key.
+    SCHEDULE_CHANGE_IF_UNCHANGED = "update schedules set spec = $3, is_paused = $4, anchor_at = $5, next_at = $6, pending = $7, \
+            caught_up = $8, last_run = $9, open_runs = $10, failures = $11, last_error = $12, wake_at = $13, \
+            revision = nextval('schedule_revisions') \
+        where namespace = $1 and name = $2 and revision = $14 returning revision";
+    /// Removes a schedule. Primary key.
+    SCHEDULE_REMOVE = "delete from schedules where namespace = $1 and name = $2";
+    /// One schedule. Primary key.
+    SCHEDULE_READ = concat!("select ", schedule_columns!(), " from schedules where namespace = $1 and name = $2");
+    /// Schedules of a namespace, by name. Primary key.
+    SCHEDULES_PAGE = concat!("select ", schedule_columns!(),
+        " from schedules where namespace = $1 and ($2::text is null or name > $2) order by name limit $3");
+    /// Schedules to look at. `schedules_due`.
+    SCHEDULES_DUE = concat!("select ", schedule_columns!(),
+        " from schedules where wake_at <= $1 order by wake_at limit $2");
 
     /// Verdicts that nobody fetched. `inbox_answered`.
     VERDICTS_SWEEP = "delete from inbox where id in (select id from inbox \
