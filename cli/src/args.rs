@@ -566,6 +566,9 @@ pub struct StartArgs {
     /// Order among runs
     #[arg(long, value_parser = ["high", "normal", "low"])]
     pub priority: Option<String>,
+    /// Begin no earlier than this time, as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
     /// Follow it to its end; the exit code tells the outcome
     #[arg(long)]
     pub wait: bool,

@@ -21,6 +21,9 @@ pub async fn start(client: &Client, global: &Global, args: StartArgs) -> Result<
     if let Some(key) = &args.idempotency_key {
         members.insert("idempotency_key".into(), Json::str(key));
     }
+    if let Some(at) = &args.at {
+        members.insert("at".into(), Json::str(at));
+    }
     if let Some(priority) = &args.priority {
         members.insert("priority".into(), Json::str(priority));
     }

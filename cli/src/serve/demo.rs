@@ -124,6 +124,7 @@ async fn start(coordinator: &Coordinator) -> Result<RunId, Failure> {
         priority: Priority::Normal,
         parent: None,
         is_awaited: false,
+        at: None,
         idempotency_key: None,
         may_exist: false,
     };

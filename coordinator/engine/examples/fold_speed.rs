@@ -37,6 +37,7 @@ fn main() {
         priority: rejoin_shared::run::Priority::Normal,
         parent: None,
         is_awaited: false,
+        at: None,
     };
     let (mut state, apply) = rejoin_engine::start(&def, start, around);
     let mut journal: Vec<Parts> = apply.records.iter().map(Record::to_parts).collect();

@@ -192,4 +192,6 @@ pub struct Start {
     pub parent: Option<RunId>,
     /// That run waits for its end.
     pub is_awaited: bool,
+    /// It begins no earlier.
+    pub at: Option<Timestamp>,
 }

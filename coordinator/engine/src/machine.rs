@@ -142,6 +142,7 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::ErrorCaught { snapshot: place, .. }
         | Fact::RepeatEnded { snapshot: place, .. } => *place = snapshot,
         Fact::RunStarted(_)
+        | Fact::RunBegun
         | Fact::StepOpened { .. }
         | Fact::NodeSkipped { .. }
         | Fact::StepFailed(_)

@@ -54,6 +54,8 @@ impl ThreadKey {
 pub enum Fact {
     /// The run began.
     RunStarted(RunStarted),
+    /// A run that was to begin later begins.
+    RunBegun,
     /// A step (or a decision by handler) is to run: only where its `when` had to be read.
     StepOpened {
         /// Where.
@@ -433,6 +435,9 @@ pub struct RunStarted {
     /// The parent waits for its end.
     #[serde(default)]
     pub is_awaited: bool,
+    /// It begins no earlier: a record of its own says when it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// What a wait waits for, as its templates gave it.

@@ -23,6 +23,7 @@ impl From<Launch> for Request {
             key: launch.key,
             tags: launch.tags,
             priority: Priority::Normal,
+            at: None,
             hash: KEY_ALONE.to_owned(),
         }
     }

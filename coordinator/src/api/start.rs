@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::Priority;
+use rejoin_shared::time::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::Api;
@@ -36,6 +37,8 @@ pub(super) struct Request {
     pub(super) key: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) priority: Priority,
+    /// It begins no earlier.
+    pub(super) at: Option<Timestamp>,
     /// What the key is bound to.
     pub(super) hash: String,
 }
@@ -135,6 +138,7 @@ async fn begin(
         priority: request.priority,
         parent: None,
         is_awaited: false,
+        at: request.at,
         idempotency_key: request.key,
         may_exist,
     };
@@ -154,18 +158,21 @@ fn read(api: &Api, workflow: &str, body: &Body) -> Result<Request, Problem> {
         priority: fields
             .take_text("priority")?
             .map_or(Ok(Priority::Normal), |p| priority(&p))?,
+        at: fields.take_text("at")?.map(|at| time(&at)).transpose()?,
         hash: hash_of(workflow, &object),
         key,
         input,
     };
-    if fields.take_some("at").is_some() {
-        return Err(Problem::new(
-            Code::NotSupported,
-            "`at` (a later start) is not supported yet",
-        ));
-    }
     fields.end()?;
     Ok(request)
+}
+
+/// When a run is to begin.
+fn time(text: &str) -> Result<Timestamp, Problem> {
+    Timestamp::parse(text).ok_or_else(|| {
+        let detail = format!("member at = {text:?}: expected an RFC 3339 time, as 2026-01-31T12:00:00Z");
+        Problem::new(Code::InvalidRequest, detail)
+    })
 }
 
 fn idempotency_key(in_body: Option<String>, body: &Body) -> Result<Option<String>, Problem> {

@@ -471,3 +471,36 @@ async fn operations_on_steps_name_them_and_say_what_they_cannot_do() {
     assert_eq!(say("fail", r#"{"path":"/a","error":"text"}"#).await.status, 422);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_for_later_is_scheduled_until_then() {
+    let server = Server::start().await;
+    let document = "workflow: later\nsteps: [ { set: s, values: { x: 1 } } ]\n";
+    server.begun(document, "later", "{}").await;
+    let start = async |at: &str| {
+        let body = format!(r#"{{"input":{{}},"at":"{at}"}}"#);
+        server.call("POST /v1/workflows/later/runs", "", &body).await
+    };
+    let in_time =
+        |ms: i64| rejoin_shared::time::Timestamp(rejoin_shared::time::Timestamp::now().0 + ms * 1000).to_string();
+    let soon = start(&in_time(400)).await;
+    assert_eq!(
+        (soon.status, soon.text("state")),
+        (201, "scheduled".to_owned()),
+        "{}",
+        soon.body
+    );
+    assert!(soon.body.contains(r#""started_at":null"#), "{}", soon.body);
+    server.reaches(&soon.text("id"), "completed").await;
+    let past = start("2020-01-01T00:00:00Z").await;
+    server.reaches(&past.text("id"), "completed").await;
+    let far = start(&in_time(3_600_000)).await.text("id");
+    assert_eq!(
+        server.call(&format!("POST /v1/runs/{far}/pause"), "", "").await.status,
+        409
+    );
+    let cancelled = server.call(&format!("POST /v1/runs/{far}/cancel"), "", "").await;
+    assert_eq!(cancelled.text("state"), "cancelled");
+    assert_eq!(start("tomorrow").await.status, 422);
+    server.stop().await;
+}

@@ -94,6 +94,7 @@ async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Re
                 priority: call.priority,
                 parent: Some(call.parent),
                 is_awaited: call.is_awaited,
+                at: None,
                 idempotency_key: None,
                 may_exist: true,
             };

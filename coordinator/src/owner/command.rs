@@ -9,6 +9,7 @@ use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::{Priority, RunStatus};
+use rejoin_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A run to be started; its id was drawn by the caller.
@@ -34,6 +35,9 @@ pub struct StartRun {
     /// That run waits for its end.
     #[serde(default)]
     pub is_awaited: bool,
+    /// It begins no earlier.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
     /// The key it was reserved with; written into the run's row.
     #[serde(default)]
     pub idempotency_key: Option<String>,
@@ -255,6 +259,7 @@ impl PreparedStart {
             priority: self.start.priority,
             parent: self.start.parent,
             is_awaited: self.start.is_awaited,
+            at: self.start.at,
         }
     }
 }

@@ -356,7 +356,7 @@ fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timesta
         counts: run.counts,
         wake_at: None,
         created_at: now,
-        started_at: Some(now),
+        started_at: (status != RunStatus::Scheduled).then_some(now),
         finished_at: None,
     }
 }

@@ -126,6 +126,7 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             }
             Fact::NodeSkipped { .. }
             | Fact::RunStarted(_)
+            | Fact::RunBegun
             | Fact::StepOpened { .. }
             | Fact::StepCompleted(_)
             | Fact::StepFailed(_)

@@ -68,6 +68,7 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         },
         Fact::CompensationStarted { .. } | Fact::RunFinished(_) => true,
         Fact::RunStarted(_)
+        | Fact::RunBegun
         | Fact::StepOpened { .. }
         | Fact::NodeSkipped { .. }
         | Fact::StepCompleted(_)

@@ -204,7 +204,11 @@ impl<'a> Fold<'a> {
                 let taken = received.to.iter().map(|thread| (*thread, seq));
                 self.last_seq.extend(taken);
             }
-            Fact::RunStarted(_) | Fact::Late { .. } | Fact::CompensationStarted { .. } | Fact::RunPaused => {}
+            Fact::RunStarted(_)
+            | Fact::RunBegun
+            | Fact::Late { .. }
+            | Fact::CompensationStarted { .. }
+            | Fact::RunPaused => {}
         }
     }
 

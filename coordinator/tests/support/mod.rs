@@ -110,6 +110,7 @@ pub async fn started(coordinator: &Coordinator, run: RunId, input: &str) -> Resu
         priority: Priority::Normal,
         parent: None,
         is_awaited: false,
+        at: None,
         idempotency_key: None,
         may_exist: false,
     };

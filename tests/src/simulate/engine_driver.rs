@@ -107,6 +107,7 @@ impl<'a> Driver<'a> {
             priority: Priority::Normal,
             parent: None,
             is_awaited: false,
+            at: None,
         };
         let around = Surroundings {
             now: START,

@@ -45,7 +45,7 @@ impl Script {
     /// If either cannot be read.
     #[must_use]
     pub fn start(document: &str, input: &str) -> Script {
-        Script::begin(None, document, input)
+        Script::begin(None, None, document, input)
     }
 
     /// The same, called by another run that waits for its end.
@@ -54,10 +54,19 @@ impl Script {
     /// As [`Self::start`].
     #[must_use]
     pub fn called_by(parent: RunId, document: &str, input: &str) -> Script {
-        Script::begin(Some(parent), document, input)
+        Script::begin(Some(parent), None, document, input)
     }
 
-    fn begin(parent: Option<RunId>, document: &str, input: &str) -> Script {
+    /// The same, to begin at a time.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn later(at: Timestamp, document: &str, input: &str) -> Script {
+        Script::begin(None, Some(at), document, input)
+    }
+
+    fn begin(parent: Option<RunId>, at: Option<Timestamp>, document: &str, input: &str) -> Script {
         let limits = Limits::default();
         let def = parse(document.as_bytes(), Format::Yaml, &limits).unwrap_or_else(|e| panic!("{e}\n{document}"));
         let def = Arc::new(def);
@@ -70,6 +79,7 @@ impl Script {
             priority: Priority::Normal,
             parent,
             is_awaited: parent.is_some(),
+            at,
         };
         let around = Surroundings {
             now: START,

@@ -233,6 +233,7 @@ impl<'a> Shell<'a> {
                     priority: Priority::Normal,
                     parent: None,
                     is_awaited: false,
+                    at: None,
                     idempotency_key: None,
                     may_exist: true,
                 }));

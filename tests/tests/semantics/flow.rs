@@ -207,3 +207,34 @@ fn the_timeout_of_a_paused_run_stands_still() {
     run.pass(Duration::from_secs(2));
     assert_eq!(run.state.status(), RunStatus::Failed);
 }
+
+#[test]
+fn a_run_for_later_begins_in_time_and_not_before() {
+    let at = rejoin_tests::simulate::START.plus(Duration::from_secs(60));
+    let mut run = Script::later(at, "workflow: w\ntimeout: 30s\nsteps: [ { step: s } ]\n", "{}");
+    assert_eq!((run.status(), run.outstanding()), (RunStatus::Scheduled, vec![]));
+    assert!(run.tell(Event::Pause).is_some() && run.tell(Event::Resume).is_some());
+    run.pass(Duration::from_secs(59));
+    run.restart();
+    assert_eq!(run.status(), RunStatus::Scheduled);
+    run.wait();
+    assert_eq!(
+        (run.status(), run.outstanding()),
+        (RunStatus::Running, vec!["/s".to_owned()])
+    );
+    run.restart();
+    run.pass(Duration::from_secs(29));
+    assert_eq!(
+        run.status(),
+        RunStatus::Running,
+        "its time-out counts from when it began"
+    );
+    run.done("/s");
+    run.assert_completed("{}");
+    let mut cancelled = Script::later(at, "workflow: w\nsteps: [ { step: s } ]\n", "{}");
+    cancelled.cancel();
+    assert_eq!(
+        (cancelled.status(), cancelled.state.next_due()),
+        (RunStatus::Cancelled, None)
+    );
+}

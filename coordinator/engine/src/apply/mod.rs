@@ -43,7 +43,9 @@ impl RunState {
         let mut state = RunState::new(def, started, first.decided_at);
         state.last_seq = first.seq;
         state.root.ctx_bytes_max = state.root.ctx.text_len();
-        state.enter(ThreadKey::ROOT);
+        if state.phase == Phase::Active {
+            state.enter(ThreadKey::ROOT);
+        }
         Ok(state)
     }
 
@@ -65,6 +67,14 @@ impl RunState {
     fn fold(&mut self, record: &Record) -> Result<(), Misfit> {
         match &record.fact {
             Fact::RunStarted(_) => Err("a run starts once".to_owned()),
+            Fact::RunBegun => {
+                self.phase = Phase::Active;
+                self.started_at = record.decided_at;
+                let timeout = self.def.timeout;
+                self.deadline = timeout.map(|timeout| crate::state::Deadline::At(record.decided_at.plus(timeout)));
+                self.enter(ThreadKey::ROOT);
+                Ok(())
+            }
             Fact::StepOpened { thread } => self.open_step(*thread),
             Fact::NodeSkipped { thread, .. } => self.skip_node(*thread),
             Fact::StepCompleted(completed) => self.complete_step(completed),

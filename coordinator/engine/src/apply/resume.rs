@@ -37,7 +37,7 @@ impl RunState {
                 status: RunStatus::CompensationFailed,
                 ..
             } => self.revive_undo(),
-            Phase::Active | Phase::Compensating | Phase::Ended { .. } => {
+            Phase::Scheduled(_) | Phase::Active | Phase::Compensating | Phase::Ended { .. } => {
                 return Err("a run that goes on is not resumed".to_owned());
             }
         }

@@ -98,7 +98,7 @@ impl Machine<'_> {
                 report.into_iter().for_each(|message| self.send(message));
                 Err(Ignored::AlreadySo)
             }
-            Phase::Active | Phase::Compensating => Err(Ignored::AlreadySo),
+            Phase::Scheduled(_) | Phase::Active | Phase::Compensating => Err(Ignored::AlreadySo),
         }
     }
 }

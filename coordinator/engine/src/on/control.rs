@@ -10,6 +10,9 @@ use crate::state::{Deadline, Leaf, Phase};
 impl Machine<'_> {
     /// Begins the next try of every group or scope, and wakes every sleep, whose time has come.
     pub(super) fn timers_due(&mut self) {
+        if matches!(self.state.phase, Phase::Scheduled(at) if at <= self.around.now) {
+            return self.emit(Fact::RunBegun);
+        }
         if self.state.phase != Phase::Active {
             return; // attempts that wait for their time are taken when they are ready
         }
@@ -80,7 +83,7 @@ impl Machine<'_> {
                 let text = "a run that is being compensated cannot be cancelled";
                 return Err(Ignored::NotAllowed(text.to_owned()));
             }
-            Phase::Active | Phase::Paused => {}
+            Phase::Scheduled(_) | Phase::Active | Phase::Paused => {}
         }
         if compensate {
             self.end_undone(RunStatus::Cancelled, None, reason);
@@ -102,7 +105,7 @@ impl Machine<'_> {
                 Ok(())
             }
             Phase::Paused => Err(Ignored::AlreadySo),
-            Phase::Compensating => Err(not_allowed("paused", RunStatus::Compensating)),
+            Phase::Scheduled(_) | Phase::Compensating => Err(not_allowed("paused", self.state.status())),
             Phase::Ended { status, .. } => Err(not_allowed("paused", *status)),
         }
     }
@@ -121,7 +124,9 @@ impl Machine<'_> {
                 self.emit(Fact::RunResumed);
                 Ok(())
             }
-            Phase::Active | Phase::Compensating => Err(not_allowed("resumed", self.state.status())),
+            Phase::Scheduled(_) | Phase::Active | Phase::Compensating => {
+                Err(not_allowed("resumed", self.state.status()))
+            }
             Phase::Ended { status, .. } => Err(not_allowed("resumed", *status)),
         }
     }

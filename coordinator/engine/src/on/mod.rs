@@ -28,6 +28,7 @@ pub fn start(def: &Arc<Definition>, start: Start, around: Surroundings<'_>) -> (
         priority: start.priority,
         parent: start.parent,
         is_awaited: start.is_awaited,
+        at: start.at.filter(|at| *at > around.now),
     };
     let first = Record {
         seq: 1,

@@ -81,6 +81,7 @@ impl Fact {
     pub fn kind(&self) -> &'static str {
         match self {
             Fact::RunStarted(_) => "run_started",
+            Fact::RunBegun => "run_begun",
             Fact::StepOpened { .. } => "step_opened",
             Fact::NodeSkipped { .. } => "node_skipped",
             Fact::StepCompleted(_) => "step_completed",
@@ -205,6 +206,7 @@ impl Fact {
             Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path.clone_from(&error.path),
             Fact::RunFinished(finished) => parts.output = text_of(finished.output.as_ref()),
             Fact::RunStarted(_)
+            | Fact::RunBegun
             | Fact::StepOpened { .. }
             | Fact::GroupOpened { .. }
             | Fact::BranchStarted { .. }
@@ -298,6 +300,7 @@ impl Fact {
             | Fact::RoundStarted { path, .. } => *path = own_path(),
             Fact::RunFinished(finished) => finished.output = read_json(parts.output.as_deref())?,
             Fact::RunStarted(_)
+            | Fact::RunBegun
             | Fact::StepOpened { .. }
             | Fact::GroupOpened { .. }
             | Fact::BranchStarted { .. }

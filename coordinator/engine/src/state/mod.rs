@@ -66,6 +66,8 @@ pub struct RunState {
 /// Where the run as a whole stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Phase {
+    /// It begins then.
+    Scheduled(Timestamp),
     /// It goes on.
     Active,
     /// Nothing new is dispatched.
@@ -182,7 +184,7 @@ impl RunState {
             now: at,
             started_at: at,
             last_seq: 0,
-            phase: Phase::Active,
+            phase: first.at.map_or(Phase::Active, Phase::Scheduled),
             deadline: def.timeout.map(|timeout| Deadline::At(at.plus(timeout))),
             early_output: None,
             keeps_done: undo::compensates(def),
@@ -283,6 +285,7 @@ impl RunState {
     pub fn status(&self) -> RunStatus {
         match &self.phase {
             Phase::Ended { status, .. } => *status,
+            Phase::Scheduled(_) => RunStatus::Scheduled,
             Phase::Paused => RunStatus::Paused,
             Phase::Compensating => RunStatus::Compensating,
             Phase::Active if self.only_waits() => RunStatus::Waiting,
@@ -322,7 +325,7 @@ impl RunState {
     pub fn result(&self) -> (Option<Json>, Option<ErrorValue>) {
         match &self.phase {
             Phase::Ended { output, error, .. } => (output.clone(), error.clone()),
-            Phase::Active | Phase::Paused | Phase::Compensating => (None, None),
+            Phase::Scheduled(_) | Phase::Active | Phase::Paused | Phase::Compensating => (None, None),
         }
     }
 
@@ -340,6 +343,9 @@ impl RunState {
     /// Earliest time at which something of the run is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if let Phase::Scheduled(at) = self.phase {
+            return Some(at);
+        }
         if self.phase == Phase::Compensating {
             return self.next_timer();
         }

@@ -60,6 +60,7 @@ impl Run {
             priority: Priority::Normal,
             parent: None,
             is_awaited: false,
+            at: None,
         };
         let (state, apply) = rejoin_engine::start(&def, start, Surroundings { now, limits: &limits });
         Run {
