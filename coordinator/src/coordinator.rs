@@ -248,6 +248,14 @@ impl Coordinator {
         RunId::from_uuid_in(self.parts.dice.id(), partition)
     }
 
+    /// Ids for runs that begin together: in one partition, of this process if it owns any.
+    #[must_use]
+    pub fn new_run_ids(&self, count: usize) -> Vec<RunId> {
+        let partition = self.new_run_id().partition();
+        let ids = std::iter::repeat_with(|| RunId::from_uuid_in(self.parts.dice.id(), partition));
+        ids.take(count).collect()
+    }
+
     /// Partitions this process owns, those not counted that it hands over.
     #[must_use]
     pub fn partitions_owned(&self) -> Vec<Partition> {

@@ -34,6 +34,8 @@ pub struct Check {
 pub trait Backend: Send + Sync {
     /// An id for a new run, in a partition of this process if it owns any.
     fn new_run_id(&self) -> RunId;
+    /// Ids for runs that begin together, in one partition.
+    fn new_run_ids(&self, count: usize) -> Vec<RunId>;
     /// Has the owner of `run` carry out `command`; answered after its effect is durable.
     async fn submit(&self, run: RunId, command: Command) -> Result<Reply, CommandError>;
     /// Puts a message for every run that waits for an event now; returns how many that are, once it is durable.
@@ -102,6 +104,10 @@ impl Local {
 impl Backend for Local {
     fn new_run_id(&self) -> RunId {
         self.coordinator.new_run_id()
+    }
+
+    fn new_run_ids(&self, count: usize) -> Vec<RunId> {
+        self.coordinator.new_run_ids(count)
     }
 
     async fn submit(&self, run: RunId, command: Command) -> Result<Reply, CommandError> {

@@ -19,6 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::store::Store;
 
 pub mod backend;
+mod batch;
 mod definitions;
 mod events;
 pub mod extract;
@@ -86,6 +87,7 @@ impl Api {
             .route("/v1/workflows/{name}/graph", get(workflows::graph))
             .route("/v1/workflows/{name}/runs", post(start::start))
             .route("/v1/runs", get(runs::list))
+            .route("/v1/runs/batch", post(batch::start))
             .route("/v1/runs/{id}", get(runs::one).delete(operations::delete))
             .route("/v1/runs/{id}/steps", get(reads::steps))
             .route("/v1/runs/{id}/journal", get(reads::journal))

@@ -160,6 +160,32 @@ impl Problem {
         self
     }
 
+    /// The same as errors of a larger document, in which what is wrong stands at `pointer`.
+    #[must_use]
+    pub fn into_errors(self, pointer: &str) -> Vec<DocumentError> {
+        if self.errors.is_empty() {
+            return vec![DocumentError {
+                pointer: pointer.to_owned(),
+                line: None,
+                column: None,
+                code: self.code.row().0.into(),
+                message: self.detail,
+                suggestion: None,
+            }];
+        }
+        let mut errors = self.errors;
+        for error in &mut errors {
+            error.pointer.insert_str(0, pointer);
+        }
+        errors
+    }
+
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The same with the `Allow` header that the router had put on.
     #[must_use]
     pub fn with_allow(mut self, allow: Option<HeaderValue>) -> Problem {

@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+mod batch;
+
 use super::Api;
 use super::backend::Local;
 use crate::coordinator::{Coordinator, CoordinatorConfig};

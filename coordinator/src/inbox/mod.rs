@@ -9,7 +9,7 @@ use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::kind;
 use tokio::time::Instant;
 
-use crate::owner::command::{Command, CommandError, PreparedStart, Reply};
+use crate::owner::command::{Command, CommandError, NewRun, Prepared, PreparedStart, Reply, StartRun};
 use crate::owner::definitions::{DefinitionError, Definitions};
 use crate::store::{InboxMessage, InboxRow, Store, StoreError};
 
@@ -30,7 +30,7 @@ pub struct InboxItem {
     /// Whether somebody waits.
     pub wants_verdict: bool,
     /// What is asked; or why it cannot be read, which is then its verdict.
-    pub command: Result<(Command, Option<PreparedStart>), CommandError>,
+    pub command: Result<(Command, Prepared), CommandError>,
 }
 
 /// Reads what the inbox holds for these partitions.
@@ -75,19 +75,28 @@ async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, Sto
 ///
 /// # Errors
 /// [`DefinitionError`]
-pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Option<PreparedStart>, DefinitionError> {
+pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Prepared, DefinitionError> {
     match command {
-        Command::Start(start) => {
-            let definition = definitions
-                .get(&start.namespace, &start.workflow, start.version)
-                .await?;
-            let start = (**start).clone();
-            Ok(Some(PreparedStart { start, definition }))
+        Command::Start(start) => Ok(Prepared::Start(Box::new(prepare_start(start, definitions).await?))),
+        Command::StartMany { runs } => {
+            let mut starts = Vec::with_capacity(runs.len());
+            for NewRun { run, start } in runs {
+                starts.push((*run, prepare_start(start, definitions).await?));
+            }
+            Ok(Prepared::Starts(starts))
         }
         Command::Cancel { .. } | Command::Pause | Command::Resume | Command::Signal { .. } | Command::Answer { .. } => {
-            Ok(None)
+            Ok(Prepared::Nothing)
         }
     }
+}
+
+async fn prepare_start(start: &StartRun, definitions: &Definitions) -> Result<PreparedStart, DefinitionError> {
+    let definition = definitions
+        .get(&start.namespace, &start.workflow, start.version)
+        .await?;
+    let start = start.clone();
+    Ok(PreparedStart { start, definition })
 }
 
 /// A verdict as it is stored.

@@ -208,6 +208,8 @@ pub fn row_of(run: RunId, record: &Record) -> JournalRow {
 pub struct Drafts {
     all: Vec<Draft>,
     places: HashMap<RunId, usize>,
+    is_closed: bool,
+    is_whole: bool,
 }
 
 impl Drafts {
@@ -224,6 +226,31 @@ impl Drafts {
     pub fn remove(&mut self, run: RunId) -> Option<Draft> {
         let place = *self.places.get(&run)?;
         Some(std::mem::replace(&mut self.all[place], Draft::new(run)))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Takes nothing more in: what comes next needs a batch of its own.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether nothing more is taken in.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// These are one: written together, or refused together.
+    pub fn keep_whole(&mut self) {
+        (self.is_closed, self.is_whole) = (true, true);
+    }
+
+    /// Whether they may not be halved.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Rows and bytes so far.

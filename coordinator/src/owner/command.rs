@@ -38,12 +38,26 @@ pub struct StartRun {
     pub may_exist: bool,
 }
 
+/// A run to be started together with others, under the id its caller drew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewRun {
+    /// Its id.
+    pub run: RunId,
+    /// What it is.
+    pub start: StartRun,
+}
+
 /// What can be asked of the owner of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Command {
     /// Starts it.
     Start(Box<StartRun>),
+    /// Starts several, all or none; those that are there already are left alone. Asked of the owner of the first.
+    StartMany {
+        /// All of them.
+        runs: Vec<NewRun>,
+    },
     /// Cancels it.
     Cancel {
         /// For people.
@@ -82,7 +96,7 @@ impl Command {
     #[must_use]
     pub fn event(&self) -> Option<Event> {
         match self {
-            Command::Start(_) => None,
+            Command::Start(_) | Command::StartMany { .. } => None,
             Command::Cancel { reason } => Some(Event::Cancel { reason: reason.clone() }),
             Command::Pause => Some(Event::Pause),
             Command::Resume => Some(Event::Resume),
@@ -111,6 +125,7 @@ impl Command {
     pub fn kind(&self) -> &'static str {
         match self {
             Command::Start(_) => "start",
+            Command::StartMany { .. } => "start_many",
             Command::Cancel { .. } => "cancel",
             Command::Pause => "pause",
             Command::Resume => "resume",
@@ -192,4 +207,15 @@ impl PreparedStart {
             parent: self.start.parent,
         }
     }
+}
+
+/// What a command needs beside itself: the definitions of the runs it starts.
+#[derive(Clone, Debug)]
+pub enum Prepared {
+    /// It starts none.
+    Nothing,
+    /// It starts one.
+    Start(Box<PreparedStart>),
+    /// It starts these, all or none.
+    Starts(Vec<(RunId, PreparedStart)>),
 }

@@ -301,6 +301,28 @@ pub struct RunFilter {
     pub text: Option<String>,
 }
 
+/// An idempotency key that is to be bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyBinding {
+    /// The key.
+    pub key: String,
+    /// The run it is bound to.
+    pub run: RunId,
+    /// Hash of the request it is bound to.
+    pub request_hash: String,
+}
+
+impl KeyBinding {
+    /// Whether the key is free, or bound to this very request.
+    #[must_use]
+    pub fn fits(&self, reserved: &Reserved) -> bool {
+        match reserved {
+            Reserved::Won => true,
+            Reserved::Bound { request_hash, .. } => *request_hash == self.request_hash,
+        }
+    }
+}
+
 /// What became of a reserved idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reserved {
@@ -419,6 +441,11 @@ pub trait Store: Send + Sync {
         request_hash: &str,
         run: RunId,
     ) -> Result<Reserved, StoreError>;
+    /// Binds keys, all different, in one transaction: those that are free, or none of them if one is bound to another request.
+    /// Answers in the order given; which of them stay free after a refusal is not told.
+    async fn reserve_keys(&self, namespace: &Namespace, keys: &[KeyBinding]) -> Result<Vec<Reserved>, StoreError>;
+    /// Those of these runs that are there.
+    async fn runs_there(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError>;
 
     /// Puts a message into the inbox; a second one with the same dedupe key returns the first one's id.
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError>;

@@ -149,6 +149,22 @@ pub(super) fn run(tx: &ReadTransaction, run: RunId) -> Result<Option<RunRow>> {
     }
 }
 
+pub(super) fn there(tx: &ReadTransaction, mut runs: Vec<RunId>) -> Result<Vec<RunId>> {
+    let heads = tx.open_table(RUNS)?;
+    let mut failed = None;
+    runs.retain(|run| match heads.get(key(*run)) {
+        Ok(found) => found.is_some(),
+        Err(error) => {
+            failed = Some(error);
+            false
+        }
+    });
+    match failed {
+        None => Ok(runs),
+        Some(error) => Err(error.into()),
+    }
+}
+
 pub(super) fn ids_like(tx: &ReadTransaction, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>> {
     let (heads, mut found) = (tx.open_table(RUNS)?, Vec::new());
     for entry in heads.iter()?.rev() {

@@ -164,6 +164,11 @@ pub(super) fn bound_key(row: &Row) -> Result<(RunId, String)> {
     Ok((id(row)?, get(row, 1)?))
 }
 
+/// The text of an idempotency key.
+pub(super) fn key(row: &Row, place: usize) -> Result<String> {
+    get(row, place)
+}
+
 pub(super) fn input_row(row: &Row) -> Result<WaitRow> {
     Ok(WaitRow {
         run: id(row)?,

@@ -143,6 +143,16 @@ statements! {
     /// What a key is bound to. Primary key.
     KEY_READ = "select run_id, request_hash from idempotency_keys where namespace = $1 and key = $2";
 
+    /// Binds the keys that are free, in their order, so that no two callers wait for each other; locks the others. Primary key.
+    KEYS_RESERVE_IF_FREE = "insert into idempotency_keys as k (namespace, key, run_id, request_hash) \
+        select $1, w.key, w.run, w.hash from unnest($2::text[], $3::uuid[], $4::text[]) as w (key, run, hash) order by w.key \
+        on conflict (namespace, key) do update set run_id = excluded.run_id, request_hash = excluded.request_hash, \
+            reserved_at = clock_timestamp(), free_from = null where k.free_from <= clock_timestamp() returning k.key";
+    /// What keys are bound to. Primary key.
+    KEYS_READ = "select run_id, request_hash, key from idempotency_keys where namespace = $1 and key = any($2)";
+    /// Which of these runs are there. Primary key.
+    RUNS_THERE = "select id from runs where id = any($1)";
+
     /// Puts a message. Unique (run_id, dedupe_key).
     INBOX_PUT_IF_NEW = "insert into inbox (partition, run_id, kind, body, dedupe_key, wants_verdict) \
         values ($1, $2, $3, $4, $5, $6) on conflict (run_id, dedupe_key) do nothing returning id";
