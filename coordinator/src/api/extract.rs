@@ -64,6 +64,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// These pairs.
+    #[must_use]
+    pub fn of(pairs: Vec<(String, String)>) -> Params {
+        Params(pairs)
+    }
+
     /// Refuses parameters that are not among `known`.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use crate::store::Store;
 
 pub mod backend;
 mod batch;
+mod bulk;
 mod definitions;
 mod events;
 pub mod extract;
@@ -87,6 +88,7 @@ impl Api {
             .route("/v1/workflows/{name}/graph", get(workflows::graph))
             .route("/v1/workflows/{name}/runs", post(start::start))
             .route("/v1/runs", get(runs::list))
+            .route("/v1/runs:bulk", post(bulk::carry_out))
             .route("/v1/runs/batch", post(batch::start))
             .route("/v1/runs/{id}", get(runs::one).delete(operations::delete))
             .route("/v1/runs/{id}/steps", get(reads::steps))

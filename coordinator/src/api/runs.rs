@@ -43,7 +43,8 @@ pub async fn list(
     Ok(Answer(Page { items, next }))
 }
 
-fn filter(params: &Params) -> Result<RunFilter, Problem> {
+/// What a list of runs is filtered by, as the query says it.
+pub(super) fn filter(params: &Params) -> Result<RunFilter, Problem> {
     if params.get("waiting").is_some() {
         return Err(Problem::new(
             Code::NotSupported,

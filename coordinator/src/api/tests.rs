@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 mod batch;
+mod bulk;
 
 use super::Api;
 use super::backend::Local;
