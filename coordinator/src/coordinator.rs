@@ -294,6 +294,14 @@ impl Coordinator {
         tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
     }
 
+    /// Runs of this process with a step whose handler no worker serves, newest first, at most 10,000; `None` if its owner does not
+    /// answer.
+    pub async fn unserved(&self) -> Option<Vec<RunId>> {
+        let (reply, answer) = oneshot::channel();
+        self.notices.send(Inbound::Unserved(reply)).await.ok()?;
+        tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+    }
+
     /// Workers and queues, as this process sees them; `None` if its owner does not answer.
     pub async fn fleet(&self) -> Option<FleetView> {
         let (reply, answer) = oneshot::channel();

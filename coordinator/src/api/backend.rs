@@ -44,6 +44,8 @@ pub trait Backend: Send + Sync {
     async fn explain(&self, run: RunId) -> Option<Explanation>;
     /// Who holds which attempt of the run, as workers report it to every coordinator.
     async fn holders(&self, run: RunId) -> Held;
+    /// Runs of this process with a step whose handler no worker serves, of all namespaces; `None` if it cannot say now.
+    async fn unserved(&self) -> Option<Vec<RunId>>;
     /// Workers and queues, of all namespaces.
     async fn fleet(&self) -> FleetView;
     /// Name of the coordinator that owns the run's partition.
@@ -128,6 +130,10 @@ impl Backend for Local {
 
     async fn holders(&self, run: RunId) -> Held {
         self.coordinator.holders(run).await.unwrap_or_default()
+    }
+
+    async fn unserved(&self) -> Option<Vec<RunId>> {
+        self.coordinator.unserved().await
     }
 
     async fn fleet(&self) -> FleetView {

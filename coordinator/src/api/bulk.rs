@@ -10,14 +10,13 @@ use serde::Serialize;
 use super::Api;
 use super::extract::{Body, Fields, InNamespace, Params, wrong_kind};
 use super::problem::{Code, Problem};
-use super::runs::filter;
 use crate::owner::command::{Command, CommandError};
 use crate::store::{RunFilter, RunRow};
 
 /// Runs that are looked up, and operated on, at once.
 const PAGE: usize = 50;
 /// Members of a filter; the first three may be lists.
-const MEMBERS: [&str; 7] = ["workflow", "state", "tag", "since", "until", "parent", "q"];
+const MEMBERS: [&str; 8] = ["workflow", "state", "tag", "since", "until", "parent", "waiting", "q"];
 const LISTS: usize = 3;
 
 /// What a bulk operation did.
@@ -50,7 +49,14 @@ pub async fn carry_out(
     let operation = operation(fields.take_text("operation")?, fields.take_text("reason")?);
     let (dry_run, all) = (fields.take_bool("dry_run")?, fields.take_bool("all")?);
     fields.end()?;
-    let (filter, operation) = (found?, operation?);
+    let (found, operation) = (found?, operation?);
+    let filter = api
+        .filter(&found)
+        .await
+        .map_err(|problem| match problem.code() == Code::Malformed {
+            true => wrong(problem.detail()),
+            false => problem,
+        })?;
     if filter == RunFilter::default() && !all {
         let detail = "the filter is empty; say `all: true` if every run of the namespace is meant";
         return Err(Problem::new(Code::InvalidRequest, detail));
@@ -87,15 +93,14 @@ fn operation(name: Option<String>, reason: Option<String>) -> Result<Operation, 
 
 /// The members mean what the parameters of the list of runs mean. Those that say nothing are refused: an empty variable of a
 /// script must not turn into "any".
-fn read_filter(found: &Json) -> Result<RunFilter, Problem> {
-    let wrong = |detail: String| Problem::new(Code::InvalidRequest, format!("member filter: {detail}"));
+fn read_filter(found: &Json) -> Result<Params, Problem> {
     let members = found
         .as_object()
         .ok_or_else(|| wrong_kind("filter", "an object", found))?;
     let mut pairs = Vec::new();
     for (key, value) in members {
         let Some(place) = MEMBERS.iter().position(|member| *member == &**key) else {
-            return Err(wrong(format!(
+            return Err(wrong(&format!(
                 "unknown member {key:?}; known are: {}",
                 MEMBERS.join(", ")
             )));
@@ -107,15 +112,19 @@ fn read_filter(found: &Json) -> Result<RunFilter, Problem> {
                 Some(text) if !text.trim_matches([',', ' ']).is_empty() => {
                     pairs.push((key.to_string(), text.to_owned()))
                 }
-                Some(_) => return Err(wrong(format!("{key} is empty"))),
-                None => return Err(wrong(format!("{key} must be text, not {}", value.kind()))),
+                Some(_) => return Err(wrong(&format!("{key} is empty"))),
+                None => return Err(wrong(&format!("{key} must be text, not {}", value.kind()))),
             }
         }
         if values.is_empty() {
-            return Err(wrong(format!("{key} is empty")));
+            return Err(wrong(&format!("{key} is empty")));
         }
     }
-    filter(&Params::of(pairs)).map_err(|problem| wrong(problem.detail().to_owned()))
+    Ok(Params::of(pairs))
+}
+
+fn wrong(detail: &str) -> Problem {
+    Problem::new(Code::InvalidRequest, format!("member filter: {detail}"))
 }
 
 impl Api {

@@ -12,7 +12,7 @@ use super::find::Segments;
 use super::problem::{Code, Problem};
 use crate::read::run::RunView;
 use crate::read::waits::WaitView;
-use crate::store::{RunFilter, RunRow};
+use crate::store::{RunFilter, RunRow, WaitKind};
 
 /// One page of runs.
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ pub async fn list(
     params: Params,
 ) -> Result<Answer<Page>, Problem> {
     params.only(PARAMETERS)?;
-    let filter = filter(&params)?;
+    let filter = api.filter(&params).await?;
     let before = params.read("after", "the `next` of the page before")?;
     let limit = params.limit()?;
     let mut rows = api.store.runs(&namespace, &filter, before, limit + 1).await?;
@@ -43,14 +43,14 @@ pub async fn list(
     Ok(Answer(Page { items, next }))
 }
 
-/// What a list of runs is filtered by, as the query says it.
-pub(super) fn filter(params: &Params) -> Result<RunFilter, Problem> {
-    if params.get("waiting").is_some() {
-        return Err(Problem::new(
-            Code::NotSupported,
-            "parameter waiting is not supported yet",
-        ));
-    }
+fn filter(params: &Params) -> Result<RunFilter, Problem> {
+    let waiting = match params.get("waiting") {
+        None | Some("worker") => None,
+        Some("event") => Some(WaitKind::Event),
+        Some("input") => Some(WaitKind::Input),
+        Some("timer") => Some(WaitKind::Timer),
+        Some(other) => return Err(bad_parameter("waiting", other, "timer, event, input or worker")),
+    };
     let state = |name: &str| {
         RunStatus::from_name(name).ok_or_else(|| {
             let known: Vec<&str> = RunStatus::ALL.iter().map(|s| s.as_str()).collect();
@@ -69,6 +69,8 @@ pub(super) fn filter(params: &Params) -> Result<RunFilter, Problem> {
         until: params.time("until")?,
         parent: params.read("parent", "a run's whole id")?,
         text: params.get("q").filter(|q| !q.is_empty()).map(str::to_owned),
+        waiting,
+        among: None,
     })
 }
 
@@ -83,6 +85,17 @@ pub async fn one(
 }
 
 impl Api {
+    /// What a list of runs is filtered by, as the query says it.
+    pub(super) async fn filter(&self, params: &Params) -> Result<RunFilter, Problem> {
+        let mut filter = filter(params)?;
+        if params.get("waiting") == Some("worker") {
+            let unserved = self.backend.unserved().await;
+            let away = || Problem::new(Code::Unavailable, "the owner of the runs does not answer");
+            filter.among = Some(unserved.ok_or_else(away)?);
+        }
+        Ok(filter)
+    }
+
     /// A run with what only its owner, or its journal, knows.
     pub(super) async fn show(&self, row: RunRow) -> Result<RunView, Problem> {
         let run = row.id;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 mod batch;
 mod bulk;
+mod waiting;
 
 use super::Api;
 use super::backend::Local;

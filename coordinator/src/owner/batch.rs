@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use rejoin_engine::decision::{Effect, Sent, WaitChange};
-use rejoin_engine::record::Record;
+use rejoin_engine::record::{Awaited, Record};
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
@@ -16,7 +16,7 @@ use super::inbound::{Answer, Item};
 use super::run::Run;
 use crate::broker::publisher::Outgoing;
 use crate::read::waits::question;
-use crate::store::{Batch, Broadcast, Claim, InboxMessage, JournalRow, RunChange, RunEnd, RunRow, WaitRow};
+use crate::store::{Batch, Broadcast, Claim, InboxMessage, JournalRow, RunChange, RunEnd, RunRow, WaitKind, WaitRow};
 
 /// Everything a batch does to one run.
 pub struct Draft {
@@ -98,23 +98,35 @@ impl Draft {
                     None => self.waits_over.push(seq),
                 },
                 WaitChange::Opened(wait) => {
-                    let body = question(&run.definition, &wait).to_bytes();
-                    self.bytes += body.len() + 256;
-                    self.waits.push(WaitRow {
-                        run: run.id,
-                        seq: wait.seq,
-                        namespace: run.namespace.clone(),
-                        workflow: run.definition.workflow.to_string(),
+                    let kind = match wait.awaited {
+                        Awaited::Input { .. } => WaitKind::Input,
+                        Awaited::Event(_) | Awaited::Any(_) | Awaited::All(_) => WaitKind::Event,
+                    };
+                    let row = wait_row(run, kind, wait.seq, &question(&run.definition, &wait));
+                    self.put_wait(WaitRow {
+                        events: wait.awaited.events().to_vec(),
                         name: wait.name,
                         path: wait.path,
-                        events: wait.awaited.events().to_vec(),
-                        body: body.into(),
-                        opened_at: Timestamp(0),
                         until: wait.until,
+                        ..row
+                    });
+                }
+                WaitChange::Slept(sleep) => {
+                    let row = wait_row(run, WaitKind::Timer, sleep.seq, &Json::object());
+                    self.put_wait(WaitRow {
+                        name: sleep.name,
+                        path: sleep.path,
+                        until: Some(sleep.until),
+                        ..row
                     });
                 }
             }
         }
+    }
+
+    fn put_wait(&mut self, row: WaitRow) {
+        self.bytes += row.body.len() + 256;
+        self.waits.push(row);
     }
 
     /// Puts messages to other runs beside the records that they belong to.
@@ -181,6 +193,22 @@ fn end_of(run: &Run) -> RunEnd {
         output: output.as_ref().map(text),
         error: error.map(|error| text(&error.to_json())),
         compensated: false,
+    }
+}
+
+fn wait_row(run: &Run, kind: WaitKind, seq: u64, body: &Json) -> WaitRow {
+    WaitRow {
+        run: run.id,
+        seq,
+        namespace: run.namespace.clone(),
+        workflow: run.definition.workflow.to_string(),
+        name: String::new(),
+        path: String::new(),
+        kind,
+        events: Vec::new(),
+        body: body.to_bytes().into(),
+        opened_at: Timestamp(0),
+        until: None,
     }
 }
 

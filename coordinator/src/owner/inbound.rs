@@ -69,6 +69,8 @@ pub enum Inbound {
     Explain(RunId, oneshot::Sender<Option<Explanation>>),
     /// Somebody wants to know who holds which attempt of a run.
     Holders(RunId, oneshot::Sender<Held>),
+    /// Somebody wants to know which runs wait for a worker.
+    Unserved(oneshot::Sender<Vec<RunId>>),
     /// Somebody wants to see the fleet.
     Fleet(oneshot::Sender<FleetView>),
 }

@@ -46,6 +46,7 @@ impl Owner {
             Inbound::OpenRuns(runs) => self.load_open(runs),
             Inbound::Explain(run, reply) => drop(reply.send(self.explain(run))),
             Inbound::Holders(run, reply) => drop(reply.send(self.fleet.holders(run))),
+            Inbound::Unserved(reply) => drop(reply.send(self.unserved())),
             Inbound::Fleet(reply) => drop(reply.send(self.fleet_view())),
         }
     }

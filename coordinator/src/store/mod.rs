@@ -169,6 +169,29 @@ pub struct Batch {
     pub broadcasts: Vec<Broadcast>,
 }
 
+/// What a wait waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitKind {
+    /// Events.
+    Event,
+    /// A human answer.
+    Input,
+    /// A time: a sleep.
+    Timer,
+}
+
+impl WaitKind {
+    /// Its name in tables and in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WaitKind::Event => "event",
+            WaitKind::Input => "input",
+            WaitKind::Timer => "timer",
+        }
+    }
+}
+
 /// An open wait, for those who look for waits without reading journals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitRow {
@@ -184,7 +207,9 @@ pub struct WaitRow {
     pub name: String,
     /// The node visit.
     pub path: String,
-    /// The events it names; none: a human answer is awaited.
+    /// What it waits for.
+    pub kind: WaitKind,
+    /// The events it names, if it waits for events.
     pub events: Vec<String>,
     /// JSON: what is asked.
     pub body: Bytes,
@@ -299,6 +324,10 @@ pub struct RunFilter {
     pub parent: Option<RunId>,
     /// Prefix or suffix of the id, or part of the workflow's name.
     pub text: Option<String>,
+    /// With an open wait of this kind.
+    pub waiting: Option<WaitKind>,
+    /// One of these.
+    pub among: Option<Vec<RunId>>,
 }
 
 /// An idempotency key that is to be bound.

@@ -214,7 +214,7 @@ async fn of_many_bindings_of_the_same_keys_one_wins_them_all(s: &Subject) {
         };
         async move {
             let mut keys: Vec<KeyBinding> = (0..40).map(|key| binding(&format!("k{key}"), "h", n)).collect();
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 keys.reverse();
             }
             store

@@ -118,7 +118,11 @@ impl RunState {
                 let (seq, until) = (wait.seq, wait.until);
                 self.forget_wait(key, seq, until);
             }
-            Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => {}
+            Leaf::Sleep(sleep) => {
+                let seq = sleep.seq;
+                self.agenda.wait_changes.push(crate::decision::WaitChange::Over(seq));
+            }
+            Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Done => {}
         }
     }
 

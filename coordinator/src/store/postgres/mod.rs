@@ -31,8 +31,8 @@ pub use migrate::{MigrationState, migrate, migrate_check};
 
 use super::{
     Batch, Broadcast, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow,
-    PAGE_BYTES_MAX, PartitionRow, Reserved, RunFilter, RunRow, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitRow,
-    WorkflowRow,
+    PAGE_BYTES_MAX, PartitionRow, Reserved, RunFilter, RunRow, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitKind,
+    WaitRow, WorkflowRow,
 };
 use appender::Appender;
 use columns::{Columns, fold_changes};
@@ -173,7 +173,10 @@ impl Store for PostgresStore {
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .unzip();
-        let params: [Param<'_>; 13] = [
+        let waiting = filter.waiting.map(WaitKind::as_str);
+        let ids = |runs: &Vec<RunId>| runs.iter().map(|run| run.0).collect::<Vec<uuid::Uuid>>();
+        let among = filter.among.as_ref().map(ids);
+        let params: [Param<'_>; 15] = [
             &&*namespace.0,
             &workflows,
             &statuses,
@@ -185,12 +188,16 @@ impl Store for PostgresStore {
             &workflow,
             &status,
             &row_limit(limit),
+            &waiting,
+            &among,
             &keys,
             &values,
         ];
-        let found = match keys.is_empty() {
-            true => self.reader.read(sql::RUNS_PAGE, &params[..11]).await?,
-            false => self.reader.read(sql::RUNS_PAGE_BY_TAG, &params).await?,
+        let by_tag = [&params[..11], &params[13..]].concat();
+        let found = match (waiting.is_some() || among.is_some(), keys.is_empty()) {
+            (true, _) => self.reader.read(sql::RUNS_PAGE_WAITING, &params).await?,
+            (false, true) => self.reader.read(sql::RUNS_PAGE, &params[..11]).await?,
+            (false, false) => self.reader.read(sql::RUNS_PAGE_BY_TAG, &by_tag).await?,
         };
         found.iter().map(rows::run_row).collect()
     }

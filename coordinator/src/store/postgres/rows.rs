@@ -10,8 +10,8 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::super::{
-    Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, StoreError, StoredRow, WaitRow,
-    WorkflowRow, priority,
+    Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, StoreError, StoredRow,
+    WaitKind, WaitRow, WorkflowRow, priority,
 };
 use super::values::{At, outcome};
 
@@ -177,6 +177,7 @@ pub(super) fn input_row(row: &Row) -> Result<WaitRow> {
         workflow: get(row, 3)?,
         name: get(row, 4)?,
         path: get(row, 5)?,
+        kind: WaitKind::Input,
         events: Vec::new(),
         body: bytes(row, 6)?,
         opened_at: get::<At>(row, 7)?.0,
