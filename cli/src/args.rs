@@ -94,6 +94,9 @@ pub enum Command {
     /// Task queues
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Messages that the broker gave up, and steps that killed their workers
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
 }
 
 /// Where the servers are; overrides file and variables.
@@ -236,6 +239,25 @@ pub struct ListArgs {
 pub enum QueueCommand {
     /// List task queues
     List(ListArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// List them, oldest first
+    List(ListArgs),
+    /// Send one again to where it came from, or resume the run whose step it is
+    Replay {
+        /// Its id
+        id: String,
+    },
+    /// Remove one
+    Drop {
+        /// Its id
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::consumers::{Consumers, read_notices};
+use crate::broker::dead_letters::DeadLetters;
 use crate::broker::publisher;
 use crate::fleet::Held;
 use crate::inbox;
@@ -83,6 +84,7 @@ impl CoordinatorConfig {
 #[derive(Clone)]
 pub struct Coordinator {
     parts: Parts,
+    dead_letters: DeadLetters,
     commands: mpsc::Sender<CommandCall>,
     notices: mpsc::Sender<Inbound>,
     owned: watch::Receiver<Vec<Partition>>,
@@ -124,6 +126,7 @@ impl Coordinator {
         let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (notices, notices_rx) = mpsc::channel(NOTICES_MAX);
         let coordinator = Coordinator {
+            dead_letters: DeadLetters::new(parts.link.clone(), &parts.topology),
             parts,
             commands,
             notices,
@@ -307,6 +310,12 @@ impl Coordinator {
         let (reply, answer) = oneshot::channel();
         self.notices.send(Inbound::Fleet(reply)).await.ok()?;
         tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+    }
+
+    /// What the broker has given up, of all namespaces.
+    #[must_use]
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
     }
 
     /// Its metrics.

@@ -120,7 +120,7 @@ async fn delete(client: &Client, run: &RunArg, yes: bool) -> Result<u8, Failure>
     Ok(exit::OK)
 }
 
-fn confirmed(question: &str) -> Result<bool, Failure> {
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
     use std::io::IsTerminal as _;
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("nobody to ask: give --yes"));

@@ -9,6 +9,7 @@ use rejoin_shared::link::{Link, LinkState};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::broker::dead_letters::DeadLetters;
 use crate::coordinator::Coordinator;
 use crate::fleet::Held;
 use crate::owner::command::{Command, CommandError, Reply};
@@ -52,6 +53,8 @@ pub trait Backend: Send + Sync {
     async fn owner(&self, run: RunId) -> Option<String>;
     /// Committed rows of a run from now on, if this process owns it; otherwise the store is to be polled.
     fn watch(&self, run: RunId) -> Option<broadcast::Receiver<Arc<StoredRow>>>;
+    /// What the broker has given up, of all namespaces.
+    fn dead_letters(&self) -> &DeadLetters;
     /// What the process depends on.
     async fn checks(&self) -> Vec<Check>;
 }
@@ -154,6 +157,10 @@ impl Backend for Local {
     fn watch(&self, run: RunId) -> Option<broadcast::Receiver<Arc<StoredRow>>> {
         let is_ours = self.coordinator.partitions_owned().contains(&run.partition());
         is_ours.then(|| self.coordinator.watch(run))
+    }
+
+    fn dead_letters(&self) -> &DeadLetters {
+        self.coordinator.dead_letters()
     }
 
     async fn checks(&self) -> Vec<Check> {

@@ -21,6 +21,7 @@ use crate::store::Store;
 pub mod backend;
 mod batch;
 mod bulk;
+mod dead_letters;
 mod definitions;
 mod events;
 pub mod extract;
@@ -104,6 +105,11 @@ impl Api {
             .route("/v1/events", post(events::broadcast))
             .route("/v1/runs/{id}/inputs/{name}", post(inputs::answer))
             .route("/v1/inputs", get(inputs::list))
+            .route("/v1/dead-letters", get(dead_letters::list))
+            .route(
+                "/v1/dead-letters/{id}",
+                post(dead_letters::replay).delete(dead_letters::remove),
+            )
             .route("/v1/queues", get(fleet::queues))
             .route("/v1/workers", get(fleet::workers))
             .route("/livez", get(probes::livez))

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rejoin_shared::json::{JsonError, JsonProblem};
+use rejoin_shared::link::LinkError;
 use serde::Serialize;
 
 use crate::owner::command::CommandError;
@@ -263,6 +264,12 @@ impl From<StoreError> for Problem {
                 )
             }
         }
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Problem {
+        Problem::new(Code::Unavailable, error.to_string())
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 mod batch;
 mod bulk;
+mod dead_letters;
 mod waiting;
 
 use super::Api;
@@ -25,6 +26,7 @@ const WORKFLOW: &str = "workflow: w\ninput: { type: object, required: [n] }\nste
 const BODY_MAX: usize = 2 * 1024 * 1024;
 
 struct Server {
+    broker: MemoryBroker,
     address: std::net::SocketAddr,
     coordinator: Coordinator,
     stopping: CancellationToken,
@@ -53,7 +55,8 @@ impl Reply {
 impl Server {
     async fn start() -> Server {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
-        let link = MemoryBroker::new().link("coordinator");
+        let broker = MemoryBroker::new();
+        let link = broker.link("coordinator");
         let stopping = CancellationToken::new();
         let config = CoordinatorConfig::new("c");
         let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
@@ -66,6 +69,7 @@ impl Server {
         let address = listener.local_addr().expect("bound");
         tokio::spawn(api.serve(listener));
         Server {
+            broker,
             address,
             coordinator,
             stopping,
