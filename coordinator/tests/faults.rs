@@ -135,3 +135,17 @@ async fn of_starts_that_belong_together_none_is_there_when_the_database_refuses_
     assert_eq!(world.store.runs_there(&runs).await.expect("read"), runs);
     assert_eq!(world.row(other).await.status, RunStatus::Running);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_that_belong_together_reach_their_owner_by_the_inbox_too() {
+    let world = World::new(FAN_OUT).await;
+    let (one, two) = (world.coordinator("a"), world.coordinator("b"));
+    soon("ownership", one.owns(1)).await;
+    soon("ownership", two.owns(1)).await;
+    let runs = one.new_run_ids(20);
+    let reply = started_together(&two, &runs).await.expect("the starts");
+    assert!(reply.changed);
+    assert_eq!(world.store.runs_there(&runs).await.expect("read"), runs);
+    let again = started_together(&two, &runs).await.expect("the starts");
+    assert!(!again.changed, "they were there");
+}
