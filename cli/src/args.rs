@@ -97,6 +97,9 @@ pub enum Command {
     /// Task queues
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Messages that the broker gave up, and steps that killed their workers
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
 }
 
 /// Where the servers are; overrides file and variables.
@@ -239,6 +242,25 @@ pub struct ListArgs {
 pub enum QueueCommand {
     /// List task queues
     List(ListArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// List them, oldest first
+    List(ListArgs),
+    /// Send one again to where it came from, or resume the run whose step it is
+    Replay {
+        /// Its id
+        id: String,
+    },
+    /// Remove one
+    Drop {
+        /// Its id
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -520,6 +542,8 @@ pub enum RunCommand {
         #[arg(long)]
         message: Option<String>,
     },
+    /// Cancel, pause, resume or delete all runs that a filter finds
+    Bulk(BulkArgs),
     /// Delete an ended run
     Delete {
         #[command(flatten)]
@@ -579,6 +603,15 @@ pub struct StartArgs {
 
 #[derive(Debug, Args)]
 pub struct RunListArgs {
+    #[command(flatten)]
+    pub filter: RunFilterArgs,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// Which runs.
+#[derive(Debug, Args)]
+pub struct RunFilterArgs {
     /// Only of this workflow; may be repeated
     #[arg(long)]
     pub workflow: Vec<String>,
@@ -594,8 +627,40 @@ pub struct RunListArgs {
     /// Part of an id or of a workflow's name
     #[arg(short)]
     pub q: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BulkArgs {
+    /// What is done to each of them
+    #[arg(value_enum)]
+    pub operation: BulkOperation,
     #[command(flatten)]
-    pub list: ListArgs,
+    pub filter: RunFilterArgs,
+    /// Every run of the namespace, if nothing else says which
+    #[arg(long)]
+    pub all: bool,
+    /// With cancel: why, for people
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Only tell how many runs that are
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// An operation on many runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BulkOperation {
+    /// Cancel them
+    Cancel,
+    /// Dispatch nothing new of them
+    Pause,
+    /// Go on with those that are paused or failed
+    Resume,
+    /// Delete those that have ended
+    Delete,
 }
 
 /// `1h30m`
@@ -631,6 +696,21 @@ mod tests {
         assert_eq!(start.tags, [("a".to_owned(), "b".to_owned())]);
         assert_eq!(start.timeout, Some(Duration::from_secs(60)));
         assert_eq!(cli.global.output, OutputForm::Json);
+    }
+
+    #[test]
+    fn a_bulk_operation_reads_its_filter() {
+        let line = "rejoin run bulk cancel --workflow a --workflow b --state failed --tag k=v --since 1h --dry-run";
+        let cli = Cli::try_parse_from(line.split(' ')).expect("documented");
+        let Command::Run(RunCommand::Bulk(bulk)) = cli.command else {
+            panic!("another command: {:?}", cli.command);
+        };
+        assert_eq!(
+            (bulk.operation, bulk.dry_run, bulk.yes),
+            (BulkOperation::Cancel, true, false)
+        );
+        assert_eq!(bulk.filter.workflow, ["a", "b"]);
+        assert_eq!(bulk.filter.since, Some(Duration::from_secs(3_600)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod client;
 mod completion;
+mod dead_letter;
 mod event;
 mod exit;
 mod fleet;
@@ -61,6 +62,7 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         Command::Event(command) => event::run(&cli.global, command).await,
         Command::Input(command) => input::run(&cli.global, command).await,
         Command::Schedule(command) => schedule::run(&cli.global, command).await,
+        Command::DeadLetter(command) => dead_letter::run(&cli.global, command).await,
         Command::Queue(args::QueueCommand::List(list)) => fleet::queues(&cli.global, &list).await,
     }
 }

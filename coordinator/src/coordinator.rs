@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::consumers::{Consumers, read_notices};
+use crate::broker::dead_letters::DeadLetters;
 use crate::broker::publisher;
 use crate::fleet::Held;
 use crate::inbox;
@@ -83,6 +84,7 @@ impl CoordinatorConfig {
 #[derive(Clone)]
 pub struct Coordinator {
     parts: Parts,
+    dead_letters: DeadLetters,
     commands: mpsc::Sender<CommandCall>,
     notices: mpsc::Sender<Inbound>,
     owned: watch::Receiver<Vec<Partition>>,
@@ -124,6 +126,7 @@ impl Coordinator {
         let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (notices, notices_rx) = mpsc::channel(NOTICES_MAX);
         let coordinator = Coordinator {
+            dead_letters: DeadLetters::new(parts.link.clone(), &parts.topology),
             parts,
             commands,
             notices,
@@ -248,6 +251,14 @@ impl Coordinator {
         RunId::from_uuid_in(self.parts.dice.id(), partition)
     }
 
+    /// Ids for runs that begin together: in one partition, of this process if it owns any.
+    #[must_use]
+    pub fn new_run_ids(&self, count: usize) -> Vec<RunId> {
+        let partition = self.new_run_id().partition();
+        let ids = std::iter::repeat_with(|| RunId::from_uuid_in(self.parts.dice.id(), partition));
+        ids.take(count).collect()
+    }
+
     /// Partitions this process owns, those not counted that it hands over.
     #[must_use]
     pub fn partitions_owned(&self) -> Vec<Partition> {
@@ -286,11 +297,25 @@ impl Coordinator {
         tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
     }
 
+    /// Runs of this process with a step whose handler no worker serves, newest first, at most 10,000; `None` if its owner does not
+    /// answer.
+    pub async fn unserved(&self) -> Option<Vec<RunId>> {
+        let (reply, answer) = oneshot::channel();
+        self.notices.send(Inbound::Unserved(reply)).await.ok()?;
+        tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+    }
+
     /// Workers and queues, as this process sees them; `None` if its owner does not answer.
     pub async fn fleet(&self) -> Option<FleetView> {
         let (reply, answer) = oneshot::channel();
         self.notices.send(Inbound::Fleet(reply)).await.ok()?;
         tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+    }
+
+    /// What the broker has given up, of all namespaces.
+    #[must_use]
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
     }
 
     /// Its metrics.

@@ -5,9 +5,12 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rejoin_coordinator::coordinator::Coordinator;
+use rejoin_coordinator::owner::command::{Command, CommandError, NewRun, Reply};
+use rejoin_shared::ids::RunId;
 use rejoin_shared::run::RunStatus;
 use support::faulty::{Fault, Faulty};
-use support::{Log, World, start};
+use support::{Log, World, soon, start, start_of};
 
 const FAN_OUT: &str = "
 workflow: w
@@ -73,4 +76,76 @@ async fn a_run_whose_data_the_database_refuses_fails_alone() {
     let error = String::from_utf8(row.error.expect("an error").to_vec()).expect("text");
     assert!(error.contains("rejoin.internal"), "{error}");
     assert!(met.load(Ordering::SeqCst) > 0, "the fault did not happen");
+}
+
+async fn started_together(coordinator: &Coordinator, runs: &[RunId]) -> Result<Reply, CommandError> {
+    let start = start_of(r#"{"n": 1}"#);
+    let runs: Vec<NewRun> = runs
+        .iter()
+        .map(|run| NewRun {
+            run: *run,
+            start: start.clone(),
+        })
+        .collect();
+    coordinator.submit(runs[0].run, Command::StartMany { runs }).await
+}
+
+async fn all_start(fault: Fault) {
+    let (world, met) = world_with(fault).await;
+    let coordinator = world.coordinator("a");
+    soon("ownership", coordinator.owns(1)).await;
+    for _ in 0..6 {
+        let runs = coordinator.new_run_ids(30);
+        let reply = started_together(&coordinator, &runs).await.expect("the starts");
+        assert_eq!(reply.status, RunStatus::Running);
+        assert_eq!(world.store.runs_there(&runs).await.expect("read"), runs);
+        let again = started_together(&coordinator, &runs).await.expect("the starts");
+        assert!(!again.changed, "they were there");
+    }
+    assert!(met.load(Ordering::SeqCst) > 0, "the fault did not happen");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_that_were_committed_together_but_not_confirmed_are_found_again() {
+    all_start(Fault::UnknownCommitted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_that_were_lost_together_are_judged_anew_together() {
+    all_start(Fault::UnknownLost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_starts_that_belong_together_none_is_there_when_the_database_refuses_one() {
+    let mut world = World::new(FAN_OUT).await;
+    let met = Arc::new(AtomicUsize::new(0));
+    let faulty = Arc::new(Faulty::new(world.store.clone(), Fault::RefusedStart, met.clone()));
+    world.store = faulty.clone();
+    let coordinator = world.coordinator("a");
+    let other = start(&coordinator, r#"{"n": 1}"#).await;
+    let runs = coordinator.new_run_ids(30);
+    *faulty.refused.lock().expect("the run") = Some(runs[20]);
+    let refused = started_together(&coordinator, &runs).await;
+    assert!(matches!(refused, Err(CommandError::Refused { .. })), "{refused:?}");
+    assert_eq!(met.load(Ordering::SeqCst), 1, "the batch is refused as one");
+    assert_eq!(world.store.runs_there(&runs).await.expect("read"), []);
+    *faulty.refused.lock().expect("the run") = None;
+    let reply = started_together(&coordinator, &runs).await.expect("the starts");
+    assert!(reply.changed);
+    assert_eq!(world.store.runs_there(&runs).await.expect("read"), runs);
+    assert_eq!(world.row(other).await.status, RunStatus::Running);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_that_belong_together_reach_their_owner_by_the_inbox_too() {
+    let world = World::new(FAN_OUT).await;
+    let (one, two) = (world.coordinator("a"), world.coordinator("b"));
+    soon("ownership", one.owns(1)).await;
+    soon("ownership", two.owns(1)).await;
+    let runs = one.new_run_ids(20);
+    let reply = started_together(&two, &runs).await.expect("the starts");
+    assert!(reply.changed);
+    assert_eq!(world.store.runs_there(&runs).await.expect("read"), runs);
+    let again = started_together(&two, &runs).await.expect("the starts");
+    assert!(!again.changed, "they were there");
 }

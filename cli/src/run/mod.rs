@@ -1,5 +1,6 @@
 //! `run …`
 
+mod bulk;
 mod follow;
 mod logs;
 mod operate;
@@ -11,7 +12,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
 use reqwest::Method;
 
-use crate::args::{Global, RunArg, RunCommand, RunListArgs};
+use crate::args::{Global, RunArg, RunCommand, RunFilterArgs, RunListArgs};
 use crate::client::Client;
 use crate::exit::{self, Failure};
 use crate::fleet::show_list;
@@ -88,6 +89,7 @@ pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
             let body = operate::failing(steps, kind, message);
             operate(&client, global, &run, "/steps/fail", &body).await
         }
+        RunCommand::Bulk(args) => bulk::bulk(&client, global, args).await,
         RunCommand::Delete { run, yes } => delete(&client, &run, yes).await,
     }
 }
@@ -135,7 +137,7 @@ async fn plan(client: &Client, global: &Global, run: &RunArg) -> Result<u8, Fail
 
 async fn delete(client: &Client, run: &RunArg, yes: bool) -> Result<u8, Failure> {
     let id = ids::resolve(client, &run.id).await?;
-    if !yes && !confirmed(&format!("delete run {id} and its journal? [y/N]"))? {
+    if !yes && !confirmed(&format!("delete run {id} and its journal?"))? {
         return Err(Failure::general("not deleted"));
     }
     client
@@ -151,7 +153,7 @@ pub fn confirmed(question: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("nobody to ask: give --yes"));
     }
-    output::note(question);
+    output::note(&format!("{question} [y/N]"));
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     read.map_err(|e| Failure::general(e.to_string()))?;
@@ -159,22 +161,7 @@ pub fn confirmed(question: &str) -> Result<bool, Failure> {
 }
 
 async fn list(client: &Client, global: &Global, args: RunListArgs) -> Result<u8, Failure> {
-    let mut query: Vec<(&str, String)> = Vec::new();
-    query.extend(args.workflow.into_iter().map(|w| ("workflow", w)));
-    query.extend(args.state.into_iter().map(|s| ("state", s)));
-    query.extend(
-        args.tags
-            .into_iter()
-            .map(|(key, value)| ("tag", format!("{key}:{value}"))),
-    );
-    query.extend(args.q.map(|q| ("q", q)));
-    if let Some(since) = args.since {
-        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
-        query.push((
-            "since",
-            Timestamp(Timestamp::now().0.saturating_sub(micros)).to_string(),
-        ));
-    }
+    let query = filter(args.filter);
     let columns = [
         Column {
             head: "RUN",
@@ -202,6 +189,25 @@ async fn list(client: &Client, global: &Global, args: RunListArgs) -> Result<u8,
         },
     ];
     show_list(client, global, "/v1/runs", &query, &args.list, &columns).await
+}
+
+/// A filter as the server reads it, pair by pair.
+fn filter(args: RunFilterArgs) -> Vec<(&'static str, String)> {
+    let mut pairs: Vec<(&str, String)> = Vec::new();
+    pairs.extend(args.workflow.into_iter().map(|w| ("workflow", w)));
+    pairs.extend(args.state.into_iter().map(|s| ("state", s)));
+    pairs.extend(
+        args.tags
+            .into_iter()
+            .map(|(key, value)| ("tag", format!("{key}:{value}"))),
+    );
+    pairs.extend(args.q.map(|q| ("q", q)));
+    if let Some(since) = args.since {
+        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        let at = Timestamp(Timestamp::now().0.saturating_sub(micros));
+        pairs.push(("since", at.to_string()));
+    }
+    pairs
 }
 
 fn progress(run: &Json) -> String {

@@ -8,7 +8,7 @@ use rejoin_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Record;
-use crate::state::view::OpenWait;
+use crate::state::view::{OpenSleep, OpenWait};
 
 /// What the shell knows and the engine may not ask for.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub struct Apply {
 pub enum WaitChange {
     /// It waits from now on.
     Opened(OpenWait),
+    /// A sleep began.
+    Slept(OpenSleep),
     /// It waits no more; named by the record that opened it.
     Over(u64),
 }

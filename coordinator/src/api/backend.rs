@@ -9,6 +9,7 @@ use rejoin_shared::link::{Link, LinkState};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::broker::dead_letters::DeadLetters;
 use crate::coordinator::Coordinator;
 use crate::fleet::Held;
 use crate::owner::command::{Command, CommandError, Reply};
@@ -34,6 +35,8 @@ pub struct Check {
 pub trait Backend: Send + Sync {
     /// An id for a new run, in a partition of this process if it owns any.
     fn new_run_id(&self) -> RunId;
+    /// Ids for runs that begin together, in one partition.
+    fn new_run_ids(&self, count: usize) -> Vec<RunId>;
     /// Has the owner of `run` carry out `command`; answered after its effect is durable.
     async fn submit(&self, run: RunId, command: Command) -> Result<Reply, CommandError>;
     /// Puts a message for every run that waits for an event now; returns how many that are, once it is durable.
@@ -42,12 +45,16 @@ pub trait Backend: Send + Sync {
     async fn explain(&self, run: RunId) -> Option<Explanation>;
     /// Who holds which attempt of the run, as workers report it to every coordinator.
     async fn holders(&self, run: RunId) -> Held;
+    /// Runs of this process with a step whose handler no worker serves, of all namespaces; `None` if it cannot say now.
+    async fn unserved(&self) -> Option<Vec<RunId>>;
     /// Workers and queues, of all namespaces.
     async fn fleet(&self) -> FleetView;
     /// Name of the coordinator that owns the run's partition.
     async fn owner(&self, run: RunId) -> Option<String>;
     /// Committed rows of a run from now on, if this process owns it; otherwise the store is to be polled.
     fn watch(&self, run: RunId) -> Option<broadcast::Receiver<Arc<StoredRow>>>;
+    /// What the broker has given up, of all namespaces.
+    fn dead_letters(&self) -> &DeadLetters;
     /// What the process depends on.
     async fn checks(&self) -> Vec<Check>;
 }
@@ -104,6 +111,10 @@ impl Backend for Local {
         self.coordinator.new_run_id()
     }
 
+    fn new_run_ids(&self, count: usize) -> Vec<RunId> {
+        self.coordinator.new_run_ids(count)
+    }
+
     async fn submit(&self, run: RunId, command: Command) -> Result<Reply, CommandError> {
         self.coordinator.submit(run, command).await
     }
@@ -124,6 +135,10 @@ impl Backend for Local {
         self.coordinator.holders(run).await.unwrap_or_default()
     }
 
+    async fn unserved(&self) -> Option<Vec<RunId>> {
+        self.coordinator.unserved().await
+    }
+
     async fn fleet(&self) -> FleetView {
         self.coordinator.fleet().await.unwrap_or_default()
     }
@@ -142,6 +157,10 @@ impl Backend for Local {
     fn watch(&self, run: RunId) -> Option<broadcast::Receiver<Arc<StoredRow>>> {
         let is_ours = self.coordinator.partitions_owned().contains(&run.partition());
         is_ours.then(|| self.coordinator.watch(run))
+    }
+
+    fn dead_letters(&self) -> &DeadLetters {
+        self.coordinator.dead_letters()
     }
 
     async fn checks(&self) -> Vec<Check> {

@@ -64,6 +64,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// These pairs.
+    #[must_use]
+    pub fn of(pairs: Vec<(String, String)>) -> Params {
+        Params(pairs)
+    }
+
     /// Refuses parameters that are not among `known`.
     ///
     /// # Errors
@@ -190,6 +196,14 @@ impl Body {
     /// # Errors
     /// A type that is no JSON, text that is none, or another kind of value.
     pub fn object(&self) -> Result<Json, Problem> {
+        self.object_around(1)
+    }
+
+    /// The same, where the documents that count for the limit of depth stand so many levels below.
+    ///
+    /// # Errors
+    /// As [`Body::object`].
+    pub fn object_around(&self, levels: usize) -> Result<Json, Problem> {
         if self.bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Json::object());
         }
@@ -203,7 +217,7 @@ impl Body {
                 format!("content type {media}; send application/json"),
             ));
         }
-        let json = Json::parse_enclosed(&self.bytes, 1)?;
+        let json = Json::parse_enclosed(&self.bytes, levels)?;
         match json {
             Json::Object(_) => Ok(json),
             Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) | Json::List(_) => {

@@ -19,6 +19,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::store::Store;
 
 pub mod backend;
+mod batch;
+mod bulk;
+mod dead_letters;
 mod definitions;
 mod events;
 pub mod extract;
@@ -89,6 +92,8 @@ impl Api {
             .route("/v1/workflows/{name}/graph", get(workflows::graph))
             .route("/v1/workflows/{name}/runs", post(start::start))
             .route("/v1/runs", get(runs::list))
+            .route("/v1/runs:bulk", post(bulk::carry_out))
+            .route("/v1/runs/batch", post(batch::start))
             .route("/v1/runs/{id}", get(runs::one).delete(operations::delete))
             .route("/v1/runs/{id}/steps", get(reads::steps))
             .route("/v1/runs/{id}/journal", get(reads::journal))
@@ -115,6 +120,11 @@ impl Api {
                     .post(schedules::operate),
             )
             .route("/v1/schedules/{name}/next", get(schedules::next))
+            .route("/v1/dead-letters", get(dead_letters::list))
+            .route(
+                "/v1/dead-letters/{id}",
+                post(dead_letters::replay).delete(dead_letters::remove),
+            )
             .route("/v1/queues", get(fleet::queues))
             .route("/v1/workers", get(fleet::workers))
             .route("/livez", get(probes::livez))

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rejoin_shared::json::{JsonError, JsonProblem};
+use rejoin_shared::link::LinkError;
 use serde::Serialize;
 
 use crate::owner::command::CommandError;
@@ -160,6 +161,32 @@ impl Problem {
         self
     }
 
+    /// The same as errors of a larger document, in which what is wrong stands at `pointer`.
+    #[must_use]
+    pub fn into_errors(self, pointer: &str) -> Vec<DocumentError> {
+        if self.errors.is_empty() {
+            return vec![DocumentError {
+                pointer: pointer.to_owned(),
+                line: None,
+                column: None,
+                code: self.code.row().0.into(),
+                message: self.detail,
+                suggestion: None,
+            }];
+        }
+        let mut errors = self.errors;
+        for error in &mut errors {
+            error.pointer.insert_str(0, pointer);
+        }
+        errors
+    }
+
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The same with the `Allow` header that the router had put on.
     #[must_use]
     pub fn with_allow(mut self, allow: Option<HeaderValue>) -> Problem {
@@ -171,12 +198,6 @@ impl Problem {
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
-    }
-
-    /// What is wrong this time.
-    #[must_use]
-    pub fn detail(&self) -> &str {
-        &self.detail
     }
 
     /// No run, workflow, … of that name.
@@ -243,6 +264,12 @@ impl From<StoreError> for Problem {
                 )
             }
         }
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Problem {
+        Problem::new(Code::Unavailable, error.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use super::find::Segments;
 use super::problem::{Code, Problem};
 use crate::read::run::RunView;
 use crate::read::waits::WaitView;
-use crate::store::{RunFilter, RunRow};
+use crate::store::{RunFilter, RunRow, WaitKind};
 
 /// Children shown of a run; all are listed by `?parent=`.
 const CHILDREN_SHOWN_MAX: usize = 100;
@@ -35,7 +35,7 @@ pub async fn list(
     params: Params,
 ) -> Result<Answer<Page>, Problem> {
     params.only(PARAMETERS)?;
-    let filter = filter(&params)?;
+    let filter = api.filter(&params).await?;
     let before = params.read("after", "the `next` of the page before")?;
     let limit = params.limit()?;
     let mut rows = api.store.runs(&namespace, &filter, before, limit + 1).await?;
@@ -47,12 +47,13 @@ pub async fn list(
 }
 
 fn filter(params: &Params) -> Result<RunFilter, Problem> {
-    if params.get("waiting").is_some() {
-        return Err(Problem::new(
-            Code::NotSupported,
-            "parameter waiting is not supported yet",
-        ));
-    }
+    let waiting = match params.get("waiting") {
+        None | Some("worker") => None,
+        Some("event") => Some(WaitKind::Event),
+        Some("input") => Some(WaitKind::Input),
+        Some("timer") => Some(WaitKind::Timer),
+        Some(other) => return Err(bad_parameter("waiting", other, "timer, event, input or worker")),
+    };
     let state = |name: &str| {
         RunStatus::from_name(name).ok_or_else(|| {
             let known: Vec<&str> = RunStatus::ALL.iter().map(|s| s.as_str()).collect();
@@ -71,6 +72,8 @@ fn filter(params: &Params) -> Result<RunFilter, Problem> {
         until: params.time("until")?,
         parent: params.read("parent", "a run's whole id")?,
         text: params.get("q").filter(|q| !q.is_empty()).map(str::to_owned),
+        waiting,
+        among: None,
     })
 }
 
@@ -100,6 +103,17 @@ impl Api {
             .runs(&row.namespace, &filter, None, CHILDREN_SHOWN_MAX)
             .await?;
         Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
+    /// What a list of runs is filtered by, as the query says it.
+    pub(super) async fn filter(&self, params: &Params) -> Result<RunFilter, Problem> {
+        let mut filter = filter(params)?;
+        if params.get("waiting") == Some("worker") {
+            let unserved = self.backend.unserved().await;
+            let away = || Problem::new(Code::Unavailable, "the owner of the runs does not answer");
+            filter.among = Some(unserved.ok_or_else(away)?);
+        }
+        Ok(filter)
     }
 
     /// A run with what only its owner, or its journal, knows.

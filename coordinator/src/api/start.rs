@@ -39,8 +39,40 @@ pub(super) struct Request {
     pub(super) priority: Priority,
     /// It begins no earlier.
     pub(super) at: Option<Timestamp>,
-    /// What the key is bound to.
+    /// Of the request as sent: what its key is bound to.
     pub(super) hash: String,
+}
+
+/// A member of a request that is wrong; without a name, the request itself.
+pub(super) struct Wrong {
+    pub(super) member: &'static str,
+    pub(super) problem: Problem,
+}
+
+impl Wrong {
+    /// Blames a member.
+    pub(super) fn at(member: &'static str) -> impl Fn(Problem) -> Wrong {
+        move |problem| Wrong { member, problem }
+    }
+}
+
+impl Request {
+    /// What the run's owner is asked.
+    pub(super) fn into_start(self, namespace: &Namespace, known: &Known, may_exist: bool) -> StartRun {
+        StartRun {
+            namespace: namespace.clone(),
+            workflow: known.row.name.clone(),
+            version: known.row.version,
+            input: self.input,
+            tags: self.tags,
+            priority: self.priority,
+            parent: None,
+            is_awaited: false,
+            at: self.at,
+            idempotency_key: self.key,
+            may_exist,
+        }
+    }
 }
 
 /// `POST /v1/workflows/{name}/runs`
@@ -129,41 +161,50 @@ async fn begin(
     request: Request,
     may_exist: bool,
 ) -> Result<bool, Problem> {
-    let start = StartRun {
-        namespace: namespace.clone(),
-        workflow: known.row.name.clone(),
-        version: known.row.version,
-        input: request.input,
-        tags: request.tags,
-        priority: request.priority,
-        parent: None,
-        is_awaited: false,
-        at: request.at,
-        idempotency_key: request.key,
-        may_exist,
-    };
+    let start = request.into_start(namespace, known, may_exist);
     let reply = api.backend.submit(run, Command::Start(Box::new(start))).await?;
     Ok(reply.changed)
 }
 
 fn read(api: &Api, workflow: &str, body: &Body) -> Result<Request, Problem> {
-    let object = body.object()?;
-    let mut fields = Fields::of(&object);
-    let in_body = fields.take_text("idempotency_key")?;
-    let key = idempotency_key(in_body, body)?;
-    let input = api.input(fields.take("input"))?;
+    let in_header = match body.headers.get("idempotency-key") {
+        None => None,
+        Some(value) => match value.to_str() {
+            Ok(key) => Some(key.to_owned()),
+            Err(_) => return Err(bad_key("header is no plain text")),
+        },
+    };
+    read_object(api, workflow, &body.object()?, in_header).map_err(|wrong| wrong.problem)
+}
+
+/// Reads the members of a request to start a run of `workflow`.
+pub(super) fn read_object(
+    api: &Api,
+    workflow: &str,
+    object: &Json,
+    key_in_header: Option<String>,
+) -> Result<Request, Wrong> {
+    let mut fields = Fields::of(object);
+    let key = fields
+        .take_text("idempotency_key")
+        .and_then(|in_body| idempotency_key(key_in_header, in_body))
+        .map_err(Wrong::at("idempotency_key"))?;
+    let input = api.input(fields.take("input")).map_err(Wrong::at("input"))?;
+    let version = fields.take_some("version").map(|v| version(&v)).transpose();
+    let tags = fields.take_some("tags").map_or(Ok(BTreeMap::new()), |v| tags(&v));
+    let named = fields.take_text("priority");
+    let priority = named.and_then(|name| name.map_or(Ok(Priority::Normal), |p| priority(&p)));
+    let at = fields.take_text("at").and_then(|at| at.map(|at| time(&at)).transpose());
     let request = Request {
-        version: fields.take_some("version").map(|v| version(&v)).transpose()?,
-        tags: fields.take_some("tags").map_or(Ok(BTreeMap::new()), |v| tags(&v))?,
-        priority: fields
-            .take_text("priority")?
-            .map_or(Ok(Priority::Normal), |p| priority(&p))?,
-        at: fields.take_text("at")?.map(|at| time(&at)).transpose()?,
-        hash: hash_of(workflow, &object),
+        version: version.map_err(Wrong::at("version"))?,
+        tags: tags.map_err(Wrong::at("tags"))?,
+        priority: priority.map_err(Wrong::at("priority"))?,
+        at: at.map_err(Wrong::at("at"))?,
+        hash: hash_of(workflow, object),
         key,
         input,
     };
-    fields.end()?;
+    fields.end().map_err(Wrong::at(""))?;
     Ok(request)
 }
 
@@ -175,18 +216,17 @@ fn time(text: &str) -> Result<Timestamp, Problem> {
     })
 }
 
-fn idempotency_key(in_body: Option<String>, body: &Body) -> Result<Option<String>, Problem> {
-    let bad = |why: &str| Problem::new(Code::InvalidRequest, format!("idempotency key: {why}"));
-    let in_header = match body.headers.get("idempotency-key") {
-        None => None,
-        Some(value) => Some(value.to_str().map_err(|_| bad("header is no plain text"))?.to_owned()),
-    };
+fn bad_key(why: &str) -> Problem {
+    Problem::new(Code::InvalidRequest, format!("idempotency key: {why}"))
+}
+
+fn idempotency_key(in_header: Option<String>, in_body: Option<String>) -> Result<Option<String>, Problem> {
     let key = match (in_header, in_body) {
-        (Some(a), Some(b)) if a != b => return Err(bad("header and body name different ones")),
+        (Some(a), Some(b)) if a != b => return Err(bad_key("header and body name different ones")),
         (a, b) => a.or(b),
     };
     match &key {
-        Some(k) if k.is_empty() || k.len() > KEY_BYTES_MAX => Err(bad("must have 1 to 256 bytes")),
+        Some(k) if k.is_empty() || k.len() > KEY_BYTES_MAX => Err(bad_key("must have 1 to 256 bytes")),
         _ => Ok(key),
     }
 }

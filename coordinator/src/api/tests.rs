@@ -11,6 +11,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+mod batch;
+mod bulk;
+mod dead_letters;
+mod waiting;
+
 use super::Api;
 use super::backend::Local;
 use crate::coordinator::{Coordinator, CoordinatorConfig};
@@ -24,6 +29,7 @@ const WORKFLOW: &str = "workflow: w\ninput: { type: object, required: [n] }\nste
 const BODY_MAX: usize = 2 * 1024 * 1024;
 
 struct Server {
+    broker: MemoryBroker,
     address: std::net::SocketAddr,
     coordinator: Coordinator,
     stopping: CancellationToken,
@@ -79,6 +85,7 @@ impl Server {
         let address = listener.local_addr().expect("bound");
         tokio::spawn(api.serve(listener));
         Server {
+            broker: broker.clone(),
             address,
             coordinator,
             stopping,

@@ -13,7 +13,7 @@ use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::kind;
 use tokio::time::Instant;
 
-use crate::owner::command::{CallRun, Command, CommandError, PreparedStart, Reply, StartRun};
+use crate::owner::command::{CallRun, Command, CommandError, NewRun, Prepared, PreparedStart, Reply, StartRun};
 use crate::owner::definitions::{DefinitionError, Definitions};
 use crate::store::{InboxMessage, InboxRow, Store, StoreError};
 
@@ -34,7 +34,7 @@ pub struct InboxItem {
     /// Whether somebody waits.
     pub wants_verdict: bool,
     /// What is asked; or why it cannot be read, which is then its verdict.
-    pub command: Result<(Command, Option<PreparedStart>), CommandError>,
+    pub command: Result<(Command, Prepared), CommandError>,
 }
 
 /// Reads what the inbox holds for these partitions.
@@ -99,14 +99,15 @@ async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Re
                 may_exist: true,
             };
             let command = Command::Start(Box::new(start.clone()));
-            (child, (command, Some(PreparedStart { start, definition })))
+            let prepared = Prepared::Start(Box::new(PreparedStart { start, definition }));
+            (child, (command, prepared))
         }
         Err(error) => {
             let end = ChildEnd::Error {
                 error: *error,
                 is_resumable: false,
             };
-            (call.parent, (Command::ChildEnded { child, end }, None))
+            (call.parent, (Command::ChildEnded { child, end }, Prepared::Nothing))
         }
     };
     Ok(InboxItem {
@@ -159,14 +160,15 @@ fn misfit(definition: &Definition, input: &Json) -> Option<String> {
 ///
 /// # Errors
 /// [`DefinitionError`]
-pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Option<PreparedStart>, DefinitionError> {
+pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Prepared, DefinitionError> {
     match command {
-        Command::Start(start) => {
-            let definition = definitions
-                .get(&start.namespace, &start.workflow, start.version)
-                .await?;
-            let start = (**start).clone();
-            Ok(Some(PreparedStart { start, definition }))
+        Command::Start(start) => Ok(Prepared::Start(Box::new(prepare_start(start, definitions).await?))),
+        Command::StartMany { runs } => {
+            let mut starts = Vec::with_capacity(runs.len());
+            for NewRun { run, start } in runs {
+                starts.push((*run, prepare_start(start, definitions).await?));
+            }
+            Ok(Prepared::Starts(starts))
         }
         Command::Operate { .. }
         | Command::Call(_)
@@ -176,8 +178,16 @@ pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Opt
         | Command::Pause
         | Command::Resume
         | Command::Signal { .. }
-        | Command::Answer { .. } => Ok(None),
+        | Command::Answer { .. } => Ok(Prepared::Nothing),
     }
+}
+
+async fn prepare_start(start: &StartRun, definitions: &Definitions) -> Result<PreparedStart, DefinitionError> {
+    let definition = definitions
+        .get(&start.namespace, &start.workflow, start.version)
+        .await?;
+    let start = start.clone();
+    Ok(PreparedStart { start, definition })
 }
 
 /// A verdict as it is stored.

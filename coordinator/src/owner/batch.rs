@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use rejoin_engine::decision::{ChildEnd, Effect, Sent, WaitChange};
-use rejoin_engine::record::Record;
+use rejoin_engine::record::{Awaited, Record};
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
@@ -17,7 +17,7 @@ use super::inbound::{Answer, Item};
 use super::run::Run;
 use crate::broker::publisher::Outgoing;
 use crate::read::waits::question;
-use crate::store::{Batch, Broadcast, Claim, InboxMessage, JournalRow, RunChange, RunEnd, RunRow, WaitRow};
+use crate::store::{Batch, Broadcast, Claim, InboxMessage, JournalRow, RunChange, RunEnd, RunRow, WaitKind, WaitRow};
 
 /// Everything a batch does to one run.
 pub struct Draft {
@@ -99,23 +99,35 @@ impl Draft {
                     None => self.waits_over.push(seq),
                 },
                 WaitChange::Opened(wait) => {
-                    let body = question(&run.definition, &wait).to_bytes();
-                    self.bytes += body.len() + 256;
-                    self.waits.push(WaitRow {
-                        run: run.id,
-                        seq: wait.seq,
-                        namespace: run.namespace.clone(),
-                        workflow: run.definition.workflow.to_string(),
+                    let kind = match wait.awaited {
+                        Awaited::Input { .. } => WaitKind::Input,
+                        Awaited::Event(_) | Awaited::Any(_) | Awaited::All(_) => WaitKind::Event,
+                    };
+                    let row = wait_row(run, kind, wait.seq, &question(&run.definition, &wait));
+                    self.put_wait(WaitRow {
+                        events: wait.awaited.events().to_vec(),
                         name: wait.name,
                         path: wait.path,
-                        events: wait.awaited.events().to_vec(),
-                        body: body.into(),
-                        opened_at: Timestamp(0),
                         until: wait.until,
+                        ..row
+                    });
+                }
+                WaitChange::Slept(sleep) => {
+                    let row = wait_row(run, WaitKind::Timer, sleep.seq, &Json::object());
+                    self.put_wait(WaitRow {
+                        name: sleep.name,
+                        path: sleep.path,
+                        until: Some(sleep.until),
+                        ..row
                     });
                 }
             }
         }
+    }
+
+    fn put_wait(&mut self, row: WaitRow) {
+        self.bytes += row.body.len() + 256;
+        self.waits.push(row);
     }
 
     /// Puts messages to other runs beside the records that they belong to.
@@ -243,6 +255,22 @@ fn end_of(run: &Run) -> RunEnd {
     }
 }
 
+fn wait_row(run: &Run, kind: WaitKind, seq: u64, body: &Json) -> WaitRow {
+    WaitRow {
+        run: run.id,
+        seq,
+        namespace: run.namespace.clone(),
+        workflow: run.definition.workflow.to_string(),
+        name: String::new(),
+        path: String::new(),
+        kind,
+        events: Vec::new(),
+        body: body.to_bytes().into(),
+        opened_at: Timestamp(0),
+        until: None,
+    }
+}
+
 /// A record as a journal row.
 #[must_use]
 pub fn row_of(run: RunId, record: &Record) -> JournalRow {
@@ -267,6 +295,8 @@ pub fn row_of(run: RunId, record: &Record) -> JournalRow {
 pub struct Drafts {
     all: Vec<Draft>,
     places: HashMap<RunId, usize>,
+    is_closed: bool,
+    is_whole: bool,
 }
 
 impl Drafts {
@@ -283,6 +313,31 @@ impl Drafts {
     pub fn remove(&mut self, run: RunId) -> Option<Draft> {
         let place = *self.places.get(&run)?;
         Some(std::mem::replace(&mut self.all[place], Draft::new(run)))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Takes nothing more in: what comes next needs a batch of its own.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether nothing more is taken in.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// These are one: written together, or refused together.
+    pub fn keep_whole(&mut self) {
+        (self.is_closed, self.is_whole) = (true, true);
+    }
+
+    /// Whether they may not be halved.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Rows and bytes so far.

@@ -66,12 +66,26 @@ pub struct CallRun {
     pub is_awaited: bool,
 }
 
+/// A run to be started together with others, under the id its caller drew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewRun {
+    /// Its id.
+    pub run: RunId,
+    /// What it is.
+    pub start: StartRun,
+}
+
 /// What can be asked of the owner of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Command {
     /// Starts it.
     Start(Box<StartRun>),
+    /// Starts several, all or none; those that are there already are left alone. Asked of the owner of the first.
+    StartMany {
+        /// All of them.
+        runs: Vec<NewRun>,
+    },
     /// Cancels it.
     Cancel {
         /// For people.
@@ -134,7 +148,7 @@ impl Command {
     #[must_use]
     pub fn event(&self) -> Option<Event> {
         match self {
-            Command::Start(_) | Command::Call(_) => None,
+            Command::Start(_) | Command::StartMany { .. } | Command::Call(_) => None,
             Command::ChildEnded { child, end } => Some(Event::ChildEnded {
                 child: *child,
                 end: end.clone(),
@@ -179,6 +193,7 @@ impl Command {
             Command::Call(_) => "call",
             Command::ChildEnded { .. } => "child_ended",
             Command::GoOn { .. } => "go_on",
+            Command::StartMany { .. } => "start_many",
             Command::Cancel { .. } => "cancel",
             Command::Pause => "pause",
             Command::Resume => "resume",
@@ -262,4 +277,15 @@ impl PreparedStart {
             at: self.start.at,
         }
     }
+}
+
+/// What a command needs beside itself: the definitions of the runs it starts.
+#[derive(Clone, Debug)]
+pub enum Prepared {
+    /// It starts none.
+    Nothing,
+    /// It starts one.
+    Start(Box<PreparedStart>),
+    /// It starts these, all or none.
+    Starts(Vec<(RunId, PreparedStart)>),
 }

@@ -45,13 +45,14 @@ pub(super) fn again(mut item: Item) -> Item {
 }
 
 impl Owner {
-    /// Appends the drafts and acts on them; halves them where the database refuses.
+    /// Appends the drafts and acts on them; halves them where the database refuses, unless they are one.
     pub(super) async fn commit(&mut self, drafts: Drafts) {
+        let is_whole = drafts.is_whole();
         let mut parts = vec![drafts.into_vec()];
         while let Some(mut part) = parts.pop() {
             match self.append(&part).await {
                 Ok(at) => part.into_iter().for_each(|draft| self.act(draft, at)),
-                Err(Failure::Refused(reason)) if part.len() <= 1 => {
+                Err(Failure::Refused(reason)) if is_whole || part.len() <= 1 => {
                     part.into_iter().for_each(|draft| self.refuse(draft, &reason));
                 }
                 Err(Failure::Refused(_)) => {

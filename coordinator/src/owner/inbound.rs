@@ -1,5 +1,7 @@
 //! Everything that reaches the owner, and the one form it is judged in.
 
+use std::sync::Arc;
+
 use rejoin_engine::event::Event;
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::link::{Message, Receipt, Settle};
@@ -7,7 +9,7 @@ use rejoin_shared::wire::{Report, WorkerId};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::command::{Command, CommandError, PreparedStart, Reply};
+use super::command::{Command, CommandError, Prepared, PreparedStart, Reply};
 use super::load::Loaded;
 use super::run::Try;
 use super::tickets::TicketId;
@@ -39,7 +41,7 @@ pub struct CommandCall {
     /// What is asked.
     pub command: Command,
     /// For a start: its definition.
-    pub prepared: Option<PreparedStart>,
+    pub prepared: Prepared,
     /// Gets the answer.
     pub reply: oneshot::Sender<Result<Reply, CommandError>>,
 }
@@ -67,6 +69,8 @@ pub enum Inbound {
     Explain(RunId, oneshot::Sender<Option<Explanation>>),
     /// Somebody wants to know who holds which attempt of a run.
     Holders(RunId, oneshot::Sender<Held>),
+    /// Somebody wants to know which runs wait for a worker.
+    Unserved(oneshot::Sender<Vec<RunId>>),
     /// Somebody wants to see the fleet.
     Fleet(oneshot::Sender<FleetView>),
 }
@@ -89,12 +93,26 @@ pub enum What {
     Event(Event),
     /// A run begins.
     Start(Box<PreparedStart>),
+    /// Runs begin, all or none; the item's run is one of them.
+    Starts(Arc<Vec<(RunId, PreparedStart)>>),
     /// May these run?
     Check(Question),
     /// Not started, and will not be.
     HandBack(Uuid, Vec<Try>),
     /// The base context of this record is wanted.
     Fetch(WorkerId, u64),
+}
+
+impl What {
+    /// What a command asks; `None` for a start without its definition, which is never sent.
+    #[must_use]
+    pub fn of(command: &Command, prepared: Prepared) -> Option<What> {
+        match prepared {
+            Prepared::Start(prepared) => Some(What::Start(prepared)),
+            Prepared::Starts(starts) => Some(What::Starts(Arc::new(starts))),
+            Prepared::Nothing => command.event().map(What::Event),
+        }
+    }
 }
 
 /// A worker's question about attempts of one run.

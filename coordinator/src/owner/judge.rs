@@ -2,20 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rejoin_engine::decide;
 use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
 use rejoin_engine::event::{End, Event};
-use rejoin_engine::{decide, start};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::link::Settle;
-use rejoin_shared::run::{Counts, Outcome, RunStatus};
+use rejoin_shared::run::{Outcome, RunStatus};
 
 use super::Owner;
 use super::batch::Drafts;
-use super::command::{CommandError, PreparedStart, Reply};
+use super::command::{CommandError, Reply};
 use super::inbound::{Answer, Item, Origin, What};
-use super::run::{Run, Try};
+use super::run::Try;
 use crate::inbox::verdict_text;
-use crate::store::RunRow;
 
 /// Rows of a batch.
 const ROWS_MAX: usize = 4_096;
@@ -44,12 +43,20 @@ impl Owner {
             settle(&mut drafts, Item { run, what, origin }, Answer::Command(Err(error)));
         }
         for item in std::mem::take(&mut self.missing) {
-            self.judge_missing(&mut drafts, item);
+            match drafts.is_closed() {
+                true => self.missing.push(item),
+                false => self.judge_missing(&mut drafts, item),
+            }
         }
-        for run in std::mem::take(&mut self.stale) {
-            drafts.of(run);
+        if !drafts.is_closed() {
+            for run in std::mem::take(&mut self.stale) {
+                drafts.of(run);
+            }
         }
         for count in 0..ITEMS_MAX {
+            if drafts.is_closed() {
+                break;
+            }
             if count % 64 == 0 {
                 let (rows, bytes) = drafts.size();
                 if rows >= ROWS_MAX || bytes >= BYTES_MAX {
@@ -69,7 +76,10 @@ impl Owner {
     }
 
     fn judge(&mut self, drafts: &mut Drafts, item: Item) {
-        if !self.claims.contains_key(&item.run.partition()) {
+        if let What::Starts(starts) = &item.what {
+            let starts = starts.clone();
+            self.judge_starts(drafts, item, &starts);
+        } else if !self.claims.contains_key(&item.run.partition()) {
             self.turn_away(item);
         } else if let Some(loading) = self.loading.get_mut(&item.run) {
             loading.parked.push(item);
@@ -91,6 +101,10 @@ impl Owner {
             What::Start(prepared) => {
                 let prepared = prepared.clone();
                 self.begin(drafts, item, &prepared);
+            }
+            What::Starts(starts) => {
+                let starts = starts.clone();
+                self.judge_starts(drafts, item, &starts);
             }
             What::Check(question) => {
                 let question = question.clone();
@@ -120,6 +134,10 @@ impl Owner {
                 let status = status.unwrap_or(RunStatus::Running);
                 settle(drafts, item, Answer::Command(Ok(Reply { status, changed: false })));
             }
+            What::Starts(starts) => {
+                let starts = starts.clone();
+                self.judge_starts(drafts, item, &starts);
+            }
             What::Check(question) => {
                 let question = question.clone();
                 self.judge_question(drafts, item, question);
@@ -135,51 +153,6 @@ impl Owner {
                 settle(drafts, item, Answer::Settled(Settle::Ack));
             }
         }
-    }
-
-    fn begin(&mut self, drafts: &mut Drafts, item: Item, prepared: &PreparedStart) {
-        let (id, now) = (item.run, self.parts.clock.now());
-        let limits = self.parts.limits.clone();
-        let surroundings = Surroundings { now, limits: &limits };
-        let begun = catch_unwind(AssertUnwindSafe(|| {
-            start(&prepared.definition, prepared.to_engine(id), surroundings)
-        }));
-        let Ok((state, apply)) = begun else {
-            let message = "the run could not be begun: rejoin.internal".to_owned();
-            return settle(drafts, item, Answer::Command(Err(CommandError::Refused { message })));
-        };
-        let status = state.status();
-        let run = Run {
-            id,
-            state,
-            definition: prepared.definition.clone(),
-            namespace: prepared.start.namespace.clone(),
-            version: prepared.start.version,
-            priority: prepared.start.priority,
-            counts: Counts::default(),
-            row_status: RunStatus::Scheduled,
-            row_at: now,
-            row_stale: false,
-            loaded_seq: None,
-            root_passed: None,
-            loaded_moment: 0,
-            flights: std::collections::HashMap::new(),
-            marks: std::collections::HashMap::new(),
-            due: None,
-            in_ring: false,
-            base: None,
-        };
-        let row = row_of(&run, prepared, now);
-        // A run that ends at once gets its result by a change beside its row.
-        let row_status = row.status;
-        drafts.of(id).created = Some(row);
-        self.runs.insert(id, run);
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.row_status = row_status;
-        }
-        self.applied(drafts, id, apply);
-        self.parts.metrics.runs_started.inc();
-        settle(drafts, item, Answer::Command(Ok(Reply { status, changed: true })));
     }
 
     fn decide(&mut self, drafts: &mut Drafts, item: Item, mut event: Event) {
@@ -329,36 +302,6 @@ pub(super) fn settle(drafts: &mut Drafts, item: Item, answer: Answer) {
         }
     }
     draft.items.push((item, answer));
-}
-
-fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timestamp) -> RunRow {
-    let start = &prepared.start;
-    let status = match run.state.status() {
-        ended if ended.is_terminal() => RunStatus::Running,
-        status => status,
-    };
-    RunRow {
-        id: run.id,
-        namespace: start.namespace.clone(),
-        workflow: start.workflow.clone(),
-        version: start.version,
-        status,
-        priority: start.priority,
-        input: start.input.to_bytes().into(),
-        context: None,
-        output: None,
-        error: None,
-        compensated: false,
-        tags: start.tags.clone(),
-        idempotency_key: start.idempotency_key.clone(),
-        parent: start.parent,
-        progress: run.state.progress(),
-        counts: run.counts,
-        wake_at: None,
-        created_at: now,
-        started_at: (status != RunStatus::Scheduled).then_some(now),
-        finished_at: None,
-    }
 }
 
 /// What a completion tells beside its effect on the run.

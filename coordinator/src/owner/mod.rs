@@ -22,6 +22,7 @@ mod partitions;
 mod queries;
 mod questions;
 pub mod run;
+mod starts;
 mod tend;
 mod tickets;
 pub mod views;

@@ -13,6 +13,9 @@ use crate::metrics::as_f64;
 /// Attempts whose path is looked up: each costs the evaluation of its request.
 const PATHS_MAX: usize = 100;
 
+/// Runs without a worker that are told at most.
+const UNSERVED_MAX: usize = 10_000;
+
 impl Owner {
     pub(super) fn explain(&self, id: RunId) -> Option<Explanation> {
         let run = self.runs.get(&id)?;
@@ -66,6 +69,19 @@ impl Owner {
             },
             Phase::Doubtful => Place::Doubtful,
         }
+    }
+
+    /// Runs with an attempt that no worker serves, newest first.
+    pub(super) fn unserved(&self) -> Vec<RunId> {
+        let now = self.parts.clock.now();
+        let lacks = |flight: &Flight| {
+            matches!(flight.phase, Phase::Waiting) && !self.fleet.serves(&flight.queue, &flight.handler, now)
+        };
+        let found = self.runs.values().filter(|run| run.flights.values().any(lacks));
+        let mut runs: Vec<RunId> = found.map(|run| run.id).collect();
+        runs.sort_unstable_by(|a, b| b.cmp(a));
+        runs.truncate(UNSERVED_MAX);
+        runs
     }
 
     pub(super) fn fleet_view(&self) -> FleetView {

@@ -11,6 +11,7 @@ use rejoin_shared::link::{Address, Message};
 use rejoin_shared::wire::{Report, kind};
 
 use super::Owner;
+use super::command::Prepared;
 use super::completion::final_failure;
 use super::inbound::{CommandCall, Inbound, Item, Origin, What};
 use crate::broker::decode::to_bytes;
@@ -45,6 +46,7 @@ impl Owner {
             Inbound::OpenRuns(runs) => self.load_open(runs),
             Inbound::Explain(run, reply) => drop(reply.send(self.explain(run))),
             Inbound::Holders(run, reply) => drop(reply.send(self.fleet.holders(run))),
+            Inbound::Unserved(reply) => drop(reply.send(self.unserved())),
             Inbound::Fleet(reply) => drop(reply.send(self.fleet_view())),
         }
     }
@@ -137,10 +139,8 @@ impl Owner {
 
     /// Takes a command of this process in.
     pub(super) fn take_command(&mut self, call: CommandCall) {
-        let what = match (call.prepared, call.command.event()) {
-            (Some(prepared), _) => What::Start(Box::new(prepared)),
-            (None, Some(event)) => What::Event(event),
-            (None, None) => return, // a start without a definition is never sent
+        let Some(what) = What::of(&call.command, call.prepared) else {
+            return;
         };
         self.backlog.push_back(Item {
             run: call.run,
@@ -162,14 +162,15 @@ impl Owner {
                 wants_verdict: item.wants_verdict,
             };
             let what = match item.command {
-                Ok((_, Some(mut prepared))) => {
-                    prepared.start.may_exist = true;
-                    What::Start(Box::new(prepared))
+                Ok((command, mut prepared)) => {
+                    if let Prepared::Start(prepared) = &mut prepared {
+                        prepared.start.may_exist = true;
+                    }
+                    match What::of(&command, prepared) {
+                        Some(what) => what,
+                        None => continue,
+                    }
                 }
-                Ok((command, None)) => match command.event() {
-                    Some(event) => What::Event(event),
-                    None => continue,
-                },
                 Err(error) => {
                     self.refused.push((item.run, origin, error));
                     continue;

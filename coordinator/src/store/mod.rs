@@ -169,6 +169,29 @@ pub struct Batch {
     pub broadcasts: Vec<Broadcast>,
 }
 
+/// What a wait waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitKind {
+    /// Events.
+    Event,
+    /// A human answer.
+    Input,
+    /// A time: a sleep.
+    Timer,
+}
+
+impl WaitKind {
+    /// Its name in tables and in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WaitKind::Event => "event",
+            WaitKind::Input => "input",
+            WaitKind::Timer => "timer",
+        }
+    }
+}
+
 /// An open wait, for those who look for waits without reading journals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitRow {
@@ -184,7 +207,9 @@ pub struct WaitRow {
     pub name: String,
     /// The node visit.
     pub path: String,
-    /// The events it names; none: a human answer is awaited.
+    /// What it waits for.
+    pub kind: WaitKind,
+    /// The events it names, if it waits for events.
     pub events: Vec<String>,
     /// JSON: what is asked.
     pub body: Bytes,
@@ -332,6 +357,32 @@ pub struct RunFilter {
     pub parent: Option<RunId>,
     /// Prefix or suffix of the id, or part of the workflow's name.
     pub text: Option<String>,
+    /// With an open wait of this kind.
+    pub waiting: Option<WaitKind>,
+    /// One of these.
+    pub among: Option<Vec<RunId>>,
+}
+
+/// An idempotency key that is to be bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyBinding {
+    /// The key.
+    pub key: String,
+    /// The run it is bound to.
+    pub run: RunId,
+    /// Hash of the request it is bound to.
+    pub request_hash: String,
+}
+
+impl KeyBinding {
+    /// Whether the key is free, or bound to this very request.
+    #[must_use]
+    pub fn fits(&self, reserved: &Reserved) -> bool {
+        match reserved {
+            Reserved::Won => true,
+            Reserved::Bound { request_hash, .. } => *request_hash == self.request_hash,
+        }
+    }
 }
 
 /// What became of a reserved idempotency key.
@@ -452,6 +503,11 @@ pub trait Store: Send + Sync {
         request_hash: &str,
         run: RunId,
     ) -> Result<Reserved, StoreError>;
+    /// Binds keys, all different, in one transaction: those that are free, or none of them if one is bound to another request.
+    /// Answers in the order given; which of them stay free after a refusal is not told.
+    async fn reserve_keys(&self, namespace: &Namespace, keys: &[KeyBinding]) -> Result<Vec<Reserved>, StoreError>;
+    /// Those of these runs that are there.
+    async fn runs_there(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError>;
 
     /// Puts a message into the inbox; a second one with the same dedupe key returns the first one's id.
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError>;

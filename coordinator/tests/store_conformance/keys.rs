@@ -1,6 +1,6 @@
 //! Workflow versions and idempotency keys, also when two ask at once.
 
-use rejoin_coordinator::store::{Reserved, WorkflowRow};
+use rejoin_coordinator::store::{KeyBinding, Reserved, WorkflowRow};
 use rejoin_shared::ids::{Namespace, Partition, RunId};
 
 use crate::subject::{Subject, namespace};
@@ -12,6 +12,8 @@ on_every_store!(
     the_same_document_registered_at_once_is_one_version,
     a_key_is_won_once_and_bound_then,
     of_many_reservations_at_once_one_wins,
+    keys_are_bound_together_or_not_at_all,
+    of_many_bindings_of_the_same_keys_one_wins_them_all,
 );
 
 async fn put(s: &Subject, name: &str, digest: &str) -> (WorkflowRow, bool) {
@@ -161,4 +163,71 @@ async fn of_many_reservations_at_once_one_wins(s: &Subject) {
         };
         assert!(run == winners[0] || outcome == bound);
     }
+}
+
+fn binding(key: &str, hash: &str, partition: u8) -> KeyBinding {
+    KeyBinding {
+        key: key.to_owned(),
+        run: RunId::new_in(Partition(partition)),
+        request_hash: hash.to_owned(),
+    }
+}
+
+async fn keys_are_bound_together_or_not_at_all(s: &Subject) {
+    let default = Namespace::default_name();
+    let first = [binding("z", "h1", 0), binding("a", "h2", 0)];
+    let reserve = async |keys: &[KeyBinding]| s.store.reserve_keys(&default, keys).await.expect("answered");
+    assert_eq!(reserve(&first).await, [Reserved::Won, Reserved::Won]);
+    let bound = |to: &KeyBinding| Reserved::Bound {
+        run: to.run,
+        request_hash: to.request_hash.clone(),
+    };
+    let more = [binding("a", "h2", 1), binding("m", "h3", 1), binding("z", "h1", 1)];
+    assert_eq!(
+        reserve(&more).await,
+        [bound(&first[1]), Reserved::Won, bound(&first[0])]
+    );
+    // One is bound to another request: the others stay free.
+    let wrong = [binding("b", "h4", 2), binding("m", "other", 2), binding("n", "h5", 2)];
+    assert_eq!(reserve(&wrong).await[1], bound(&more[1]));
+    let free = [binding("b", "x", 3), binding("n", "y", 3)];
+    assert_eq!(reserve(&free).await, [Reserved::Won, Reserved::Won]);
+    let elsewhere = s
+        .store
+        .reserve_keys(&namespace("other"), &wrong)
+        .await
+        .expect("answered");
+    assert!(elsewhere.iter().all(|one| *one == Reserved::Won));
+    assert_eq!(reserve(&[]).await, []);
+    let mut claim = s.own(Partition(3)).await;
+    let run = s.started(&mut claim).await;
+    let there = s.store.runs_there(&[first[0].run, run]).await.expect("read");
+    assert_eq!(there, [run]);
+}
+
+async fn of_many_bindings_of_the_same_keys_one_wins_them_all(s: &Subject) {
+    let reserve = |n: u8| {
+        let store = if n.is_multiple_of(2) {
+            s.store.clone()
+        } else {
+            s.other.clone()
+        };
+        async move {
+            let mut keys: Vec<KeyBinding> = (0..40).map(|key| binding(&format!("k{key}"), "h", n)).collect();
+            if n.is_multiple_of(3) {
+                keys.reverse();
+            }
+            store
+                .reserve_keys(&Namespace::default_name(), &keys)
+                .await
+                .expect("answered")
+        }
+    };
+    let outcomes = futures_util::future::join_all((0..8).map(reserve)).await;
+    let won = outcomes
+        .iter()
+        .map(|all| all.iter().filter(|one| **one == Reserved::Won).count());
+    let mut won: Vec<usize> = won.collect();
+    won.sort_unstable();
+    assert_eq!(won, [0, 0, 0, 0, 0, 0, 0, 40]);
 }

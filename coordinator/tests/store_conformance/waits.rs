@@ -1,6 +1,6 @@
 //! Waits: rows that come and go with the records of the same batch, found by event and as inputs.
 
-use rejoin_coordinator::store::{Batch, Broadcast, Claim, InboxMessage, RunRow, WaitRow};
+use rejoin_coordinator::store::{Batch, Broadcast, Claim, InboxMessage, RunFilter, RunRow, WaitKind, WaitRow};
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
@@ -14,6 +14,7 @@ on_every_store!(
     what_a_batch_broadcasts_is_there_with_it,
     an_append_that_fails_leaves_waits_alone,
     a_deleted_run_leaves_no_wait,
+    runs_are_found_by_the_kind_of_their_waits,
 );
 
 fn wait(run: RunId, seq: u64, events: &[&str]) -> WaitRow {
@@ -24,10 +25,21 @@ fn wait(run: RunId, seq: u64, events: &[&str]) -> WaitRow {
         workflow: "order".to_owned(),
         name: "ask".to_owned(),
         path: format!("/ask#{seq}"),
+        kind: match events.is_empty() {
+            true => WaitKind::Input,
+            false => WaitKind::Event,
+        },
         events: events.iter().map(ToString::to_string).collect(),
         body: json(r#"{"type":"approval"}"#),
         opened_at: Timestamp(0),
         until: Some(Timestamp(1_900_000_000_000_000)),
+    }
+}
+
+fn sleep(run: RunId, seq: u64) -> WaitRow {
+    WaitRow {
+        kind: WaitKind::Timer,
+        ..wait(run, seq, &[])
     }
 }
 
@@ -96,6 +108,7 @@ async fn inputs_come_in_pages_of_their_namespace(s: &Subject) {
         wait(runs[1], 2, &[]),
         wait(runs[0], 2, &[]),
         wait(runs[0], 3, &["e"]),
+        sleep(runs[0], 5),
         other,
     ];
     s.append(&mut claim, opens(all)).await;
@@ -178,5 +191,72 @@ async fn a_deleted_run_leaves_no_wait(s: &Subject) {
     s.append(&mut claim, batch).await;
     assert!(s.store.delete_run(id).await.expect("deleted"));
     assert_eq!(asked(s).await, []);
+    assert_eq!(s.store.broadcast(&cast("a", None)).await.expect("put"), 0);
+}
+
+async fn runs_are_found_by_the_kind_of_their_waits(s: &Subject) {
+    let mut claim = s.own(Partition(3)).await;
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(s.started(&mut claim).await);
+    }
+    runs.sort();
+    let waits = vec![
+        sleep(runs[0], 2),
+        sleep(runs[1], 2),
+        sleep(runs[1], 3),
+        wait(runs[1], 4, &["a", "b"]),
+        wait(runs[2], 2, &[]),
+    ];
+    s.append(&mut claim, opens(waits)).await;
+    let found = async |filter: RunFilter| {
+        let rows = s
+            .store
+            .runs(&namespace("default"), &filter, None, 10)
+            .await
+            .expect("read");
+        rows.into_iter().map(|row| row.id).collect::<Vec<RunId>>()
+    };
+    let of = |kind: WaitKind| RunFilter {
+        waiting: Some(kind),
+        ..RunFilter::default()
+    };
+    assert_eq!(found(of(WaitKind::Timer)).await, [runs[1], runs[0]]);
+    assert_eq!(found(of(WaitKind::Event)).await, [runs[1]]);
+    assert_eq!(found(of(WaitKind::Input)).await, [runs[2]]);
+    let among = RunFilter {
+        among: Some(vec![runs[3], runs[1]]),
+        ..RunFilter::default()
+    };
+    assert_eq!(found(among.clone()).await, [runs[3], runs[1]]);
+    let both = RunFilter {
+        waiting: Some(WaitKind::Timer),
+        tags: vec![("no".to_owned(), "such".to_owned())],
+        ..among
+    };
+    assert_eq!(found(both.clone()).await, []);
+    let both = RunFilter {
+        tags: Vec::new(),
+        ..both
+    };
+    assert_eq!(found(both).await, [runs[1]]);
+    let none = RunFilter {
+        among: Some(Vec::new()),
+        ..RunFilter::default()
+    };
+    assert_eq!(found(none).await, []);
+    let over = Batch {
+        waits_over: vec![(runs[1], 2), (runs[0], 2)],
+        ..Batch::default()
+    };
+    s.append(&mut claim, over).await;
+    assert_eq!(found(of(WaitKind::Timer)).await, [runs[1]]);
+    assert_eq!(s.store.broadcast(&cast("b", None)).await.expect("put"), 1);
+    let over = Batch {
+        waits_over: vec![(runs[1], 3), (runs[1], 4)],
+        ..Batch::default()
+    };
+    s.append(&mut claim, over).await;
+    assert_eq!(found(of(WaitKind::Timer)).await, []);
     assert_eq!(s.store.broadcast(&cast("a", None)).await.expect("put"), 0);
 }

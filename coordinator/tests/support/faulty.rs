@@ -21,6 +21,8 @@ pub enum Fault {
     Away,
     /// Completions of one run are refused.
     RefusedRun,
+    /// The start of one run is refused.
+    RefusedStart,
 }
 
 pub struct Faulty {
@@ -44,6 +46,9 @@ impl Faulty {
 
     fn is_refused(&self, batch: &Batch) -> bool {
         let refused = *self.refused.lock().expect("the run");
+        if self.fault == Fault::RefusedStart {
+            return batch.created.iter().any(|run| Some(run.id) == refused);
+        }
         batch
             .rows
             .iter()
@@ -56,11 +61,11 @@ impl Store for Faulty {
     async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
         let is_met = self.appends.fetch_add(1, Ordering::SeqCst) % 3 == 2;
         match self.fault {
-            Fault::RefusedRun if self.is_refused(batch) => {
+            Fault::RefusedRun | Fault::RefusedStart if self.is_refused(batch) => {
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Refused("these data".to_owned()));
             }
-            Fault::RefusedRun => {}
+            Fault::RefusedRun | Fault::RefusedStart => {}
             Fault::UnknownCommitted if is_met => {
                 self.inner.append(batch).await?;
                 self.met.fetch_add(1, Ordering::SeqCst);
@@ -138,6 +143,12 @@ impl Store for Faulty {
         run: RunId,
     ) -> Result<Reserved, StoreError> {
         self.inner.reserve_key(namespace, key, request_hash, run).await
+    }
+    async fn reserve_keys(&self, namespace: &Namespace, keys: &[KeyBinding]) -> Result<Vec<Reserved>, StoreError> {
+        self.inner.reserve_keys(namespace, keys).await
+    }
+    async fn runs_there(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        self.inner.runs_there(runs).await
     }
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError> {
         self.inner.inbox_put(message).await

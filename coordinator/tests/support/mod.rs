@@ -101,7 +101,11 @@ pub async fn start(coordinator: &Coordinator, input: &str) -> RunId {
 }
 
 pub async fn started(coordinator: &Coordinator, run: RunId, input: &str) -> Result<Reply, CommandError> {
-    let start = StartRun {
+    coordinator.submit(run, Command::Start(Box::new(start_of(input)))).await
+}
+
+pub fn start_of(input: &str) -> StartRun {
+    StartRun {
         namespace: Namespace::default_name(),
         workflow: "w".to_owned(),
         version: 1,
@@ -113,8 +117,7 @@ pub async fn started(coordinator: &Coordinator, run: RunId, input: &str) -> Resu
         at: None,
         idempotency_key: None,
         may_exist: false,
-    };
-    coordinator.submit(run, Command::Start(Box::new(start))).await
+    }
 }
 
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

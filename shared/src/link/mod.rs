@@ -154,6 +154,17 @@ pub struct Delivery {
     pub redelivered: bool,
     /// Settles it, once; dropped without, it stays unacknowledged until its consumer or connection ends.
     pub receipt: Receipt,
+    /// Where it was given up last, if it stands among dead letters.
+    pub death: Option<Death>,
+}
+
+/// How a message came to the dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// The queue that gave it up.
+    pub queue: String,
+    /// The broker's word for why: `rejected`, `delivery_limit`, …
+    pub reason: String,
 }
 
 /// Names a delivery of one consumer.

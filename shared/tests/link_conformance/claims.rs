@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rejoin_shared::link::{Address, Link, LinkError, LinkState, Message, Published, Settle};
+use rejoin_shared::link::{Address, Death, Link, LinkError, LinkState, Message, Published, Settle};
 
 use crate::fixture::{Fixture, LONG, message, next, put, text, texts, until_ready, up_after};
 
@@ -135,6 +135,11 @@ pub async fn a_dead_lettered_message_moves_to_the_dead_letters(broker: &Fixture)
     let mut buried = link.consume(&dead.name, 1).await.expect("subscribed");
     let found = next(&mut *buried).await;
     assert_eq!((text(&found), found.message.id), (text(&bad), bad.message.id));
+    let death = Death {
+        queue: queue.name.clone(),
+        reason: "rejected".to_owned(),
+    };
+    assert_eq!((bad.death, found.death), (None, Some(death)));
 }
 
 pub async fn a_message_beyond_its_delivery_limit_moves_to_the_dead_letters(broker: &Fixture) {
@@ -155,6 +160,7 @@ pub async fn a_message_beyond_its_delivery_limit_moves_to_the_dead_letters(broke
             }
             found = next(&mut *buried) => {
                 assert_eq!(text(&found), "poison");
+                assert_eq!(found.death.expect("told").reason, "delivery_limit");
                 break;
             }
         }

@@ -151,6 +151,7 @@ impl FusedConsumer {
             message,
             receipt,
             redelivered,
+            death: _,
         } = &delivery;
         if message.kind != kind::REPORT {
             let body = String::from_utf8_lossy(&message.body);

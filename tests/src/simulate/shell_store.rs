@@ -331,6 +331,14 @@ impl Store for FaultyStore {
         self.fuse.pass().await;
         self.inner.reserve_key(namespace, key, request_hash, run).await
     }
+    async fn reserve_keys(&self, namespace: &Namespace, keys: &[KeyBinding]) -> Result<Vec<Reserved>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.reserve_keys(namespace, keys).await
+    }
+    async fn runs_there(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        self.fuse.pass().await;
+        self.inner.runs_there(runs).await
+    }
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError> {
         self.fuse.pass().await;
         self.inner.inbox_put(message).await

@@ -126,7 +126,11 @@ impl RunState {
                 self.forget_wait(key, seq, until);
             }
             Leaf::Call(_) => self.orphan(key),
-            Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => {}
+            Leaf::Sleep(sleep) => {
+                let seq = sleep.seq;
+                self.agenda.wait_changes.push(crate::decision::WaitChange::Over(seq));
+            }
+            Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Done => {}
         }
     }
 

@@ -92,7 +92,7 @@ impl RunState {
             Fact::NodeFailed { thread, error } => self.fail_node(*thread, error),
             Fact::NodeRetryScheduled { .. } => self.schedule_retry(&record.fact),
             Fact::NodeRetried { thread } => self.retry_node(*thread),
-            Fact::TimerSet { thread, until, .. } => self.set_timer(*thread, *until),
+            Fact::TimerSet { thread, until, .. } => self.set_timer(*thread, record.seq, *until),
             Fact::TimerFired { thread, .. } => self.wake(*thread),
             Fact::WaitOpened {
                 thread, awaited, until, ..

@@ -77,10 +77,7 @@ impl RunState {
                 let until = backoff.until;
                 self.agenda.timers.insert((until, key));
             }
-            Leaf::Sleep(sleep) => {
-                let until = sleep.until;
-                self.agenda.timers.insert((until, key));
-            }
+            Leaf::Sleep(_) => self.enlist_sleep(key),
             Leaf::Wait(_) => self.enlist_wait(key),
             Leaf::Call(_) => self.revive_call(key),
             Leaf::Done => {

@@ -175,6 +175,8 @@ pub(crate) struct Rounds {
 /// A sleep under way.
 #[derive(Clone, Debug)]
 pub struct Sleep {
+    /// Sequence number of the record that began it.
+    pub(crate) seq: u64,
     pub(crate) path: String,
     pub(crate) until: Timestamp,
 }

@@ -95,6 +95,18 @@ pub struct OpenWait {
     pub until: Option<Timestamp>,
 }
 
+/// A sleep that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct OpenSleep {
+    /// Sequence number of the record that began it.
+    pub seq: u64,
+    pub path: String,
+    /// The node's name.
+    pub name: String,
+    pub until: Timestamp,
+}
+
 /// A scope that has not been joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -27,8 +27,8 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use super::{
-    Batch, Broadcast, Claim, InboxMessage, InboxRow, Member, MemberRow, PartitionRow, Reserved, RunFilter, RunRow,
-    ScheduleRow, Store, StoreError, StoredRow, WaitRow, WorkflowRow,
+    Batch, Broadcast, Claim, InboxMessage, InboxRow, KeyBinding, Member, MemberRow, PartitionRow, Reserved, RunFilter,
+    RunRow, ScheduleRow, Store, StoreError, StoredRow, WaitRow, WorkflowRow,
 };
 
 /// Name of the database file within its folder.
@@ -203,6 +203,17 @@ impl Store for EmbeddedStore {
         let (namespace, key, hash) = (namespace.clone(), key.to_owned(), request_hash.to_owned());
         self.write(move |tx| workflows::reserve_key(tx, &namespace, &key, &hash, run, Timestamp::now()))
             .await
+    }
+
+    async fn reserve_keys(&self, namespace: &Namespace, keys: &[KeyBinding]) -> Result<Vec<Reserved>> {
+        let (namespace, keys) = (namespace.clone(), keys.to_vec());
+        self.write(move |tx| workflows::reserve_keys(tx, &namespace, &keys, Timestamp::now()))
+            .await
+    }
+
+    async fn runs_there(&self, runs: &[RunId]) -> Result<Vec<RunId>> {
+        let runs = runs.to_vec();
+        self.read(move |tx| runs::there(tx, runs)).await
     }
 
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64> {

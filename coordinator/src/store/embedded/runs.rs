@@ -149,6 +149,22 @@ pub(super) fn run(tx: &ReadTransaction, run: RunId) -> Result<Option<RunRow>> {
     }
 }
 
+pub(super) fn there(tx: &ReadTransaction, mut runs: Vec<RunId>) -> Result<Vec<RunId>> {
+    let heads = tx.open_table(RUNS)?;
+    let mut failed = None;
+    runs.retain(|run| match heads.get(key(*run)) {
+        Ok(found) => found.is_some(),
+        Err(error) => {
+            failed = Some(error);
+            false
+        }
+    });
+    match failed {
+        None => Ok(runs),
+        Some(error) => Err(error.into()),
+    }
+}
+
 pub(super) fn ids_like(tx: &ReadTransaction, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>> {
     let (heads, mut found) = (tx.open_table(RUNS)?, Vec::new());
     for entry in heads.iter()?.rev() {
@@ -179,13 +195,22 @@ pub(super) fn list(
     let (tables, mut found) = (RunTables::open(tx)?, Vec::new());
     let end = before.map_or(std::ops::Bound::Unbounded, |run| std::ops::Bound::Excluded(key(run)));
     let range = (std::ops::Bound::Unbounded, end);
+    let waiting = filter.waiting.map(|kind| waits::runs_that_wait(tx, kind)).transpose()?;
+    let is_wanted = |id: u128| {
+        waiting.as_ref().is_none_or(|runs| runs.contains(&id))
+            && filter.among.as_ref().is_none_or(|runs| runs.contains(&run_id(id)))
+    };
     for entry in tables.heads.range::<u128>(range)?.rev() {
         let (id, head) = entry?;
         if found.len() >= limit {
             break;
         }
         let (id, head) = (id.value(), head.value());
-        if head.0 == &*namespace.0 && fits_head(filter, run_id(id), &head) && fits_status(filter, &tables, id)? {
+        if head.0 == &*namespace.0
+            && is_wanted(id)
+            && fits_head(filter, run_id(id), &head)
+            && fits_status(filter, &tables, id)?
+        {
             found.push(tables.row(id, &head)?);
         }
     }

@@ -118,6 +118,8 @@ pub(super) const INBOX: TableDefinition<u64, Inbox> = TableDefinition::new("inbo
 pub(super) const INBOX_KEYS: TableDefinition<(u128, &str), u64> = TableDefinition::new("inbox_keys");
 /// By run and opening record.
 pub(super) const WAITS: TableDefinition<(u128, u64), Wait> = TableDefinition::new("waits");
+/// Sleeps, by run and opening record.
+pub(super) const SLEEPS: TableDefinition<(u128, u64), ()> = TableDefinition::new("sleeps");
 /// Namespace, event, run, opening record.
 pub(super) const WAIT_EVENTS: TableDefinition<(&str, &str, u128, u64), ()> = TableDefinition::new("wait_events");
 /// By namespace and name.
@@ -139,6 +141,7 @@ pub(super) fn create(tx: &WriteTransaction) -> Result<()> {
     tx.open_table(INBOX)?;
     tx.open_table(INBOX_KEYS)?;
     tx.open_table(WAITS)?;
+    tx.open_table(SLEEPS)?;
     tx.open_table(WAIT_EVENTS)?;
     tx.open_table(SCHEDULES)?;
     tx.open_table(MEMBERS)?;

@@ -7,8 +7,8 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::time::Timestamp;
 
-use super::super::{Batch, Broadcast, InboxMessage, WaitRow};
-use super::tables::{WAIT_EVENTS, WAITS, key, run_id, times};
+use super::super::{Batch, Broadcast, InboxMessage, WaitKind, WaitRow};
+use super::tables::{SLEEPS, WAIT_EVENTS, WAITS, key, run_id, times};
 use super::{Result, inbox};
 
 /// What an append does about waits: those that are over go, then new ones come, then broadcasts leave.
@@ -26,12 +26,16 @@ pub(super) fn keep(tx: &WriteTransaction, batch: &Batch, at: Timestamp) -> Resul
 }
 
 fn put(tx: &WriteTransaction, wait: &WaitRow, at: Timestamp) -> Result<()> {
+    if wait.kind == WaitKind::Timer {
+        tx.open_table(SLEEPS)?.insert((key(wait.run), wait.seq), ())?;
+        return Ok(());
+    }
     let row = (
         &*wait.namespace.0,
         wait.workflow.as_str(),
         wait.name.as_str(),
         wait.path.as_str(),
-        wait.events.is_empty(),
+        wait.kind == WaitKind::Input,
         &*wait.body,
         at.0,
         wait.until.map(|until| until.0),
@@ -45,7 +49,10 @@ fn put(tx: &WriteTransaction, wait: &WaitRow, at: Timestamp) -> Result<()> {
 }
 
 fn remove(tx: &WriteTransaction, run: RunId, seq: u64) -> Result<()> {
-    tx.open_table(WAITS)?.remove((key(run), seq))?;
+    tx.open_table(SLEEPS)?.remove((key(run), seq))?;
+    if tx.open_table(WAITS)?.remove((key(run), seq))?.is_none() {
+        return Ok(());
+    }
     tx.open_table(WAIT_EVENTS)?
         .retain(|(_, _, of, opened), ()| of != key(run) || opened != seq)?;
     Ok(())
@@ -53,6 +60,7 @@ fn remove(tx: &WriteTransaction, run: RunId, seq: u64) -> Result<()> {
 
 pub(super) fn remove_of_run(tx: &WriteTransaction, run: RunId) -> Result<()> {
     tx.open_table(WAITS)?.retain(|(of, _), _| of != key(run))?;
+    tx.open_table(SLEEPS)?.retain(|(of, _), ()| of != key(run))?;
     tx.open_table(WAIT_EVENTS)?.retain(|(_, _, of, _), ()| of != key(run))?;
     Ok(())
 }
@@ -80,6 +88,24 @@ pub(super) fn broadcast(tx: &WriteTransaction, message: &Broadcast, at: Timestam
     Ok(u64::try_from(runs.len()).unwrap_or(u64::MAX))
 }
 
+/// Runs with an open wait of this kind, of all namespaces.
+pub(super) fn runs_that_wait(tx: &ReadTransaction, kind: WaitKind) -> Result<BTreeSet<u128>> {
+    let mut runs = BTreeSet::new();
+    if kind == WaitKind::Timer {
+        for entry in tx.open_table(SLEEPS)?.iter()? {
+            runs.insert(entry?.0.value().0);
+        }
+        return Ok(runs);
+    }
+    for entry in tx.open_table(WAITS)?.iter()? {
+        let (place, row) = entry?;
+        if row.value().4 == (kind == WaitKind::Input) {
+            runs.insert(place.value().0);
+        }
+    }
+    Ok(runs)
+}
+
 pub(super) fn inputs(
     tx: &ReadTransaction,
     namespace: &Namespace,
@@ -104,6 +130,7 @@ pub(super) fn inputs(
             workflow: workflow.to_owned(),
             name: name.to_owned(),
             path: path.to_owned(),
+            kind: WaitKind::Input,
             events: Vec::new(),
             body: Bytes::copy_from_slice(body),
             opened_at: Timestamp(opened_at),

@@ -5,7 +5,7 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::time::Timestamp;
 
-use super::super::{Reserved, WorkflowRow};
+use super::super::{KeyBinding, Reserved, WorkflowRow};
 use super::Result;
 use super::tables::{KEYS, WORKFLOWS, key, run_id};
 
@@ -93,18 +93,42 @@ pub(super) fn reserve_key(
     run: RunId,
     now: Timestamp,
 ) -> Result<Reserved> {
-    let mut table = tx.open_table(KEYS)?;
-    if let Some(bound) = table.get((&*namespace.0, text))? {
-        let (run, hash, free_from) = bound.value();
-        if free_from.is_none_or(|t| t > now.0) {
-            return Ok(Reserved::Bound {
-                run: run_id(run),
-                request_hash: hash.to_owned(),
-            });
+    if let Some(bound) = bound(tx, namespace, text, now)? {
+        return Ok(bound);
+    }
+    tx.open_table(KEYS)?
+        .insert((&*namespace.0, text), (key(run), request_hash, None))?;
+    Ok(Reserved::Won)
+}
+
+/// Binds those that are free, unless one is bound to another request.
+pub(super) fn reserve_keys(
+    tx: &WriteTransaction,
+    namespace: &Namespace,
+    keys: &[KeyBinding],
+    now: Timestamp,
+) -> Result<Vec<Reserved>> {
+    let mut reserved = Vec::with_capacity(keys.len());
+    for wanted in keys {
+        reserved.push(bound(tx, namespace, &wanted.key, now)?.unwrap_or(Reserved::Won));
+    }
+    if keys.iter().zip(&reserved).all(|(wanted, found)| wanted.fits(found)) {
+        for wanted in keys {
+            reserve_key(tx, namespace, &wanted.key, &wanted.request_hash, wanted.run, now)?;
         }
     }
-    table.insert((&*namespace.0, text), (key(run), request_hash, None))?;
-    Ok(Reserved::Won)
+    Ok(reserved)
+}
+
+/// What a key is bound to, if it is.
+fn bound(tx: &WriteTransaction, namespace: &Namespace, text: &str, now: Timestamp) -> Result<Option<Reserved>> {
+    let table = tx.open_table(KEYS)?;
+    let found = table.get((&*namespace.0, text))?;
+    let found = found.filter(|bound| bound.value().2.is_none_or(|t| t > now.0));
+    Ok(found.map(|bound| Reserved::Bound {
+        run: run_id(bound.value().0),
+        request_hash: bound.value().1.to_owned(),
+    }))
 }
 
 /// The run of a key is deleted: the key stays bound until `free_from`.

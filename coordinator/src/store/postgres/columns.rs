@@ -398,7 +398,7 @@ struct Waits<'a> {
     workflows: Texts<'a>,
     names: Texts<'a>,
     paths: Texts<'a>,
-    inputs: Vec<bool>,
+    kinds: Texts<'a>,
     bodies: Bodies<'a>,
     until: Vec<Option<At>>,
     event_runs: Vec<Uuid>,
@@ -430,7 +430,7 @@ impl<'a> Waits<'a> {
             columns.workflows.push(&wait.workflow);
             columns.names.push(&wait.name);
             columns.paths.push(&wait.path);
-            columns.inputs.push(wait.events.is_empty());
+            columns.kinds.push(wait.kind.as_str());
             columns.bodies.push(&wait.body);
             columns.until.push(wait.until.map(At));
             for event in &wait.events {
@@ -460,7 +460,7 @@ impl<'a> Waits<'a> {
             &self.workflows,
             &self.names,
             &self.paths,
-            &self.inputs,
+            &self.kinds,
             &self.bodies,
             &self.until,
             &self.event_runs,

@@ -4,8 +4,8 @@
 //!   append ──▶ appender: one connection, in order ──▶ rejoin_append(…), one round trip, all or nothing
 //!   the rest ─▶ pool ──▶ one statement each (sql.rs)
 //! ```
-//! Nothing in here holds a transaction open across round trips, and nothing notifies: both would tie the hot path to the slowest
-//! client.
+//! Nothing on the hot path holds a transaction open across round trips, and nothing notifies: both would tie it to the slowest
+//! client. (The keys of many starts at once are bound in such a transaction: all of them, or none.)
 
 mod appender;
 mod columns;
@@ -19,6 +19,8 @@ mod schedules;
 pub mod sql;
 mod values;
 
+use std::collections::{HashMap, HashSet};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use rejoin_shared::ids::{Namespace, Partition, RunId};
@@ -29,9 +31,9 @@ pub use config::StoreConfig;
 pub use migrate::{MigrationState, migrate, migrate_check};
 
 use super::{
-    Batch, Broadcast, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX,
-    PartitionRow, Reserved, RunFilter, RunRow, ScheduleRow, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitRow,
-    WorkflowRow,
+    Batch, Broadcast, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow,
+    PAGE_BYTES_MAX, PartitionRow, Reserved, RunFilter, RunRow, ScheduleRow, Store, StoreError, StoredRow,
+    VERDICT_LIFE_MS, WaitKind, WaitRow, WorkflowRow,
 };
 use appender::Appender;
 use columns::{Columns, fold_changes};
@@ -172,7 +174,10 @@ impl Store for PostgresStore {
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .unzip();
-        let params: [Param<'_>; 13] = [
+        let waiting = filter.waiting.map(WaitKind::as_str);
+        let ids = |runs: &Vec<RunId>| runs.iter().map(|run| run.0).collect::<Vec<uuid::Uuid>>();
+        let among = filter.among.as_ref().map(ids);
+        let params: [Param<'_>; 15] = [
             &&*namespace.0,
             &workflows,
             &statuses,
@@ -184,12 +189,16 @@ impl Store for PostgresStore {
             &workflow,
             &status,
             &row_limit(limit),
+            &waiting,
+            &among,
             &keys,
             &values,
         ];
-        let found = match keys.is_empty() {
-            true => self.reader.read(sql::RUNS_PAGE, &params[..11]).await?,
-            false => self.reader.read(sql::RUNS_PAGE_BY_TAG, &params).await?,
+        let by_tag = [&params[..11], &params[13..]].concat();
+        let found = match (waiting.is_some() || among.is_some(), keys.is_empty()) {
+            (true, _) => self.reader.read(sql::RUNS_PAGE_WAITING, &params).await?,
+            (false, true) => self.reader.read(sql::RUNS_PAGE, &params[..11]).await?,
+            (false, false) => self.reader.read(sql::RUNS_PAGE_BY_TAG, &by_tag).await?,
         };
         found.iter().map(rows::run_row).collect()
     }
@@ -291,6 +300,28 @@ impl Store for PostgresStore {
         Err(StoreError::Away(
             "the idempotency key changes hands all the time".to_owned(),
         ))
+    }
+
+    async fn reserve_keys(&self, namespace: &Namespace, keys: &[KeyBinding]) -> Result<Vec<Reserved>> {
+        let namespace = &*namespace.0;
+        let names: Vec<&str> = keys.iter().map(|wanted| wanted.key.as_str()).collect();
+        let runs: Vec<uuid::Uuid> = keys.iter().map(|wanted| wanted.run.0).collect();
+        let hashes: Vec<&str> = keys.iter().map(|wanted| wanted.request_hash.as_str()).collect();
+        let bind: [Param<'_>; 4] = [&namespace, &names, &runs, &hashes];
+        let read: [Param<'_>; 2] = [&namespace, &names];
+        let judge = |won: &[tokio_postgres::Row], bound: &[tokio_postgres::Row]| {
+            let reserved = reserved(keys, won, bound)?;
+            let keep = keys.iter().zip(&reserved).all(|(wanted, found)| wanted.fits(found));
+            Ok((reserved, keep))
+        };
+        let (write, look) = ((sql::KEYS_RESERVE_IF_FREE, &bind[..]), (sql::KEYS_READ, &read[..]));
+        self.reader.write_if(write, look, judge).await
+    }
+
+    async fn runs_there(&self, runs: &[RunId]) -> Result<Vec<RunId>> {
+        let ids: Vec<uuid::Uuid> = runs.iter().map(|run| run.0).collect();
+        let found = self.reader.read(sql::RUNS_THERE, &[&ids]).await?;
+        found.iter().map(rows::id).collect()
     }
 
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64> {
@@ -498,6 +529,24 @@ impl Store for PostgresStore {
         let now = self.first(sql::NOW, &[], |row| rows::time(row).map(|at| at.0)).await?;
         now.ok_or_else(|| StoreError::Schema("the database tells no time".to_owned()))
     }
+}
+
+/// What became of each key: `won` names those that were bound just now, `bound` has what all are bound to.
+fn reserved(keys: &[KeyBinding], won: &[tokio_postgres::Row], bound: &[tokio_postgres::Row]) -> Result<Vec<Reserved>> {
+    let won: HashSet<String> = won.iter().map(|row| rows::key(row, 0)).collect::<Result<_>>()?;
+    let bound: HashMap<String, (RunId, String)> = bound
+        .iter()
+        .map(|row| Ok((rows::key(row, 2)?, rows::bound_key(row)?)))
+        .collect::<Result<_>>()?;
+    let one = |wanted: &KeyBinding| match bound.get(&wanted.key) {
+        _ if won.contains(&wanted.key) => Ok(Reserved::Won),
+        Some((run, request_hash)) => Ok(Reserved::Bound {
+            run: *run,
+            request_hash: request_hash.clone(),
+        }),
+        None => Err(StoreError::Away("an idempotency key changes hands".to_owned())),
+    };
+    keys.iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::error::{Phase, is_lost, pool_error, store_error};
 type Result<T> = std::result::Result<T, StoreError>;
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// Runs single statements, each in a transaction of its own.
+/// Runs single statements, each in a transaction of its own unless it says otherwise.
 pub(super) struct Reader {
     pool: Pool,
     answer_timeout: Duration,
@@ -75,6 +75,35 @@ impl Reader {
         };
         let answer = tokio::time::timeout(self.answer_timeout, work).await;
         self.settle(client, answer, Phase::Sent)
+    }
+
+    /// Runs a statement that writes and one that reads what is there then, in one transaction; it stays only if `judge` says so.
+    pub(super) async fn write_if<T>(
+        &self,
+        write: (&str, Params<'_>),
+        read: (&str, Params<'_>),
+        judge: impl Fn(&[Row], &[Row]) -> Result<(T, bool)> + Send,
+    ) -> Result<T>
+    where
+        T: Send,
+    {
+        let mut client = self.client().await?;
+        let work = async {
+            let nothing = |e| (e, Phase::NothingToLose);
+            let writes = client.prepare_cached(write.0).await.map_err(nothing)?;
+            let reads = client.prepare_cached(read.0).await.map_err(nothing)?;
+            let transaction = client.transaction().await.map_err(nothing)?;
+            let written = transaction.query(&writes, write.1).await.map_err(nothing)?;
+            let found = transaction.query(&reads, read.1).await.map_err(nothing)?;
+            let judged = judge(&written, &found);
+            match &judged {
+                Ok((_, true)) => transaction.commit().await.map_err(|e| (e, Phase::Sent))?,
+                Ok((_, false)) | Err(_) => transaction.rollback().await.map_err(nothing)?,
+            }
+            Ok(judged.map(|(value, _)| value))
+        };
+        let answer = tokio::time::timeout(self.answer_timeout, work).await;
+        self.settle(client, answer, Phase::Sent)?
     }
 
     async fn client(&self) -> Result<Object> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::{
     Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, ScheduleRow, StoreError,
-    StoredRow, WaitRow, WorkflowRow, priority,
+    StoredRow, WaitKind, WaitRow, WorkflowRow, priority,
 };
 use super::values::{At, outcome};
 
@@ -164,6 +164,11 @@ pub(super) fn bound_key(row: &Row) -> Result<(RunId, String)> {
     Ok((id(row)?, get(row, 1)?))
 }
 
+/// The text of an idempotency key.
+pub(super) fn key(row: &Row, place: usize) -> Result<String> {
+    get(row, place)
+}
+
 pub(super) fn input_row(row: &Row) -> Result<WaitRow> {
     Ok(WaitRow {
         run: id(row)?,
@@ -172,6 +177,7 @@ pub(super) fn input_row(row: &Row) -> Result<WaitRow> {
         workflow: get(row, 3)?,
         name: get(row, 4)?,
         path: get(row, 5)?,
+        kind: WaitKind::Input,
         events: Vec::new(),
         body: bytes(row, 6)?,
         opened_at: get::<At>(row, 7)?.0,

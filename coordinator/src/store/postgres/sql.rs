@@ -103,6 +103,13 @@ statements! {
         and (select count(*) from unnest($12::text[], $13::text[]) as w (key, value) \
             join tags t on t.run_id = r.id and t.key = w.key and t.value = w.value) = cardinality($12::text[]) and ",
         run_page!());
+    /// The same by what runs wait for, or among given ones. `waits_by_kind` or the primary key; that of `tags`.
+    RUNS_PAGE_WAITING = concat!("select ", run_columns!(), " from runs r \
+        where ($12::text is null or r.id in (select w.run_id from waits w where w.namespace = $1 and w.kind = $12)) \
+        and ($13::uuid[] is null or r.id = any($13)) \
+        and (select count(*) from unnest($14::text[], $15::text[]) as w (key, value) \
+            join tags t on t.run_id = r.id and t.key = w.key and t.value = w.value) = cardinality($14::text[]) and ",
+        run_page!());
     /// What a takeover loads. `runs_open`.
     OPEN_RUNS = "select id from runs where partition = any($1) \
         and status in ('scheduled', 'running', 'waiting', 'paused', 'compensating') order by active_at desc, id";
@@ -150,6 +157,16 @@ statements! {
     /// What a key is bound to. Primary key.
     KEY_READ = "select run_id, request_hash from idempotency_keys where namespace = $1 and key = $2";
 
+    /// Binds the keys that are free, in their order, so that no two callers wait for each other; locks the others. Primary key.
+    KEYS_RESERVE_IF_FREE = "insert into idempotency_keys as k (namespace, key, run_id, request_hash) \
+        select $1, w.key, w.run, w.hash from unnest($2::text[], $3::uuid[], $4::text[]) as w (key, run, hash) order by w.key \
+        on conflict (namespace, key) do update set run_id = excluded.run_id, request_hash = excluded.request_hash, \
+            reserved_at = clock_timestamp(), free_from = null where k.free_from <= clock_timestamp() returning k.key";
+    /// What keys are bound to. Primary key.
+    KEYS_READ = "select run_id, request_hash, key from idempotency_keys where namespace = $1 and key = any($2)";
+    /// Which of these runs are there. Primary key.
+    RUNS_THERE = "select id from runs where id = any($1)";
+
     /// Puts a message. Unique (run_id, dedupe_key).
     INBOX_PUT_IF_NEW = "insert into inbox (partition, run_id, kind, body, dedupe_key, wants_verdict) \
         values ($1, $2, $3, $4, $5, $6) on conflict (run_id, dedupe_key) do nothing returning id";
@@ -157,9 +174,9 @@ statements! {
     INBOX_READ_BY_KEY = "select id from inbox where run_id = $1 and dedupe_key = $2";
     /// Puts a message for all that wait for an event. `wait_events` by its primary key.
     BROADCAST = "select rejoin_broadcast($1, $2, $3, $4, $5)";
-    /// Inputs that wait. `waits_for_input`.
+    /// Inputs that wait. `waits_by_kind`.
     INPUTS_PAGE = "select run_id, seq, namespace, workflow, name, path, body, opened_at, until from waits \
-        where namespace = $1 and is_input and ($2::uuid is null or (run_id, seq) > ($2, $3)) order by run_id, seq limit $4";
+        where namespace = $1 and kind = 'input' and ($2::uuid is null or (run_id, seq) > ($2, $3)) order by run_id, seq limit $4";
     /// Messages that wait, oldest first. `inbox_waiting`.
     INBOX_PAGE = "select id, partition, run_id, kind, body, dedupe_key, wants_verdict from inbox \
         where partition = any($1) and verdict is null and id > $2 order by id limit $3";

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::convert::{message, short};
+use super::convert::{death, message, short};
 use super::failure::within;
 use super::session::Session;
 use super::silence::{Judgement, Silence};
@@ -191,6 +191,7 @@ impl AmqpConsumer {
         self.session.consumers.note(self.id, receipt.tag);
         Some(Delivery {
             redelivered: delivery.redelivered,
+            death: death(&delivery),
             message: message(delivery),
             receipt,
         })

@@ -4,7 +4,7 @@ use lapin::BasicProperties;
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::link::{LinkError, Message};
+use crate::link::{Death, LinkError, Message};
 use crate::wire::PROTOCOL_HEADER;
 
 const TRACEPARENT_HEADER: &str = "traceparent";
@@ -66,6 +66,22 @@ pub(super) fn message(delivery: AmqpDelivery) -> Message {
         persistent: *properties.delivery_mode() == Some(PERSISTENT),
         body: delivery.data.into(),
     }
+}
+
+/// Where a message was given up last; brokers put the newest in front.
+pub(super) fn death(delivery: &AmqpDelivery) -> Option<Death> {
+    let headers = delivery.properties.headers().as_ref()?.inner();
+    let AMQPValue::FieldArray(deaths) = headers.get("x-death")? else {
+        return None;
+    };
+    let AMQPValue::FieldTable(last) = deaths.as_slice().first()? else {
+        return None;
+    };
+    let text = |name: &str| last.inner().get(name).and_then(as_text);
+    Some(Death {
+        queue: text("queue")?,
+        reason: text("reason").unwrap_or_default(),
+    })
 }
 
 fn as_text(value: &AMQPValue) -> Option<String> {

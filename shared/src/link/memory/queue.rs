@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::link::{Message, QueueSpec};
+use crate::link::{Death, Message, QueueSpec};
 
 /// A message in a queue, or delivered from it and unsettled.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub(super) struct Stored {
     pub(super) position: u64,
     /// How often it came back unsettled or was requeued.
     pub(super) returns: u32,
+    /// Where it was given up.
+    pub(super) death: Option<Death>,
 }
 
 #[derive(Debug)]
@@ -37,12 +39,13 @@ impl Queue {
         }
     }
 
-    pub(super) fn push(&mut self, message: Message) {
+    pub(super) fn push(&mut self, message: Message, death: Option<Death>) {
         self.entered += 1;
         self.ready.push_back(Stored {
             message,
             position: self.entered,
             returns: 0,
+            death,
         });
     }
 

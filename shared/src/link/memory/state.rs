@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::queue::{Queue, Stored};
 use crate::link::{
-    Address, Delivery, Depth, LinkError, LinkState, Message, Published, QueueKind, QueueSpec, Receipt, Settle,
+    Address, Death, Delivery, Depth, LinkError, LinkState, Message, Published, QueueKind, QueueSpec, Receipt, Settle,
 };
 
 #[derive(Debug)]
@@ -111,21 +111,21 @@ impl State {
         match to {
             Address::Queue(name) if !self.queues.contains_key(name) => Published::Unroutable,
             Address::Queue(name) => {
-                self.enter(name, message);
+                self.enter(name, message, None);
                 Published::Accepted
             }
             Address::Fanout(exchange) => {
                 for name in self.exchanges.get(exchange).cloned().unwrap_or_default() {
-                    self.enter(&name, message.clone());
+                    self.enter(&name, message.clone(), None);
                 }
                 Published::Accepted
             }
         }
     }
 
-    fn enter(&mut self, name: &str, message: Message) {
+    fn enter(&mut self, name: &str, message: Message, death: Option<Death>) {
         if let Some(queue) = self.queues.get_mut(name) {
-            queue.push(message);
+            queue.push(message, death);
             self.serve(name);
         }
     }
@@ -191,7 +191,7 @@ impl State {
         match how {
             Settle::Ack => {}
             Settle::Requeue => self.give_back(&name, stored),
-            Settle::DeadLetter => self.bury(&name, stored.message),
+            Settle::DeadLetter => self.bury(&name, stored.message, "rejected"),
         }
         self.serve(&name);
         true
@@ -207,19 +207,23 @@ impl State {
         stored.returns += 1;
         match &queue.spec.kind {
             QueueKind::Durable { delivery_limit, .. } if stored.returns > *delivery_limit => {
-                self.bury(name, stored.message);
+                self.bury(name, stored.message, "delivery_limit");
             }
             QueueKind::Durable { .. } | QueueKind::Exclusive { .. } => queue.put_back(stored),
         }
     }
 
-    fn bury(&mut self, name: &str, message: Message) {
+    fn bury(&mut self, name: &str, message: Message, reason: &str) {
         let target = match self.queues.get(name).map(|queue| &queue.spec.kind) {
             Some(QueueKind::Durable { dead_letters, .. }) => dead_letters.clone(),
             Some(QueueKind::Exclusive { .. }) | None => None,
         };
         if let Some(target) = target {
-            self.enter(&target, message);
+            let death = Death {
+                queue: name.to_owned(),
+                reason: reason.to_owned(),
+            };
+            self.enter(&target, message, Some(death));
         }
     }
 
@@ -306,6 +310,7 @@ impl ConsumerEntry {
         let delivery = Delivery {
             message: stored.message.clone(),
             redelivered: stored.returns > 0,
+            death: stored.death.clone(),
             receipt: Receipt {
                 generation: self.generation,
                 consumer: id,

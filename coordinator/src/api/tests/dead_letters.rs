@@ -1,0 +1,130 @@
+//! What the broker has given up.
+
+use rejoin_shared::json::Json;
+use rejoin_shared::link::{Address, Link, Message, Settle};
+use rejoin_shared::topology::Topology;
+use rejoin_shared::wire::kind;
+
+use super::{Reply, Server};
+
+fn items(reply: &Reply) -> Vec<Json> {
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    reply
+        .json()
+        .get("items")
+        .and_then(Json::as_list)
+        .unwrap_or_default()
+        .to_vec()
+}
+
+fn text(item: &Json, key: &str) -> String {
+    item.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
+}
+
+async fn listed(server: &Server) -> Vec<Json> {
+    items(&server.call("GET /v1/dead-letters", "", "").await)
+}
+
+/// Gives up messages with these bodies on a task queue of their own.
+async fn give_up(link: &dyn Link, bodies: &[&str]) {
+    let topology = Topology::default();
+    let queue = topology.task_queue(&rejoin_shared::ids::Namespace::default_name(), "odd");
+    link.declare(&topology.dead_queue()).await.expect("declared");
+    link.declare(&queue).await.expect("declared");
+    let mut consumer = link.consume(&queue.name, 10).await.expect("subscribed");
+    for body in bodies {
+        let message = Message::new(kind::PACK, true, body.as_bytes().to_vec());
+        link.publish(&Address::Queue(queue.name.clone()), message)
+            .await
+            .expect("sent");
+        let delivery = consumer.next().await.expect("a delivery");
+        link.settle(delivery.receipt, Settle::DeadLetter)
+            .await
+            .expect("settled");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_listed_in_order_as_often_as_one_likes_and_dropped_by_their_ids() {
+    let server = Server::start().await;
+    assert!(listed(&server).await.is_empty(), "there is no queue yet");
+    let link = server.broker.link("test");
+    give_up(&*link, &["{\"n\":1}", "no JSON", "{\"n\":3}"]).await;
+    let first = listed(&server).await;
+    assert_eq!(first.len(), 3);
+    assert_eq!(listed(&server).await, first);
+    let one = items(&server.call("GET /v1/dead-letters?limit=1", "", "").await);
+    assert_eq!(one, first[..1]);
+    assert_eq!(
+        (&*text(&first[0], "reason"), &*text(&first[0], "queue")),
+        ("rejected", "rejoin.tasks.odd")
+    );
+    assert_eq!(first[0].get("body"), Some(&Json::parse(b"{\"n\":1}").expect("JSON")));
+    assert!(text(&first[0], "at").starts_with("20"), "{}", first[0]);
+    let delete = format!("DELETE /v1/dead-letters/{}", text(&first[1], "id"));
+    assert_eq!(server.call(&delete, "", "").await.status, 204);
+    assert_eq!(server.call(&delete, "", "").await.status, 404);
+    assert_eq!(server.call("DELETE /v1/dead-letters/x", "", "").await.status, 404);
+    assert_eq!(listed(&server).await, [first[0].clone(), first[2].clone()]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_sent_again_to_where_it_came_from() {
+    let server = Server::start().await;
+    let link = server.broker.link("test");
+    give_up(&*link, &["{\"n\":1}", "{\"n\":2}"]).await;
+    let letters = listed(&server).await;
+    let replay = |letter: &Json| format!("POST /v1/dead-letters/{}:replay", text(letter, "id"));
+    assert_eq!(server.call(&replay(&letters[0]), "", "").await.status, 200);
+    assert_eq!(server.call(&replay(&letters[0]), "", "").await.status, 404);
+    assert_eq!(listed(&server).await, letters[1..]);
+    let mut consumer = link.consume("rejoin.tasks.odd", 10).await.expect("subscribed");
+    let again = consumer.next().await.expect("a delivery");
+    assert_eq!(
+        (&*again.message.body, again.message.id.to_string()),
+        (&b"{\"n\":1}"[..], text(&letters[0], "id"))
+    );
+    let nothing = format!("POST /v1/dead-letters/{}", text(&letters[1], "id"));
+    assert_eq!(server.call(&nothing, "", "").await.status, 404);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_step_is_retried_by_resuming_its_run_where_that_can_be() {
+    let server = Server::start().await;
+    let link = server.broker.link("test");
+    let topology = Topology::default();
+    link.declare(&topology.dead_queue()).await.expect("declared");
+    let document = "workflow: bad\nsteps: [ { fail: stop, error: { type: x, message: no } } ]\n";
+    let failed = server.begun(document, "bad", "{}").await;
+    server.reaches(&failed, "failed").await;
+    let running = server.started().await;
+    let gone = "01920000-0000-7000-8000-000000000000".to_owned();
+    for run in [&failed, &running, &gone] {
+        let body = format!(
+            r#"{{"reason":"rejoin.poison","attempt":{{"run":"{run}"}},"path":"/a","handler":"h","input":{{"k":1}}}}"#
+        );
+        let message = Message::new(kind::PACK, true, body.into_bytes());
+        link.publish(&Address::Queue(topology.dead()), message)
+            .await
+            .expect("sent");
+    }
+    let letters = listed(&server).await;
+    assert_eq!(
+        (&*text(&letters[0], "reason"), text(&letters[0], "run")),
+        ("rejoin.poison", failed)
+    );
+    assert_eq!(
+        (&*text(&letters[0], "path"), &*text(&letters[0], "handler")),
+        ("/a", "h")
+    );
+    let replay = async |letter: &Json| {
+        let line = format!("POST /v1/dead-letters/{}:replay", text(letter, "id"));
+        server.call(&line, "", "").await.status
+    };
+    assert_eq!(replay(&letters[0]).await, 200);
+    assert_eq!((replay(&letters[1]).await, replay(&letters[2]).await), (409, 409));
+    assert_eq!(listed(&server).await, letters[1..], "what cannot be sent again stays");
+    server.stop().await;
+}

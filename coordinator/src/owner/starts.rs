@@ -1,0 +1,188 @@
+//! Runs begin: one by one, or several in one append.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rejoin_engine::decision::{Apply, Surroundings};
+use rejoin_engine::start;
+use rejoin_engine::state::RunState;
+use rejoin_shared::ids::RunId;
+use rejoin_shared::run::{Counts, RunStatus};
+
+use super::Owner;
+use super::batch::Drafts;
+use super::command::{CommandError, PreparedStart, Reply};
+use super::inbound::{Answer, Item};
+use super::judge::settle;
+use super::run::Run;
+use crate::store::RunRow;
+
+impl Owner {
+    pub(super) fn begin(&mut self, drafts: &mut Drafts, item: Item, prepared: &PreparedStart) {
+        let answer = match self.begun(item.run, prepared) {
+            Ok((state, apply)) => {
+                let status = self.enter(drafts, item.run, prepared, state, apply);
+                Ok(Reply { status, changed: true })
+            }
+            Err(refused) => Err(refused),
+        };
+        settle(drafts, item, Answer::Command(answer));
+    }
+
+    /// Several runs begin, all or none. What is not there yet of them is an append of its own that is never halved: nothing that
+    /// was judged before or after can be refused in their stead, or take one of them out.
+    pub(super) fn judge_starts(&mut self, drafts: &mut Drafts, item: Item, starts: &[(RunId, PreparedStart)]) {
+        if !self.claims.contains_key(&item.run.partition()) {
+            return self.turn_away(item);
+        }
+        if !drafts.is_empty() {
+            drafts.close();
+            return self.backlog.push_front(item);
+        }
+        // After an append of unknown outcome they are all loaded again: only then is it known which are there.
+        let loading = starts
+            .iter()
+            .find_map(|(run, _)| self.loading.get_mut(run).map(|_| *run));
+        if let Some(loading) = loading.and_then(|run| self.loading.get_mut(&run)) {
+            return loading.parked.push(item);
+        }
+        let answer = self.starts_begun(starts);
+        self.enter_all(drafts, item, answer);
+    }
+
+    /// What begins: those of `starts` that are not in memory, each with its first records.
+    fn starts_begun<'a>(&self, starts: &'a [(RunId, PreparedStart)]) -> Result<Vec<Begun<'a>>, CommandError> {
+        if starts
+            .iter()
+            .any(|(run, _)| !self.claims.contains_key(&run.partition()))
+        {
+            let message = "some of the runs belong to starts that were interrupted, and now to several coordinators; repeat those \
+                           starts first, one by one"
+                .to_owned();
+            return Err(CommandError::NotAllowed { message });
+        }
+        let absent = starts.iter().filter(|(run, _)| !self.runs.contains_key(run));
+        let begun = absent.map(|(run, prepared)| {
+            let (state, apply) = self.begun(*run, prepared)?;
+            Ok(Begun {
+                run: *run,
+                prepared,
+                state,
+                apply,
+            })
+        });
+        begun.collect()
+    }
+
+    fn enter_all(&mut self, drafts: &mut Drafts, mut item: Item, begun: Result<Vec<Begun<'_>>, CommandError>) {
+        let answer = begun.map(|all| {
+            let changed = !all.is_empty();
+            if changed {
+                drafts.keep_whole();
+                // Whoever refuses the append tells the item beside a run that it was to begin.
+                item.run = all[0].run;
+            }
+            for one in all {
+                self.enter(drafts, one.run, one.prepared, one.state, one.apply);
+            }
+            let status = self.runs.get(&item.run).map(|run| run.state.status());
+            Reply {
+                status: status.unwrap_or(RunStatus::Running),
+                changed,
+            }
+        });
+        settle(drafts, item, Answer::Command(answer));
+    }
+
+    /// The first records of a run.
+    fn begun(&self, id: RunId, prepared: &PreparedStart) -> Result<(RunState, Apply), CommandError> {
+        let limits = self.parts.limits.clone();
+        let surroundings = Surroundings {
+            now: self.parts.clock.now(),
+            limits: &limits,
+        };
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            start(&prepared.definition, prepared.to_engine(id), surroundings)
+        }));
+        begun.map_err(|_| CommandError::Refused {
+            message: "the run could not be begun: rejoin.internal".to_owned(),
+        })
+    }
+
+    /// Takes a run that begins into memory and into the batch.
+    fn enter(
+        &mut self,
+        drafts: &mut Drafts,
+        id: RunId,
+        prepared: &PreparedStart,
+        state: RunState,
+        apply: Apply,
+    ) -> RunStatus {
+        let (status, now) = (state.status(), self.parts.clock.now());
+        let mut run = Run {
+            id,
+            state,
+            definition: prepared.definition.clone(),
+            namespace: prepared.start.namespace.clone(),
+            version: prepared.start.version,
+            priority: prepared.start.priority,
+            counts: Counts::default(),
+            row_status: RunStatus::Scheduled,
+            row_at: now,
+            row_stale: false,
+            loaded_seq: None,
+            root_passed: None,
+            loaded_moment: 0,
+            flights: std::collections::HashMap::new(),
+            marks: std::collections::HashMap::new(),
+            due: None,
+            in_ring: false,
+            base: None,
+        };
+        let row = row_of(&run, prepared, now);
+        // A run that ends at once gets its result by a change beside its row.
+        run.row_status = row.status;
+        drafts.of(id).created = Some(row);
+        self.runs.insert(id, run);
+        self.applied(drafts, id, apply);
+        self.parts.metrics.runs_started.inc();
+        status
+    }
+}
+
+/// A run that begins together with others.
+struct Begun<'a> {
+    run: RunId,
+    prepared: &'a PreparedStart,
+    state: RunState,
+    apply: Apply,
+}
+
+fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timestamp) -> RunRow {
+    let start = &prepared.start;
+    let status = match run.state.status() {
+        ended if ended.is_terminal() => RunStatus::Running,
+        status => status,
+    };
+    RunRow {
+        id: run.id,
+        namespace: start.namespace.clone(),
+        workflow: start.workflow.clone(),
+        version: start.version,
+        status,
+        priority: start.priority,
+        input: start.input.to_bytes().into(),
+        context: None,
+        output: None,
+        error: None,
+        compensated: false,
+        tags: start.tags.clone(),
+        idempotency_key: start.idempotency_key.clone(),
+        parent: start.parent,
+        progress: run.state.progress(),
+        counts: run.counts,
+        wake_at: None,
+        created_at: now,
+        started_at: (status != RunStatus::Scheduled).then_some(now),
+        finished_at: None,
+    }
+}
