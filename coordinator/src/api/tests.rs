@@ -214,9 +214,9 @@ async fn every_error_is_a_problem_with_its_code() {
         (
             start,
             "",
-            r#"{"input":{"n":1},"at":"2030-01-01T00:00:00Z"}"#,
+            r#"{"input":{"n":1},"at":"soon"}"#,
             422,
-            "not_supported",
+            "invalid_request",
         ),
         (start, "", r#"{"input":{"n":1},"what":1}"#, 422, "invalid_request"),
         (
