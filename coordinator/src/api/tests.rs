@@ -211,13 +211,7 @@ async fn every_error_is_a_problem_with_its_code() {
             "unsupported_media_type",
         ),
         (start, "", r#"{"input":{}}"#, 422, "invalid_input"),
-        (
-            start,
-            "",
-            r#"{"input":{"n":1},"at":"soon"}"#,
-            422,
-            "invalid_request",
-        ),
+        (start, "", r#"{"input":{"n":1},"at":"soon"}"#, 422, "invalid_request"),
         (start, "", r#"{"input":{"n":1},"what":1}"#, 422, "invalid_request"),
         (
             start,
