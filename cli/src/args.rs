@@ -605,6 +605,9 @@ pub struct StartArgs {
 pub struct RunListArgs {
     #[command(flatten)]
     pub filter: RunFilterArgs,
+    /// Only those that wait for this
+    #[arg(long, value_name = "FOR", value_parser = ["timer", "event", "input", "worker"])]
+    pub waiting: Option<String>,
     #[command(flatten)]
     pub list: ListArgs,
 }

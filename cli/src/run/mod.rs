@@ -161,7 +161,8 @@ pub fn confirmed(question: &str) -> Result<bool, Failure> {
 }
 
 async fn list(client: &Client, global: &Global, args: RunListArgs) -> Result<u8, Failure> {
-    let query = filter(args.filter);
+    let mut query = filter(args.filter);
+    query.extend(args.waiting.map(|what| ("waiting", what)));
     let columns = [
         Column {
             head: "RUN",
