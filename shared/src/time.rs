@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
+/// 9999-01-01T00:00:00Z: later ones cannot be written as RFC 3339 text in every time zone.
+const LAST: i64 = 253_370_764_800_000_000;
+
 impl Timestamp {
     /// The process's wall clock. The engine may not call it: time reaches it inside events.
     #[must_use]
@@ -16,13 +19,11 @@ impl Timestamp {
         Timestamp(jiff::Timestamp::now().as_microsecond())
     }
 
-    /// This instant plus `duration`, at most the last representable one.
+    /// This instant plus `duration`, at most the year 9999, so that it can be written and read again.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Timestamp {
-        Timestamp(
-            self.0
-                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
-        )
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_add(micros).min(LAST))
     }
 
     /// Time from `earlier` to this instant; zero if that lies later.
@@ -70,5 +71,12 @@ mod tests {
     fn text_and_back_keeps_the_instant() {
         let t = Timestamp(1_795_573_601_123_456);
         assert_eq!(Timestamp::parse(&t.to_string()), Some(t));
+    }
+
+    #[test]
+    fn a_sum_that_is_out_of_reach_can_still_be_written_and_read() {
+        let last = Timestamp(1_795_573_601_123_456).plus(Duration::MAX);
+        assert_eq!(Timestamp::parse(&last.to_string()), Some(last));
+        assert_eq!(last.plus(Duration::from_secs(1)), last);
     }
 }

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use rejoin_shared::link::{Address, Consumer, Death, Delivery, Link, LinkError, Message, Published, Settle};
 use rejoin_shared::topology::Topology;
+use rejoin_shared::wire::{Pack, kind};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use uuid::Uuid;
+
+use super::decode::to_bytes;
 
 /// Letters that are looked at: those behind come into sight as these go.
 pub const LETTERS_MAX: u16 = 1_000;
@@ -119,13 +122,13 @@ impl DeadLetters {
     }
 
     /// Publishes a letter's message once more. What follows it is as if the broker had delivered it late, which is harmless:
-    /// completions that are recorded count once, attempts that are not wanted any more are dropped.
+    /// completions that are recorded count once, and a worker asks which attempts are still wanted before it runs any.
     ///
     /// # Errors
     /// The link's.
     pub async fn send_again(&self, letter: &Letter, queue: &str) -> Result<Published, LinkError> {
         let to = Address::Queue(queue.to_owned());
-        self.link.publish(&to, letter.message.clone()).await
+        self.link.publish(&to, asking_first(letter.message.clone())).await
     }
 
     /// A subscription with how many letters it will bring; `None` if there is no such queue.
@@ -137,6 +140,18 @@ impl DeadLetters {
         let consumer = self.link.consume(&self.queue, LETTERS_MAX).await?;
         Ok(Some((consumer, count.min(usize::from(LETTERS_MAX)))))
     }
+}
+
+/// The same message; a pack of attempts as one that may have been published before. What is none is left as it is: a worker
+/// that cannot read it gives it up again.
+fn asking_first(mut message: Message) -> Message {
+    if message.kind == kind::PACK
+        && let Ok(mut pack) = serde_json::from_slice::<Pack>(&message.body)
+    {
+        pack.check = true;
+        message.body = to_bytes(&pack).into();
+    }
+    message
 }
 
 async fn next(consumer: &mut dyn Consumer) -> Option<Delivery> {

@@ -178,6 +178,9 @@ impl Owner {
         tracing::error!(run = %id, reason, "the database refuses a run's data; it is quarantined");
         let is_new = draft.created.is_some();
         let is_final = draft.rows.is_empty();
+        if is_new {
+            self.refuse_asked(&mut draft, reason);
+        }
         for (item, answer) in &mut draft.items {
             *answer = match item.origin {
                 Origin::Delivery(_) => Answer::Settled(Settle::DeadLetter),
@@ -204,6 +207,25 @@ impl Owner {
             origin: Origin::Own,
         };
         self.load(id, vec![quarantine]);
+    }
+
+    /// Starts that another coordinator asked for are answered by an append of their own: without one their rows would be read
+    /// and refused again for ever.
+    fn refuse_asked(&mut self, draft: &mut Draft, reason: &str) {
+        let asks = |(item, _): &mut (Item, Answer)| {
+            matches!(
+                item.origin,
+                Origin::Inbox {
+                    wants_verdict: true,
+                    ..
+                }
+            )
+        };
+        for (item, _) in draft.items.extract_if(.., asks) {
+            let message = reason.to_owned();
+            self.refused
+                .push((item.run, item.origin, CommandError::Refused { message }));
+        }
     }
 
     /// A run that cannot even be folded: only its row says that it failed, so that a later version may still resume it.

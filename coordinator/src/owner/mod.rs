@@ -251,7 +251,8 @@ impl Owner {
 
     /// Waits until there is something to do; leaves it where it is, or puts it into the backlog.
     async fn wait(&mut self) {
-        if !self.backlog.is_empty() || !self.broken.is_empty() || !self.missing.is_empty() {
+        let has_answers = !self.broken.is_empty() || !self.refused.is_empty() || !self.missing.is_empty();
+        if !self.backlog.is_empty() || has_answers {
             return;
         }
         let at = self

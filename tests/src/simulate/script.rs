@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_engine::decision::{Apply, ChildEnd, Decision, Ignored, Sent, Surroundings, WaitChange};
+use rejoin_engine::decision::{Apply, ChildEnd, Decision, Effect, Ignored, Sent, Surroundings, WaitChange};
 use rejoin_engine::event::{Event, Start};
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::Request;
@@ -105,6 +105,12 @@ impl Script {
         self.journal
             .append(&apply.records)
             .unwrap_or_else(|why| panic!("{why}"));
+        for effect in &apply.effects {
+            if let Effect::Revoke(attempts) = effect {
+                let wanted = attempts.iter().find(|(step, n)| self.state.is_outstanding(*step, *n));
+                assert_eq!(wanted, None, "an attempt that is wanted is taken from its worker");
+            }
+        }
         self.sent.extend(apply.sent.iter().cloned());
         self.waits.clone_from(&apply.waits);
     }

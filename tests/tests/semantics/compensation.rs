@@ -257,3 +257,25 @@ fn a_run_whose_definition_undoes_nothing_fails_at_once() {
     run.assert_failed("app.bad", "/b");
     assert!(!run.state.is_compensated());
 }
+
+#[test]
+fn a_compensation_that_was_quarantined_goes_on_with_undoing_at_resume() {
+    let mut run = failing_trip();
+    assert_eq!(run.outstanding(), ["/hotel/compensate"]);
+    let message = "the database refuses it".to_owned();
+    run.tell(Event::Quarantine { message });
+    assert_eq!(
+        (run.status(), run.outstanding()),
+        (RunStatus::CompensationFailed, vec![])
+    );
+    run.restart();
+    run.resume();
+    run.restart();
+    assert_eq!(
+        (run.status(), run.outstanding()),
+        (RunStatus::Compensating, vec!["/hotel/compensate".to_owned()])
+    );
+    run.done("/hotel/compensate");
+    run.done("/car/compensate");
+    run.assert_failed("app.full", "/flight");
+}

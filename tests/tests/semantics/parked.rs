@@ -166,3 +166,55 @@ steps: [ { step: s, timeout: 8s, total_timeout: 10s, retry: { max_attempts: 9, b
         "{left:?}"
     );
 }
+
+#[test]
+fn a_step_that_failed_behind_a_finally_gets_its_new_input_when_it_goes_on() {
+    let document = "workflow: w
+steps:
+  - try: t
+    steps: [ { parallel: p, branches: { a: [ step: s ], b: [ step: s ] } } ]
+    finally: [ step: tidy ]
+";
+    let mut run = Script::start(document, "{}");
+    run.done("/t/p/b/s");
+    run.fails("/t/p/a/s", "app.bad");
+    run.fails("/t/finally/tidy", "app.worse");
+    assert_eq!(run.status(), RunStatus::Failed);
+    let input = Some(json(r#"{"mended":true}"#));
+    assert_eq!(operate(&mut run, at("/t/p/a/s"), StepOperation::Retry { input }), None);
+    assert_eq!(run.outstanding(), ["/t/finally/tidy"]);
+    run.restart();
+    run.done("/t/finally/tidy");
+    assert_eq!(run.input("/t/p/a/s"), json(r#"{"mended":true}"#));
+    run.done("/t/p/a/s");
+    run.done("/t/finally/tidy#2");
+    run.assert_completed("{}");
+}
+
+#[test]
+fn several_steps_are_skipped_all_or_none() {
+    let deep = ["x"; 40].join(".");
+    let document = format!(
+        "workflow: w
+steps:
+  - parallel: p
+    branches:
+      a: [ {{ step: s, on_exhausted: park, into: null }} ]
+      b: [ {{ step: s, on_exhausted: park, into: {deep} }} ]
+"
+    );
+    let mut run = Script::start(&document, "{}");
+    run.fails("/p/a/s", "app.bad");
+    run.fails("/p/b/s", "app.bad");
+    let both = Steps::At(vec!["/p/a/s".to_owned(), "/p/b/s".to_owned()]);
+    // As deep as a value may be: where b's would lie it is deeper than a context may be.
+    let value = json(&format!("{}{}", "[".repeat(128), "]".repeat(128)));
+    let refused = operate(&mut run, both, StepOperation::Skip { value });
+    assert!(matches!(refused, Some(Ignored::NotAllowed(_))), "{refused:?}");
+    assert_eq!(run.status(), RunStatus::Waiting);
+    run.restart();
+    assert_eq!(
+        operate(&mut run, at("/p/a/s"), StepOperation::Skip { value: json("1") }),
+        None
+    );
+}

@@ -2,6 +2,7 @@
 
 use rejoin_engine::event::Event;
 use rejoin_shared::json::Json;
+use rejoin_shared::run::RunStatus;
 use rejoin_tests::simulate::script::Script;
 
 const NESTED: &str = "workflow: w
@@ -74,4 +75,48 @@ fn a_paused_run_records_what_runs_and_dispatches_nothing_new() {
 fn a_running_run_cannot_be_resumed() {
     let mut run = Script::start(NESTED, "{}");
     assert!(run.tell(Event::Resume).is_some());
+}
+
+/// What was cancelled at the failure goes on as the same attempt: a coordinator that takes the run over must not take it from
+/// its worker for what happened before the resume.
+#[test]
+fn a_branch_that_was_cancelled_and_resumed_is_left_alone_after_a_takeover() {
+    let document = "workflow: w\nsteps:\n  - parallel: p\n    branches: { a: [ step: s ], b: [ step: s ] }\n";
+    let mut run = Script::start(document, "{}");
+    run.fails("/p/a/s", "app.bad");
+    run.assert_failed("rejoin.branches_failed", "/p");
+    run.resume();
+    run.restart();
+    assert_eq!(run.outstanding(), ["/p/a/s", "/p/b/s"]);
+    run.done("/p/a/s");
+    assert_eq!(run.outstanding(), ["/p/b/s"]);
+    run.done("/p/b/s");
+    run.assert_completed("{}");
+}
+
+#[test]
+fn a_paused_run_calls_nobody_and_undoes_nothing() {
+    let document =
+        "workflow: w\nsteps:\n  - { step: a, compensate: { uses: undo } }\n  - { call: c, workflow: other }\n";
+    let mut run = Script::start(document, "{}");
+    run.tell(Event::Pause);
+    run.done("/a");
+    assert_eq!((run.status(), run.called()), (RunStatus::Paused, vec![]));
+    run.restart();
+    assert!(run.called().is_empty());
+    run.tell(Event::Resume);
+    assert_eq!(run.called().len(), 1);
+
+    let document = "workflow: w\nsteps:\n  - { step: a, compensate: { uses: undo } }\n  - step: b\n";
+    let mut run = Script::start(document, "{}");
+    run.done("/a");
+    run.tell(Event::Pause);
+    run.fails("/b", "app.bad");
+    run.restart();
+    assert_eq!((run.status(), run.outstanding()), (RunStatus::Paused, vec![]));
+    run.tell(Event::Resume);
+    assert_eq!(
+        (run.status(), run.outstanding()),
+        (RunStatus::Compensating, vec!["/a/compensate".to_owned()])
+    );
 }

@@ -10,10 +10,12 @@ use crate::record::ThreadKey;
 use crate::state::{Leaf, RunState, ThreadEnd};
 
 impl RunState {
-    /// A parked step is tried again; one that is outstanding only gets its input.
+    /// A parked step is tried again. One that is outstanding only gets its input, and so does one that a `finally` is run for
+    /// first: it goes on behind that.
     pub(super) fn retry_step(&mut self, step: StepKey, input: Option<Json>) -> Result<(), Misfit> {
         let key = ThreadKey::of(step);
-        let Leaf::Step(state) = &mut self.live(key)?.leaf else {
+        self.materialize_thread(key);
+        let Some(Leaf::Step(state)) = self.thread_mut(key).map(|thread| &mut thread.leaf) else {
             return Err("not at a step".to_owned());
         };
         state.input = input.or(state.input.take());

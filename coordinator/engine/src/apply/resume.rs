@@ -25,18 +25,21 @@ impl RunState {
         };
         match &self.phase {
             Phase::Paused => self.phase = Phase::Active,
+            // Quarantined in its compensation it goes on with that, whatever it was said to have ended as.
+            Phase::Ended {
+                status: RunStatus::Failed | RunStatus::CompensationFailed,
+                ..
+            } if self.undo.is_some() => self.revive_undo(),
             Phase::Ended {
                 status: RunStatus::Failed,
                 ..
             } => {
                 self.phase = Phase::Active;
+                // The same attempts are wanted again: a fold that comes by here must not take them away from their workers.
                 self.agenda.revoked.clear();
+                self.agenda.newly_revoked.clear();
                 self.revive(ThreadKey::ROOT);
             }
-            Phase::Ended {
-                status: RunStatus::CompensationFailed,
-                ..
-            } => self.revive_undo(),
             Phase::Scheduled(_) | Phase::Active | Phase::Compensating | Phase::Ended { .. } => {
                 return Err("a run that goes on is not resumed".to_owned());
             }

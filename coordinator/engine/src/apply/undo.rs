@@ -135,8 +135,8 @@ impl RunState {
         retry: Option<NodeRetry>,
     ) -> Result<(), Misfit> {
         self.settle_undo(step, attempt)?;
-        let undoing = self.undo.as_mut().and_then(|undo| undo.begun.get_mut(&step));
-        let undoing = undoing.ok_or("no such compensation")?;
+        let undo = self.undo.as_mut().ok_or("nothing is being undone")?;
+        let undoing = undo.begun.get_mut(&step).ok_or("no such compensation")?;
         undoing.last_error = Some(error.clone());
         match retry {
             Some(retry) => {
@@ -147,7 +147,7 @@ impl RunState {
                 self.tally.backing_off += 1;
             }
             None => {
-                undoing.has_failed = true;
+                undo.fail(step);
                 self.tally.failed += 1;
                 self.go_on_undoing();
             }
@@ -175,17 +175,22 @@ impl RunState {
         }
     }
 
-    /// A resume of a compensation that failed: its failed visits are tried again, with fresh budgets.
+    /// A resume of a compensation that ended: its failed visits are tried again, with fresh budgets; what was cut off in the
+    /// middle goes on.
     pub(super) fn revive_undo(&mut self) {
         self.phase = Phase::Compensating;
         let Some(undo) = &mut self.undo else { return };
+        undo.forgive();
         for (key, undoing) in &mut undo.begun {
-            undoing.has_failed = false;
-            undoing.attempt += 1;
+            if let Some(at) = undoing.not_before.take() {
+                self.agenda.due.remove(&(at, *key, undoing.attempt));
+            }
+            if std::mem::take(&mut undoing.has_failed) {
+                undoing.attempt += 1;
+                self.tally.failed -= 1;
+            }
             undoing.allowed.clear();
-            undoing.not_before = None;
             self.agenda.ready.push_back((*key, undoing.attempt));
-            self.tally.failed -= 1;
             self.tally.outstanding += 1;
         }
         self.go_on_undoing();

@@ -140,8 +140,12 @@ impl Machine<'_> {
             message,
             ..ErrorValue::default()
         };
+        let status = match self.state.undo.is_some() {
+            true => RunStatus::CompensationFailed,
+            false => RunStatus::Failed,
+        };
         self.emit(Fact::RunFinished(RunFinished {
-            status: RunStatus::Failed,
+            status,
             output: None,
             error: Some(error),
             reason: None,

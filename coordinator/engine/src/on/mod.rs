@@ -92,7 +92,8 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
         Event::Resume => machine.resume().err(),
         Event::Quarantine { message } => machine.quarantine(message).err(),
     };
-    if !matches!(machine.state.phase, Phase::Ended { .. }) {
+    // While it is paused nothing new begins, no child either: what was recorded meanwhile is walked on from at its resume.
+    if !matches!(machine.state.phase, Phase::Ended { .. } | Phase::Paused) {
         machine.walk();
     }
     match ignored {

@@ -51,8 +51,11 @@ impl Machine<'_> {
             }
             StepOperation::Retry { input } => found.iter().for_each(|step| self.retry_one(step, input.clone())),
             StepOperation::Skip { value } => {
+                // All or none: what is wrong with one is told before any is skipped.
                 for step in &found {
                     self.check_skip(step.step, &value, &step.path)?;
+                }
+                for step in &found {
                     self.emit(Fact::StepSkipped {
                         step: step.step,
                         output: value.clone(),

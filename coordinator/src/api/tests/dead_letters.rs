@@ -1,9 +1,10 @@
 //! What the broker has given up.
 
+use rejoin_shared::ids::Namespace;
 use rejoin_shared::json::Json;
 use rejoin_shared::link::{Address, Link, Message, Settle};
 use rejoin_shared::topology::Topology;
-use rejoin_shared::wire::kind;
+use rejoin_shared::wire::{Pack, kind};
 
 use super::{Reply, Server};
 
@@ -87,6 +88,35 @@ async fn a_letter_is_sent_again_to_where_it_came_from() {
     );
     let nothing = format!("POST /v1/dead-letters/{}", text(&letters[1], "id"));
     assert_eq!(server.call(&nothing, "", "").await.status, 404);
+    server.stop().await;
+}
+
+/// Its attempts may have been sent again long ago, and have completed.
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_that_are_sent_again_are_asked_about_before_they_run() {
+    let server = Server::start().await;
+    let link = server.broker.link("test");
+    let pack = Pack {
+        owner: "c".to_owned(),
+        publish: 1,
+        check: false,
+        suspect: false,
+        probe: None,
+        namespace: Namespace::default_name(),
+        queue: "odd".to_owned(),
+        contexts: Vec::new(),
+        attempts: Vec::new(),
+    };
+    let body = serde_json::to_string(&pack).expect("a pack");
+    give_up(&*link, &[&body]).await;
+    let letters = listed(&server).await;
+    let line = format!("POST /v1/dead-letters/{}:replay", text(&letters[0], "id"));
+    assert_eq!(server.call(&line, "", "").await.status, 200);
+    let queue = Topology::default().tasks(&Namespace::default_name(), "odd");
+    let mut consumer = link.consume(&queue, 1).await.expect("subscribed");
+    let again = consumer.next().await.expect("the letter");
+    let again: Pack = serde_json::from_slice(&again.message.body).expect("still a pack");
+    assert!(again.check);
     server.stop().await;
 }
 

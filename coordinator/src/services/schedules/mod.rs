@@ -164,12 +164,13 @@ impl Schedules {
             Err(error) => return self.put_off(row, &error, now).await,
         };
         let newest = self.count_ended(&mut progress).await?;
-        let previous = self.going_on(&progress).await?;
+        let goes_on = self.going_on(&progress).await?;
+        let previous = goes_on.iter().map(|(_, seen)| seen.created_at).max();
         progress.take(previous.is_some(), now);
         let tick = progress.startable(previous.is_some());
         let again = match tick {
             Some(_) => now.plus(CLAIM),
-            None => progress.look_again(newest.or(previous.map(|(_, seen)| seen.created_at)), now),
+            None => progress.look_again(newest.or(previous), now),
         };
         match tick {
             // Nobody else is to look before the time of whoever starts it is over.
@@ -204,27 +205,28 @@ impl Schedules {
         Ok(newest)
     }
 
-    /// The last run, while it goes on and that matters.
-    async fn going_on(&self, progress: &Progress) -> Result<Option<(RunId, Seen)>, RunsError> {
-        let Some(run) = progress.row.last_run else {
-            return Ok(None);
-        };
-        match progress.spec.overlap {
-            Overlap::Allow => Ok(None),
-            Overlap::Skip | Overlap::Queue | Overlap::CancelPrevious => {
-                let seen = self.runs.see(run).await?;
-                Ok(seen.filter(|seen| !seen.status.is_terminal()).map(|seen| (run, seen)))
-            }
+    /// Its runs that go on, where that matters: those of its ticks, and the last one that somebody triggered.
+    async fn going_on(&self, progress: &Progress) -> Result<Vec<(RunId, Seen)>, RunsError> {
+        let mut found = Vec::new();
+        if progress.spec.overlap == Overlap::Allow {
+            return Ok(found);
         }
+        let row = &progress.row;
+        let triggered = row.last_run.filter(|run| !row.open_runs.contains(run));
+        for run in row.open_runs.iter().copied().chain(triggered) {
+            let seen = self.runs.see(run).await?.filter(|seen| !seen.status.is_terminal());
+            found.extend(seen.map(|seen| (run, seen)));
+        }
+        Ok(found)
     }
 
     async fn start(&self, progress: &Progress, tick: Timestamp) -> Start {
         let (row, spec) = (&progress.row, &progress.spec);
-        if spec.overlap == Overlap::CancelPrevious
-            && let Some((run, _)) = self.going_on(progress).await?
-        {
+        if spec.overlap == Overlap::CancelPrevious {
             let reason = format!("the schedule {} starts its next run", row.name);
-            self.runs.cancel(run, &reason).await?;
+            for (run, _) in self.going_on(progress).await? {
+                self.runs.cancel(run, &reason).await?;
+            }
         }
         self.runs.start(&spec.launch(&row.namespace, &row.name, tick)).await
     }

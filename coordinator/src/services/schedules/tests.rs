@@ -233,6 +233,23 @@ async fn skip_starts_nothing_while_the_run_before_goes_on() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_triggered_and_ended_does_not_hide_the_one_that_goes_on() {
+    let world = World::new("10s", Overlap::Skip, "0s").await;
+    world.through(0..=15).await;
+    let triggered = world.runs.begin("by hand");
+    if let Some(run) = world.runs.inside().runs.last_mut() {
+        run.2 = RunStatus::Completed;
+    }
+    let note = |progress: &mut Progress| {
+        progress.row.last_run = Some(triggered);
+        progress.row.wake_at
+    };
+    world.change(note).await;
+    world.through(16..=35).await;
+    assert_eq!(world.runs.states(), [RunStatus::Running, RunStatus::Completed]);
+}
+
+#[tokio::test]
 async fn queue_starts_each_tick_when_the_run_before_has_ended() {
     let world = World::new("10s", Overlap::Queue, "0s").await;
     world.through(0..=200).await;

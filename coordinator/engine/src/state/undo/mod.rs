@@ -1,5 +1,7 @@
 //! What compensation needs: which visits completed, in which order, and what of it is still to be undone (SPEC 5.6).
 
+mod plan;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_shared::time::Timestamp;
+
+use plan::Plan;
 
 /// Set in the position of a compensation's key: it is the key of what it undoes, and yet one of its own.
 const UNDOES: u32 = 1 << 31;
@@ -96,18 +100,10 @@ pub(crate) struct Undo {
     /// What was not begun.
     left: Plan,
     pub begun: BTreeMap<StepKey, Undoing>,
+    /// How many of those failed for good.
+    failed: usize,
     /// Paths of the visits that were undone, the first one first.
     pub undone: Vec<String>,
-}
-
-/// What is to be undone: of a sequence the last first, of siblings all at once.
-#[derive(Clone, Debug)]
-enum Plan {
-    Visit(Box<Visit>),
-    /// Begun, and not done: what lies before it waits.
-    Begun(StepKey),
-    OneByOne(Vec<Plan>),
-    AtOnce(Vec<Plan>),
 }
 
 impl Undo {
@@ -118,17 +114,31 @@ impl Undo {
             reason,
             left: Plan::of(done),
             begun: BTreeMap::new(),
+            failed: 0,
             undone: Vec::new(),
         }
     }
 
     /// Takes what may begin now; nothing once one has failed.
     pub fn next(&mut self) -> Vec<Visit> {
-        let mut found = Vec::new();
-        if !self.has_failed() {
-            self.left.take_next(&mut found);
+        match self.has_failed() {
+            true => Vec::new(),
+            false => self.left.take_next(),
         }
-        found
+    }
+
+    /// A compensation failed for good.
+    pub fn fail(&mut self, key: StepKey) {
+        if let Some(undoing) = self.begun.get_mut(&key)
+            && !std::mem::replace(&mut undoing.has_failed, true)
+        {
+            self.failed += 1;
+        }
+    }
+
+    /// Those that failed are tried again.
+    pub fn forgive(&mut self) {
+        self.failed = 0;
     }
 
     /// A compensation is done: what lies before it may follow.
@@ -140,81 +150,17 @@ impl Undo {
     }
 
     pub fn has_failed(&self) -> bool {
-        self.begun.values().any(|undoing| undoing.has_failed)
+        self.failed > 0
     }
 
     /// Whether nothing runs and nothing may begin.
     pub fn is_at_rest(&self) -> bool {
-        self.begun.values().all(|undoing| undoing.has_failed) && (self.has_failed() || self.left.is_empty())
+        self.begun.len() == self.failed && (self.has_failed() || self.left.is_empty())
     }
 
     /// Paths of the visits that were not undone, newest first.
     pub fn paths_left(&self) -> Vec<String> {
-        let mut paths = Vec::new();
-        self.left.paths(&self.begun, &mut paths);
-        paths
-    }
-}
-
-impl Plan {
-    fn of(done: Vec<Done>) -> Plan {
-        let plans = done.into_iter().map(|done| match done {
-            Done::Visit(visit) => Plan::Visit(visit),
-            Done::Fork { in_order, branches } => {
-                let plans = branches.into_iter().map(Plan::of).collect();
-                match in_order {
-                    true => Plan::OneByOne(plans),
-                    false => Plan::AtOnce(plans),
-                }
-            }
-        });
-        Plan::OneByOne(plans.collect())
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Plan::Visit(_) | Plan::Begun(_) => false,
-            Plan::OneByOne(plans) | Plan::AtOnce(plans) => plans.iter().all(Plan::is_empty),
-        }
-    }
-
-    fn take_next(&mut self, found: &mut Vec<Visit>) {
-        match self {
-            Plan::Begun(_) => {}
-            Plan::Visit(visit) => {
-                let key = visit.key;
-                if let Plan::Visit(visit) = std::mem::replace(self, Plan::Begun(key)) {
-                    found.push(*visit);
-                }
-            }
-            Plan::OneByOne(plans) => {
-                while plans.last().is_some_and(Plan::is_empty) {
-                    plans.pop();
-                }
-                if let Some(last) = plans.last_mut() {
-                    last.take_next(found);
-                }
-            }
-            Plan::AtOnce(plans) => plans.iter_mut().for_each(|plan| plan.take_next(found)),
-        }
-    }
-
-    fn close(&mut self, key: StepKey) {
-        match self {
-            Plan::Visit(_) | Plan::Begun(_) => {}
-            Plan::OneByOne(plans) | Plan::AtOnce(plans) => {
-                plans.retain(|plan| !matches!(plan, Plan::Begun(begun) if *begun == key));
-                plans.iter_mut().for_each(|plan| plan.close(key));
-            }
-        }
-    }
-
-    fn paths(&self, begun: &BTreeMap<StepKey, Undoing>, paths: &mut Vec<String>) {
-        match self {
-            Plan::Visit(visit) => paths.push(visit.path.clone()),
-            Plan::Begun(key) => paths.extend(begun.get(key).map(|undoing| undoing.visit.path.clone())),
-            Plan::OneByOne(plans) | Plan::AtOnce(plans) => plans.iter().rev().for_each(|plan| plan.paths(begun, paths)),
-        }
+        self.left.paths(&self.begun)
     }
 }
 
