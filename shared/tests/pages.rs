@@ -45,7 +45,7 @@ fn the_tests_that_the_docs_name_exist() {
     for member in ["shared", "coordinator", "worker", "cli", "tests"] {
         sources(&root.join(member), &mut all);
     }
-    for page in ["guarantees.md", "reliability.md"] {
+    for page in ["guarantees.md", "reliability.md", "tests.md"] {
         let text = committed(page);
         let quoted = text.split('`').skip(1).step_by(2);
         let is_claim =

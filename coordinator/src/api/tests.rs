@@ -496,6 +496,8 @@ async fn a_run_for_later_is_scheduled_until_then() {
     let past = start("2020-01-01T00:00:00Z").await;
     server.reaches(&past.text("id"), "completed").await;
     let far = start(&in_time(3_600_000)).await.text("id");
+    let why = server.call(&format!("GET /v1/runs/{far}/why"), "", "").await;
+    assert!(why.text("summary").starts_with("the run begins at 20"), "{}", why.body);
     assert_eq!(
         server.call(&format!("POST /v1/runs/{far}/pause"), "", "").await.status,
         409

@@ -55,7 +55,9 @@ impl WaitView {
     /// What a run waits for: first what ends by itself, soonest first.
     #[must_use]
     pub fn of(state: &RunState) -> Vec<WaitView> {
-        let timers = state.open_sleeps().map(|(path, until)| WaitView {
+        let beginning = state.begins_at().map(|at| ("/", at));
+        let timers = beginning.into_iter().chain(state.open_sleeps());
+        let timers = timers.map(|(path, until)| WaitView {
             kind: WaitKind::Timer,
             path: path.to_owned(),
             until: Some(until),
@@ -87,6 +89,7 @@ impl WaitView {
         let missing = self.events.iter().filter(|event| !self.received.contains(event));
         let missing: Vec<&str> = missing.map(String::as_str).collect();
         match (self.kind, self.until) {
+            (WaitKind::Timer, Some(until)) if path == "/" => format!("the run begins at {until}"),
             (WaitKind::Timer, Some(until)) => format!("{path} sleeps until {until}"),
             (WaitKind::Timer, None) => format!("{path} sleeps"),
             (WaitKind::Event, _) => format!("{path} waits for {}", missing.join(", ")),

@@ -24,7 +24,11 @@ impl RunState {
             (_, timeout) => timeout.map(|timeout| Deadline::At(at.plus(timeout))),
         };
         match &self.phase {
-            Phase::Paused => self.phase = Phase::Active,
+            Phase::Paused => {
+                self.phase = Phase::Active;
+                let held = std::mem::take(&mut self.agenda.held);
+                held.into_iter().for_each(|todo| self.push_todo(todo));
+            }
             // Quarantined in its compensation it goes on with that, whatever it was said to have ended as.
             Phase::Ended {
                 status: RunStatus::Failed | RunStatus::CompensationFailed,

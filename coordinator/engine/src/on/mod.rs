@@ -92,8 +92,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
         Event::Resume => machine.resume().err(),
         Event::Quarantine { message } => machine.quarantine(message).err(),
     };
-    // While it is paused nothing new begins, no child either: what was recorded meanwhile is walked on from at its resume.
-    if !matches!(machine.state.phase, Phase::Ended { .. } | Phase::Paused) {
+    if !matches!(machine.state.phase, Phase::Ended { .. }) {
         machine.walk();
     }
     match ignored {

@@ -118,6 +118,8 @@ pub(crate) struct Tally {
 pub(crate) struct Agenda {
     /// Decisions that wait for nobody.
     pub todo: VecDeque<Todo>,
+    /// What of it waits for the resume of a paused run.
+    pub held: Vec<Todo>,
     /// Attempts to be dispatched that were not taken yet.
     pub ready: VecDeque<(StepKey, u32)>,
     /// Attempts that become ready at their time.
@@ -338,6 +340,15 @@ impl RunState {
                 .undo
                 .as_ref()
                 .is_some_and(|undo| undo.is_at_rest() && !undo.has_failed())
+    }
+
+    /// When it begins, while that lies ahead.
+    #[must_use]
+    pub fn begins_at(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Scheduled(at) => Some(at),
+            Phase::Active | Phase::Paused | Phase::Compensating | Phase::Ended { .. } => None,
+        }
     }
 
     /// Earliest time at which something of the run is due.

@@ -45,7 +45,9 @@ impl Machine<'_> {
                         .state
                         .thread(key)
                         .is_some_and(|thread| matches!(thread.leaf, Leaf::Ready(_)));
-                if stands {
+                if stands && self.state.phase == Phase::Paused && self.reaches_out(key) {
+                    self.state.agenda.held.push(todo);
+                } else if stands {
                     self.walk_node(key);
                 }
             }
@@ -60,8 +62,23 @@ impl Machine<'_> {
                     self.start_nodes(scope);
                 }
             }
+            Todo::Finish if self.state.phase == Phase::Paused && self.would_undo() => {
+                self.state.agenda.held.push(todo);
+            }
             Todo::Finish => self.finish(),
         }
+    }
+
+    /// Whether the node a thread stands at starts or tells other runs: a paused run does not.
+    fn reaches_out(&self, key: ThreadKey) -> bool {
+        let node = self.state.thread(key).and_then(|thread| self.state.node_at(thread));
+        let kind = node.map(|node| &self.state.def.node(node).kind);
+        matches!(kind, Some(NodeKind::Call(_) | NodeKind::Emit(_)))
+    }
+
+    /// Whether the run has failed, and its end begins with compensations: a paused run begins none.
+    fn would_undo(&self) -> bool {
+        matches!(self.state.root.end, Some(ThreadEnd::Failed(_))) && self.state.has_something_to_undo()
     }
 
     fn finish(&mut self) {
