@@ -198,6 +198,18 @@ impl Script {
         self.request(path).timeout
     }
 
+    /// How long the handler at `path` may be silent.
+    #[must_use]
+    pub fn heartbeat(&self, path: &str) -> Option<Duration> {
+        self.request(path).heartbeat
+    }
+
+    /// The task queue that the attempt at `path` goes to.
+    #[must_use]
+    pub fn queue(&self, path: &str) -> String {
+        self.request(path).queue.to_string()
+    }
+
     fn request(&self, path: &str) -> Request {
         let (step, attempt) = self.open[path];
         let around = Surroundings {

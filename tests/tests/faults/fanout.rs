@@ -78,10 +78,14 @@ fn document(branches: usize) -> Value {
 impl Fanout {
     /// Two coordinators, three workers, one run.
     pub async fn start(branches: usize) -> Result<Fanout> {
-        let mut fleet = Fleet::new().await?;
+        Fanout::on(Fleet::new().await?, branches).await
+    }
+
+    /// The same on the routes of this fleet, which may have a coordinator already.
+    pub async fn on(mut fleet: Fleet, branches: usize) -> Result<Fanout> {
         fleet.write("handlers.yaml", HANDLERS)?;
         fleet.write("work.py", HANDLER)?;
-        for _ in 0..2 {
+        while fleet.coordinators.len() < 2 {
             fleet.add_coordinator(None)?;
         }
         for _ in 0..3 {
@@ -102,6 +106,13 @@ impl Fanout {
         self.fleet
             .wait_for_progress(&self.run, done, Duration::from_secs(60))
             .await
+    }
+
+    /// How many branches are recorded.
+    pub async fn progress(&self) -> Result<u64> {
+        let path = format!("/v1/runs/{}", self.run);
+        let view = self.fleet.insist(reqwest::Method::GET, &path, None).await?;
+        Ok(view["progress"]["done"].as_u64().unwrap_or(0))
     }
 
     /// Waits until the run is owned by the coordinator of this name.
@@ -169,7 +180,7 @@ impl Fanout {
     }
 
     /// Every start of the handler: path and time in microseconds.
-    fn executions(&self) -> Result<Vec<(String, i64)>> {
+    pub fn executions(&self) -> Result<Vec<(String, i64)>> {
         let log = std::fs::read_to_string(self.fleet.dir.path().join("executions.log"))?;
         let mut found = Vec::new();
         for line in log.lines() {

@@ -1,5 +1,6 @@
 //! Coordinators and workers as real processes on real servers, and the means to hurt them.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -63,6 +64,24 @@ impl Process {
         Ok(())
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, and waits until it has ended by itself.
+    pub async fn end(&mut self, within: Duration) -> Result<()> {
+        self.signal("TERM")?;
+        let began = Instant::now();
+        while self.is_alive() {
+            if began.elapsed() > within {
+                bail!("{} did not end within {within:?} of SIGTERM", self.name);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -85,11 +104,52 @@ pub struct Fleet {
     pub coordinators: Vec<(Process, u16)>,
     pub workers: Vec<Process>,
     pub database_url: String,
+    /// How the processes to come reach the servers.
+    pub routes: Routes,
     admin_url: String,
     database: String,
     prefix: String,
     client: reqwest::Client,
     started: usize,
+}
+
+/// The addresses that a process is given.
+#[derive(Clone)]
+pub struct Routes {
+    pub database_url: String,
+    pub amqp_url: String,
+}
+
+impl Routes {
+    /// Where the real servers listen: database, broker.
+    pub fn servers(&self) -> Result<(SocketAddr, SocketAddr)> {
+        Ok((address(&self.database_url)?, address(&self.amqp_url)?))
+    }
+
+    /// The database behind a port of this machine.
+    pub fn database_at(&mut self, port: u16) -> Result<()> {
+        self.database_url = at_port(&self.database_url, port)?;
+        Ok(())
+    }
+
+    /// The broker behind a port of this machine.
+    pub fn broker_at(&mut self, port: u16) -> Result<()> {
+        self.amqp_url = at_port(&self.amqp_url, port)?;
+        Ok(())
+    }
+}
+
+fn address(url: &str) -> Result<SocketAddr> {
+    let url = reqwest::Url::parse(url)?;
+    let (host, port) = (url.host_str().context("no host")?, url.port().context("no port")?);
+    let host = if host == "localhost" { "127.0.0.1" } else { host };
+    Ok(SocketAddr::new(host.parse()?, port))
+}
+
+fn at_port(url: &str, port: u16) -> Result<String> {
+    let mut url = reqwest::Url::parse(url)?;
+    url.set_port(Some(port)).map_err(|()| anyhow!("{url} takes no port"))?;
+    Ok(url.into())
 }
 
 fn variable(name: &str) -> Result<String> {
@@ -104,7 +164,7 @@ impl Fleet {
     /// An empty fleet with a database of its own.
     pub async fn new() -> Result<Fleet> {
         let admin_url = variable("REJOIN_TEST_DATABASE_URL")?;
-        variable("REJOIN_TEST_AMQP_URL")?;
+        let amqp_url = variable("REJOIN_TEST_AMQP_URL")?;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let database = format!("rejoin_faults_{}", &id[..12]);
         let (client, connection) = tokio_postgres::connect(&admin_url, tokio_postgres::NoTls).await?;
@@ -122,6 +182,10 @@ impl Fleet {
             coordinators: Vec::new(),
             workers: Vec::new(),
             database_url: format!("{base}/{database}"),
+            routes: Routes {
+                database_url: format!("{base}/{database}"),
+                amqp_url,
+            },
             admin_url,
             database,
             prefix: format!("f{}.", &id[..8]),
@@ -141,11 +205,8 @@ impl Fleet {
         command
             .arg(verb)
             .current_dir(self.dir.path())
-            .env("REJOIN_DATABASE__URL", &self.database_url)
-            .env(
-                "REJOIN_AMQP__URL",
-                std::env::var("REJOIN_TEST_AMQP_URL").unwrap_or_default(),
-            )
+            .env("REJOIN_DATABASE__URL", &self.routes.database_url)
+            .env("REJOIN_AMQP__URL", &self.routes.amqp_url)
             .env("REJOIN_AMQP__PREFIX", &self.prefix)
             .env("REJOIN_COORDINATOR__LEASE", "3s")
             .env(
@@ -172,6 +233,18 @@ impl Fleet {
         let process = Process::spawn(&name, &mut command, &self.log(&name))?;
         self.coordinators.push((process, port));
         Ok(port)
+    }
+
+    /// Waits until the coordinator at this port is ready.
+    pub async fn is_ready(&self, port: u16) -> Result<()> {
+        for _ in 0..300 {
+            let asked = self.client.get(format!("http://127.0.0.1:{port}/readyz")).send().await;
+            if asked.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the coordinator at port {port} was not ready within 30 s")
     }
 
     /// Starts one more worker with the handlers file in the fleet's folder.
@@ -227,6 +300,26 @@ impl Fleet {
         self.insist(reqwest::Method::PUT, "/v1/workflows", Some(document))
             .await
             .map(|_| ())
+    }
+
+    /// Registers a document in YAML.
+    pub async fn register_text(&self, document: &str) -> Result<()> {
+        for _ in 0..300 {
+            for (_, port) in &self.coordinators {
+                let request = self.client.put(format!("http://127.0.0.1:{port}/v1/workflows"));
+                let request = request
+                    .header("content-type", "application/yaml")
+                    .body(document.to_owned());
+                let Ok(response) = request.send().await else { continue };
+                match response.status().as_u16() {
+                    200..=299 => return Ok(()),
+                    400..=499 => bail!("the document is refused: {}", response.text().await?),
+                    _ => {}
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the document could not be registered within 30 s")
     }
 
     pub async fn start_run(&self, workflow: &str, input: Value) -> Result<String> {
@@ -294,6 +387,31 @@ impl Fleet {
         let owner = view["owner"].as_str().unwrap_or_default().to_owned();
         let found = self.coordinators.iter().position(|(process, _)| process.name == owner);
         found.ok_or_else(|| anyhow!("owner {owner:?} is none of the fleet"))
+    }
+
+    /// What runs that have ended left in the database, and what waits in the queues: none of it should be there.
+    pub async fn left_behind(&self) -> Result<Vec<String>> {
+        let (client, connection) = tokio_postgres::connect(&self.database_url, tokio_postgres::NoTls).await?;
+        let connection = tokio::spawn(connection);
+        let rows = client
+            .query(
+                "SELECT 'wait ' || w.name FROM waits w JOIN runs r ON r.id = w.run_id WHERE r.finished_at IS NOT NULL \
+                 UNION ALL SELECT 'inbox ' || i.kind FROM inbox i WHERE i.verdict IS NULL \
+                 UNION ALL SELECT 'timer of ' || id FROM runs WHERE finished_at IS NOT NULL AND wake_at IS NOT NULL",
+                &[],
+            )
+            .await?;
+        drop(client);
+        connection.await??;
+        let mut left: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        if let Some((200, queues)) = self.ask(reqwest::Method::GET, "/v1/queues", None).await {
+            let all = queues["items"].as_array().cloned().unwrap_or_default();
+            let busy = all
+                .iter()
+                .filter(|queue| queue["outstanding"] != 0 || queue["busy"] != 0);
+            left.extend(busy.map(|queue| format!("queue {queue}")));
+        }
+        Ok(left)
     }
 
     /// Recorded completions of a run: path → when, in microseconds since 1970, by the database's clock.
@@ -381,6 +499,22 @@ impl Blow {
         } else {
             Err(anyhow!("nothing was there to be hit: the fault did not strike"))
         }
+    }
+}
+
+/// `scripts/services WHAT…`, and what it printed.
+pub fn services_say(what: &[&str]) -> Result<String> {
+    let output = Command::new(root().join("scripts/services"))
+        .args(what)
+        .stdin(Stdio::null())
+        .output()?;
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout)?)
+    } else {
+        Err(anyhow!(
+            "scripts/services {what:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
     }
 }
 

@@ -3,8 +3,29 @@
 //! One round each by default; `REJOIN_FAULT_ROUNDS` asks for more (`scripts/faults`). The tests of this binary run one
 //! after the other: they stop the servers that all share.
 
+/// The test of a fault. Without more, it strikes the fan-out of [`BRANCHES`].
+macro_rules! fault {
+    ($(#[$doc:meta])* $name:ident, $strike:expr) => {
+        fault!($(#[$doc])* $name, BRANCHES, armed with || Ok(()), async |f: &mut Fanout, ()| $strike(f).await);
+    };
+    ($(#[$doc:meta])* $name:ident, $branches:expr, armed with $arm:expr, $strike:expr) => {
+        $(#[$doc])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() -> Result<()> {
+            survives(stringify!($name), $branches, $arm, $strike).await
+        }
+    };
+}
+
 mod fanout;
 mod fleet;
+mod language;
+mod links;
+mod processes;
+mod proxy;
+mod races;
+mod servers;
+mod story;
 
 use std::time::Duration;
 
@@ -20,17 +41,22 @@ const BRANCHES: usize = 500;
 /// More than the workers take beforehand, so that some wait in the queues.
 const MANY: usize = 3000;
 
+/// How often each fault strikes.
+fn rounds() -> u64 {
+    let asked = std::env::var("REJOIN_FAULT_ROUNDS").ok();
+    asked.and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+/// Branches of the fan-out where the fault takes seconds to come.
+const LONG: usize = 6000;
+
 /// Runs the fan-out, strikes when 100 branches are recorded, and checks what has to hold.
 async fn survives<A, F>(name: &str, branches: usize, arm: impl Fn() -> Result<A>, strike: F) -> Result<()>
 where
     F: AsyncFn(&mut Fanout, A) -> Result<()>,
 {
     let _alone = ALONE.lock().await;
-    let rounds = std::env::var("REJOIN_FAULT_ROUNDS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1);
-    for round in 1..=rounds {
+    for round in 1..=rounds() {
         let armed = arm()?;
         let mut fanout = Fanout::start(branches).await?;
         fanout.reach(100).await?;
@@ -40,19 +66,6 @@ where
         fanout.end().await?;
     }
     Ok(())
-}
-
-macro_rules! fault {
-    ($(#[$doc:meta])* $name:ident, $strike:expr) => {
-        fault!($(#[$doc])* $name, BRANCHES, armed with || Ok(()), async |f: &mut Fanout, ()| $strike(f).await);
-    };
-    ($(#[$doc:meta])* $name:ident, $branches:expr, armed with $arm:expr, $strike:expr) => {
-        $(#[$doc])*
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() -> Result<()> {
-            survives(stringify!($name), $branches, $arm, $strike).await
-        }
-    };
 }
 
 fault!(an_undisturbed_fan_out_completes, async |_: &mut Fanout| Ok(()));

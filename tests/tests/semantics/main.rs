@@ -7,5 +7,6 @@ mod guard;
 mod join;
 mod merging;
 mod parked;
+mod requests;
 mod resume;
 mod waits;
