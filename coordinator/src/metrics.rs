@@ -1,5 +1,8 @@
 //! Every metric name of the coordinator, in one place (INTERFACE 13). No ids in labels; counters start at 0 with the process.
 
+use std::cell::RefCell;
+
+use prometheus::core::Desc;
 use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
@@ -25,6 +28,8 @@ pub struct Metrics {
     pub step_duration_seconds: HistogramVec,
     pub dispatch_seconds: Histogram,
     pub completion_seconds: Histogram,
+    /// Confirm by the broker to start on a worker, whose clock it is read from.
+    pub queue_seconds: Histogram,
     pub join_seconds: Histogram,
     pub dispatches: CounterVec,
     pub branches_kept_on_resume: Counter,
@@ -32,6 +37,8 @@ pub struct Metrics {
     pub late_completions: Counter,
     pub journal_append_seconds: Histogram,
     pub journal_batch_size: Histogram,
+    pub store_pool_connections: GaugeVec,
+    pub store_pool_waiting: Gauge,
     pub broker_up: Gauge,
     pub broker_unconfirmed: Gauge,
     pub partitions_owned: Gauge,
@@ -41,13 +48,17 @@ pub struct Metrics {
     pub events_unknown_run: Counter,
     pub steps_unserved: Gauge,
     pub build_info: GaugeVec,
+    /// Names and labels of all of them.
+    pub all: Vec<Desc>,
 }
 
-struct Maker(Registry);
+/// Makes metrics in a registry, and notes their names and labels.
+struct Maker(Registry, RefCell<Vec<Desc>>);
 
 impl Maker {
     fn keep<T: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> T {
         let made = made.expect("a metric's name and labels are constants");
+        self.1.borrow_mut().extend(made.desc().into_iter().cloned());
         self.0
             .register(Box::new(made.clone()))
             .expect("metric names are unique");
@@ -91,7 +102,7 @@ impl Metrics {
     /// If two metrics share a name, which a test excludes.
     #[must_use]
     pub fn new() -> Metrics {
-        let m = Maker(Registry::new());
+        let m = Maker(Registry::new(), RefCell::default());
         let metrics = Metrics {
             runs_started: m.counter("rejoin_runs_started_total", "Runs started"),
             runs_finished: m.counters("rejoin_runs_finished_total", "Runs that ended", &["workflow", "state"]),
@@ -104,6 +115,7 @@ impl Metrics {
             ),
             step_duration_seconds: m.histograms("rejoin_step_duration_seconds", "Of an attempt", LONG_S, &["queue"]),
             dispatch_seconds: m.histogram("rejoin_dispatch_seconds", "Hand-over to confirm", LATENCY_S),
+            queue_seconds: m.histogram("rejoin_queue_seconds", "Confirm to start on a worker", LATENCY_S),
             completion_seconds: m.histogram("rejoin_completion_seconds", "End to durable", LATENCY_S),
             join_seconds: m.histogram("rejoin_join_seconds", "Last branch durable to next dispatch", LATENCY_S),
             dispatches: m.counters("rejoin_dispatches_total", "Attempts published", &["reason"]),
@@ -115,6 +127,12 @@ impl Metrics {
             late_completions: m.counter("rejoin_late_completions_total", "Completions of ended branches"),
             journal_append_seconds: m.histogram("rejoin_journal_append_seconds", "Of a batch", LATENCY_S),
             journal_batch_size: m.histogram("rejoin_journal_batch_size", "Rows of a batch", ROWS),
+            store_pool_connections: m.gauges(
+                "rejoin_store_pool_connections",
+                "Connections to the database, besides the append's",
+                &["state"],
+            ),
+            store_pool_waiting: m.gauge("rejoin_store_pool_waiting", "Statements that wait for a connection"),
             broker_up: m.gauge("rejoin_broker_up", "1 if connected and not blocked"),
             broker_unconfirmed: m.gauge("rejoin_broker_unconfirmed", "Publishes that await their confirm"),
             partitions_owned: m.gauge("rejoin_partitions_owned", "Partitions this process owns"),
@@ -128,11 +146,15 @@ impl Metrics {
             ),
             build_info: m.gauges("rejoin_build_info", "Always 1", &["version"]),
             registry: m.0,
+            all: m.1.into_inner(),
         };
         metrics
             .build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1.0);
+        for reason in ["first", "retry", "resume", "lost"] {
+            metrics.dispatched(reason, 0);
+        }
         metrics
     }
 
@@ -160,7 +182,70 @@ pub fn as_f64(count: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    /// What `docs/metrics.md` says in its table: names without the prefix, and labels.
+    fn documented() -> BTreeMap<String, Vec<String>> {
+        let rows = include_str!("../../docs/metrics.md").lines();
+        let rows = rows.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        rows.map(|(name, rest)| {
+            let kind = rest.split(" | ").next().unwrap_or_default();
+            let labels = kind.split_once('{').and_then(|(_, labels)| labels.split_once('}'));
+            let labels = labels.map_or(Vec::new(), |(labels, _)| {
+                labels.split(", ").map(str::to_owned).collect()
+            });
+            (format!("rejoin_{name}"), labels)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn every_metric_stands_in_the_documentation_with_its_labels_and_no_other_does() {
+        let metrics = Metrics::new();
+        let served = metrics
+            .all
+            .iter()
+            .map(|desc| (desc.fq_name.clone(), desc.variable_labels.clone()));
+        let mut served: BTreeMap<String, Vec<String>> = served.collect();
+        let mut documented = documented();
+        served
+            .values_mut()
+            .chain(documented.values_mut())
+            .for_each(|labels| labels.sort());
+        assert_eq!(served, documented);
+    }
+
+    #[test]
+    fn there_are_at_most_40_metrics_and_none_has_a_label_that_grows_with_runs() {
+        let metrics = Metrics::new();
+        assert!(metrics.all.len() <= 40, "{}", metrics.all.len());
+        let bounded = ["workflow", "handler", "queue", "outcome", "state", "reason", "version"];
+        for desc in &metrics.all {
+            assert!(
+                desc.variable_labels
+                    .iter()
+                    .all(|label| bounded.contains(&label.as_str())),
+                "{}: {:?}",
+                desc.fq_name,
+                desc.variable_labels
+            );
+        }
+    }
+
+    #[test]
+    fn counters_without_names_of_workflows_begin_at_0() {
+        let text = Metrics::new().render();
+        for name in [
+            "rejoin_runs_started_total 0",
+            "rejoin_dispatches_total{reason=\"lost\"} 0",
+            "rejoin_duplicate_completions_total 0",
+            "rejoin_join_seconds_count 0",
+        ] {
+            assert!(text.lines().any(|line| line == name), "{name} is missing in\n{text}");
+        }
+    }
 
     #[test]
     fn metric_names_are_unique_and_prefixed() {

@@ -89,6 +89,20 @@ pub struct Progress {
     pub waiting: u64,
 }
 
+impl Progress {
+    /// Of the attempts that are due at most `taken` are on their way to a worker or with one: the others wait, for credit or
+    /// because the run is paused.
+    #[must_use]
+    pub fn with_taken(self, taken: usize) -> Progress {
+        let running = self.running.min(u64::try_from(taken).unwrap_or(u64::MAX));
+        Progress {
+            running,
+            waiting: self.waiting + (self.running - running),
+            ..self
+        }
+    }
+}
+
 /// Counts of messages and completions of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {

@@ -144,6 +144,7 @@ impl Api {
         }
         if let Some(live) = self.backend.explain(run).await {
             view.counts = live.counts;
+            view.progress = view.progress.with_taken(live.attempts_total);
         }
         Ok(view)
     }

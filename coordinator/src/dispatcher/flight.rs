@@ -24,6 +24,8 @@ pub struct Flight {
     pub handler: Arc<str>,
     /// Where it is.
     pub phase: Phase,
+    /// When the broker had confirmed it.
+    pub confirmed_at: Option<Timestamp>,
 }
 
 /// Where it is.

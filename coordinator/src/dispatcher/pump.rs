@@ -84,6 +84,7 @@ impl Dispatcher {
             queue: key.clone(),
             handler: ready.handler,
             phase: Phase::Waiting,
+            confirmed_at: None,
         };
         let inherited = run.may_be_inherited(attempt);
         let queue = self.queue(&key);
@@ -181,6 +182,12 @@ impl Dispatcher {
         }
         run.counts.dispatched += 1;
         run.row_stale = true;
+        if let Some(joined_at) = run.joined_at.take() {
+            around
+                .metrics
+                .join_seconds
+                .observe(around.now.since(joined_at).as_secs_f64());
+        }
         if *kind == Kind::Suspect || builder.is_full(size) {
             let full = std::mem::replace(builder, Builder::new(self.next_publish()));
             pumped.outgoing.push(self.publish(key, *kind, full, around));

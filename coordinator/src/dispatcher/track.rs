@@ -59,6 +59,7 @@ impl Dispatcher {
             match fate {
                 Fate::Accepted => {
                     let since = around.now;
+                    flight.confirmed_at = Some(since);
                     queue.set_phase(flight, Phase::Sent { publish: number, since });
                     queue.sent_log.push_back((since, *key));
                 }

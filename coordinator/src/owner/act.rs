@@ -40,6 +40,7 @@ impl Owner {
                 at,
             });
             self.parts.watchers.tell(id, rows);
+            self.measure(id, &draft.ended_at, draft.has_joined);
         }
         for effect in draft.effects {
             match effect {
@@ -56,6 +57,18 @@ impl Owner {
         self.publish_all(verdict_messages(&self.parts.topology, draft.verdicts));
         self.publish_all(draft.outgoing);
         self.follow_up(id);
+    }
+
+    /// What was recorded is durable now.
+    fn measure(&mut self, id: RunId, ended_at: &[Timestamp], has_joined: bool) {
+        let now = self.parts.clock.now();
+        let metrics = &self.parts.metrics;
+        for ended_at in ended_at {
+            metrics.completion_seconds.observe(now.since(*ended_at).as_secs_f64());
+        }
+        if has_joined && let Some(run) = self.runs.get_mut(&id) {
+            run.joined_at = Some(now);
+        }
     }
 
     /// Something stands in an inbox: whoever owns what it is for looks at once, this process too.
@@ -142,7 +155,10 @@ impl Owner {
         let Some(run) = self.runs.get(&id) else { return };
         let left: Vec<Try> = run.flights.keys().copied().collect();
         let labels = [&*run.definition.workflow, status.as_str()];
-        self.parts.metrics.runs_finished.with_label_values(&labels).inc();
+        let metrics = &self.parts.metrics;
+        metrics.runs_finished.with_label_values(&labels).inc();
+        let took = self.parts.clock.now().since(run.state.started_at());
+        metrics.run_duration_seconds.observe(took.as_secs_f64());
         self.revoke(id, &left);
         self.keep_ended(id);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use rejoin_engine::decision::{ChildEnd, Effect, Sent, WaitChange};
-use rejoin_engine::record::{Awaited, Record};
+use rejoin_engine::record::{Awaited, Fact, Record};
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
@@ -49,6 +49,10 @@ pub struct Draft {
     pub broadcasts: Vec<Broadcast>,
     /// Other messages.
     pub outgoing: Vec<Outgoing>,
+    /// When the attempts ended, by their workers' clocks, whose completions it records.
+    pub ended_at: Vec<Timestamp>,
+    /// Whether a scope of it was joined.
+    pub has_joined: bool,
     /// Bytes of its rows.
     pub bytes: usize,
 }
@@ -70,6 +74,8 @@ impl Draft {
             sent: Vec::new(),
             broadcasts: Vec::new(),
             outgoing: Vec::new(),
+            ended_at: Vec::new(),
+            has_joined: false,
             bytes: 0,
         }
     }
@@ -87,6 +93,7 @@ impl Draft {
         let optional = [&row.output, &row.snapshot, &row.logs];
         let optional: usize = optional.into_iter().flatten().map(Bytes::len).sum();
         self.bytes += row.body.len() + optional + 128;
+        self.has_joined |= matches!(record.fact, Fact::ScopeJoined(_));
         self.rows.push(row);
     }
 
@@ -230,7 +237,7 @@ impl Draft {
         self.change = Some(RunChange {
             run: self.run,
             status,
-            progress: run.state.progress(),
+            progress: run.progress(),
             counts: run.counts,
             wake_at: run.state.next_due(),
             ended: ends.then(|| end_of(run)),

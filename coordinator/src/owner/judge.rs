@@ -8,6 +8,7 @@ use rejoin_engine::event::{End, Event};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::link::Settle;
 use rejoin_shared::run::{Outcome, RunStatus};
+use rejoin_shared::time::Timestamp;
 
 use super::Owner;
 use super::batch::Drafts;
@@ -172,6 +173,9 @@ impl Owner {
         if let Some(attempt) = ended {
             self.attempt_ended(item.run, attempt, times.as_ref());
         }
+        if let (Decision::Apply(_), Some(times)) = (&decision, &times) {
+            drafts.of(item.run).ended_at.push(times.finished_at);
+        }
         let answer = match decision {
             Decision::Apply(apply) => {
                 self.applied(drafts, item.run, apply);
@@ -216,15 +220,20 @@ impl Owner {
             return; // an event that changed nothing: the attempt is still wanted
         }
         if let (Some(times), Some(flight)) = (times, run.flights.get(&attempt)) {
+            if let Some(confirmed_at) = flight.confirmed_at {
+                let waited = times.started_at.since(confirmed_at);
+                self.parts.metrics.queue_seconds.observe(waited.as_secs_f64());
+            }
             let queue = flight.queue.clone();
             let labels = [&*run.definition.workflow, &*flight.handler, &*queue.name, times.outcome];
             let metrics = &self.parts.metrics;
             metrics.steps_completed.with_label_values(&labels).inc();
+            let took = times.finished_at.since(times.started_at).as_secs_f64();
             metrics
                 .step_duration_seconds
                 .with_label_values(&[&*queue.name])
-                .observe(times.took.as_secs_f64());
-            self.dispatcher.step_took(&queue, times.took.as_secs_f64() * 1_000.0);
+                .observe(took);
+            self.dispatcher.step_took(&queue, took * 1_000.0);
         }
         self.dispatcher.land(run, attempt);
         run.marks.remove(&attempt);
@@ -306,14 +315,18 @@ pub(super) fn settle(drafts: &mut Drafts, item: Item, answer: Answer) {
 
 /// What a completion tells beside its effect on the run.
 struct Times {
-    took: std::time::Duration,
+    /// By the worker's clock.
+    started_at: Timestamp,
+    /// By the worker's clock.
+    finished_at: Timestamp,
     outcome: &'static str,
 }
 
 fn times_of(event: &Event) -> Option<Times> {
     match event {
         Event::Completed(completed) => Some(Times {
-            took: completed.finished_at.since(completed.started_at),
+            started_at: completed.started_at,
+            finished_at: completed.finished_at,
             outcome: match &completed.end {
                 End::Ok { .. } => Outcome::Ok.as_str(),
                 End::Error(failure) => failure.outcome.as_str(),

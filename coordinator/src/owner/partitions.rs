@@ -235,6 +235,7 @@ impl Owner {
                     marks: std::collections::HashMap::new(),
                     due: None,
                     in_ring: false,
+                    joined_at: None,
                     base: None,
                 };
                 self.runs.insert(id, run);

@@ -25,7 +25,7 @@ impl Owner {
         let attempts = shown.map(|(n, (attempt, flight))| self.attempt_view(run, **attempt, flight, n < PATHS_MAX));
         Some(Explanation {
             status: run.state.status(),
-            progress: run.state.progress(),
+            progress: run.progress(),
             counts: run.counts,
             attempts: attempts.collect(),
             attempts_total: all.len(),
@@ -144,6 +144,12 @@ impl Owner {
         let metrics = &self.parts.metrics;
         metrics.timers_due.set(as_f64(self.timers.len()));
         metrics.broker_unconfirmed.set(as_f64(self.dispatcher.unconfirmed()));
+        if let Some(pool) = self.parts.store.pool() {
+            let connections = &metrics.store_pool_connections;
+            connections.with_label_values(&["in_use"]).set(as_f64(pool.in_use));
+            connections.with_label_values(&["idle"]).set(as_f64(pool.idle));
+            metrics.store_pool_waiting.set(as_f64(pool.waiting));
+        }
         metrics
             .steps_unserved
             .set(as_f64(self.dispatcher.unserved(&self.runs).len()));

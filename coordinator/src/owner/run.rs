@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{AttemptKey, Namespace, RunId, StepKey};
-use rejoin_shared::run::{Counts, Priority, RunStatus};
+use rejoin_shared::run::{Counts, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::BaseContext;
 use uuid::Uuid;
@@ -71,6 +71,8 @@ pub struct Run {
     pub due: Option<Timestamp>,
     /// Whether it stands in the dispatcher's ring.
     pub in_ring: bool,
+    /// When a join of it became durable after which nothing has been dispatched yet.
+    pub joined_at: Option<Timestamp>,
     /// The base context sent last, by its record.
     pub base: Option<(u64, BaseContext)>,
 }
@@ -84,6 +86,12 @@ impl Run {
             step: attempt.0,
             attempt: attempt.1,
         }
+    }
+
+    /// Counts of its steps.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.state.progress().with_taken(self.flights.len())
     }
 
     /// The task queue of this name in its namespace.

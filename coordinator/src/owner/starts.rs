@@ -136,6 +136,7 @@ impl Owner {
             marks: std::collections::HashMap::new(),
             due: None,
             in_ring: false,
+            joined_at: None,
             base: None,
         };
         let row = row_of(&run, prepared, now);

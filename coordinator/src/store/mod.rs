@@ -442,6 +442,17 @@ impl StoreError {
     }
 }
 
+/// The connections for everything but the append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolView {
+    /// Lent to a statement.
+    pub in_use: usize,
+    /// Open and free.
+    pub idle: usize,
+    /// Statements that wait for one.
+    pub waiting: usize,
+}
+
 /// A journal and what stands around it.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -569,6 +580,11 @@ pub trait Store: Send + Sync {
     /// how many rows went. Called now and then by one member.
     async fn sweep(&self) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    /// Its pool of connections, if it has one.
+    fn pool(&self) -> Option<PoolView> {
+        None
     }
 
     /// Whether the database answers and its schema fits.

@@ -316,6 +316,12 @@ impl RunState {
         }
     }
 
+    /// When it began: of a run that was scheduled, when that time came.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
     /// The outermost flow's context.
     #[must_use]
     pub fn context(&self) -> Json {

@@ -32,7 +32,7 @@ pub use migrate::{MigrationState, migrate, migrate_check};
 
 use super::{
     Batch, Broadcast, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow,
-    PAGE_BYTES_MAX, PartitionRow, Reserved, RunFilter, RunRow, ScheduleRow, Store, StoreError, StoredRow,
+    PAGE_BYTES_MAX, PartitionRow, PoolView, Reserved, RunFilter, RunRow, ScheduleRow, Store, StoreError, StoredRow,
     VERDICT_LIFE_MS, WaitKind, WaitRow, WorkflowRow,
 };
 use appender::Appender;
@@ -502,6 +502,10 @@ impl Store for PostgresStore {
             swept += self.remove_journal(rows::id(&row)?).await?;
         }
         Ok(swept)
+    }
+
+    fn pool(&self) -> Option<PoolView> {
+        Some(self.reader.view())
     }
 
     async fn ping(&self) -> Result<()> {

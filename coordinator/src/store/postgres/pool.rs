@@ -6,7 +6,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, R
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 
-use super::super::StoreError;
+use super::super::{PoolView, StoreError};
 use super::config::{StoreConfig, Use};
 use super::error::{Phase, is_lost, pool_error, store_error};
 
@@ -38,6 +38,16 @@ impl Reader {
             pool,
             answer_timeout: config.answer_timeout(),
         })
+    }
+
+    /// How much of the pool is in use.
+    pub(super) fn view(&self) -> PoolView {
+        let status = self.pool.status();
+        PoolView {
+            in_use: status.size.saturating_sub(status.available),
+            idle: status.available,
+            waiting: status.waiting,
+        }
     }
 
     /// Runs a statement that only reads.
