@@ -39,6 +39,29 @@ async fn a_fan_out_runs_each_branch_once_and_completes() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_run_took_on_its_way_is_measured_once_a_step_once_a_join_once_a_run() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(1_000));
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder());
+    let run = start(&coordinator, r#"{"n": 300}"#).await;
+    world.reaches(run, RunStatus::Completed).await;
+    let metrics = coordinator.metrics();
+    until("the end is measured", || {
+        metrics.run_duration_seconds.get_sample_count() == 1
+    })
+    .await;
+    assert_eq!(metrics.completion_seconds.get_sample_count(), 301);
+    assert_eq!(
+        metrics.join_seconds.get_sample_count(),
+        1,
+        "one join, and a step after it"
+    );
+    let queued = metrics.queue_seconds.get_sample_count();
+    assert!((1..=301).contains(&queued), "{queued}: those whose confirm came first");
+    coordinator.shutdown().await;
+}
+
 #[test]
 fn after_a_crash_another_owner_goes_on_and_nothing_that_finished_or_still_runs_is_repeated() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
