@@ -92,6 +92,8 @@ pub struct Http {
     pub listen: String,
     /// Largest body of a request that is no definition. Example: `16777216`.
     pub body_bytes_max: usize,
+    /// `auto` (tokens are needed unless it listens on a loopback address), `tokens`, or `open` (everybody who reaches it may do all).
+    pub access: HttpAccess,
 }
 
 /// `[coordinator]`
@@ -129,6 +131,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// Who may speak to the HTTP API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpAccess {
+    /// Everybody where only this machine can reach it, else whoever shows a token.
+    #[default]
+    Auto,
+    /// Whoever shows a token.
+    Tokens,
+    /// Everybody.
+    Open,
+}
+
 impl Default for Database {
     fn default() -> Database {
         Database {
@@ -153,6 +168,7 @@ impl Default for Http {
         Http {
             listen: "127.0.0.1:7070".to_owned(),
             body_bytes_max: 16 * 1024 * 1024,
+            access: HttpAccess::Auto,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What everyone says about a run in the same words: its state, its progress, its errors.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::json::Json;
 
 /// State of a run (SPEC 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // SPEC 6
 pub enum RunStatus {
@@ -68,7 +69,7 @@ impl RunStatus {
 }
 
 /// Order among runs when dispatch credit is short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum Priority {
@@ -79,7 +80,7 @@ pub enum Priority {
 }
 
 /// Counts of steps, `total` those opened so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Progress {
     pub total: u64,
@@ -104,7 +105,7 @@ impl Progress {
 }
 
 /// Counts of messages and completions of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Attempts published.
     pub dispatched: u64,
@@ -117,7 +118,7 @@ pub struct Counts {
 }
 
 /// How a recorded attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // INTERFACE 8
 pub enum Outcome {
@@ -157,7 +158,7 @@ impl Outcome {
 }
 
 /// An error as everyone sees it (SPEC 3): absent parts are left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorValue {
     /// `rejoin.…`, `http.…`, `exec.…`, `handler.error` or the handler's own.
     #[serde(rename = "type")]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rejoin_shared::ids::RunId;
 use rejoin_shared::link::{Link, LinkState};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -20,7 +21,7 @@ use crate::store::{Broadcast, Store, StoreError, StoredRow};
 const BROKER_BLIP_MAX: Duration = Duration::from_secs(10);
 
 /// Whether one thing the coordinator depends on works.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Check {
     /// `database`, `broker`, `membership`
     pub name: &'static str,

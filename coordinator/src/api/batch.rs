@@ -12,11 +12,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
 use super::definitions::Known;
-use super::extract::{Body, Fields, InNamespace, Params, wrong_kind};
+use super::extract::{Body, Fields, InNamespace, wrong_kind};
 use super::problem::{Code, DocumentError, Problem};
 use super::start::{Request, Wrong, read_object};
 use crate::owner::command::{Command, CommandError, NewRun};
@@ -30,12 +31,12 @@ const ERRORS_OF_RUN_MAX: usize = 10;
 const RACES_MAX: usize = 3;
 
 /// What was started.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Started {
     items: Vec<Item>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Item {
     id: RunId,
 }
@@ -57,10 +58,8 @@ struct Placed {
 pub async fn start(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
-    params: Params,
     body: Body,
 ) -> Result<(StatusCode, Answer<Started>), Problem> {
-    params.only(&[])?;
     let runs = read(&body)?;
     let checked = api.check_starts(&namespace, &runs).await?;
     let placed = api.place_starts(&namespace, checked).await?;

@@ -5,6 +5,7 @@ use axum::extract::State;
 use futures_util::future::join_all;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
@@ -20,7 +21,7 @@ const MEMBERS: [&str; 8] = ["workflow", "state", "tag", "since", "until", "paren
 const LISTS: usize = 3;
 
 /// What a bulk operation did.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Outcome {
     /// Runs that the filter found.
     matched: u64,
@@ -40,10 +41,8 @@ enum Operation {
 pub async fn carry_out(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
-    params: Params,
     body: Body,
 ) -> Result<Answer<Outcome>, Problem> {
-    params.only(&[])?;
     let mut fields = Fields::of(&body.object()?);
     let found = read_filter(&fields.take_some("filter").unwrap_or_else(Json::object));
     let operation = operation(fields.take_text("operation")?, fields.take_text("reason")?);
@@ -51,7 +50,7 @@ pub async fn carry_out(
     fields.end()?;
     let (found, operation) = (found?, operation?);
     let filter = api
-        .filter(&found)
+        .filter(&namespace, &found)
         .await
         .map_err(|problem| match problem.code() == Code::Malformed {
             true => wrong(problem.detail()),
@@ -123,7 +122,7 @@ fn read_filter(found: &Json) -> Result<Params, Problem> {
             return Err(wrong(&format!("{key} is empty")));
         }
     }
-    Ok(Params::of(pairs))
+    Ok(Params::of(pairs, MEMBERS.into()))
 }
 
 fn wrong(detail: &str) -> Problem {

@@ -7,12 +7,14 @@ use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::link::Published;
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::Api;
-use super::extract::Params;
+use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
+use super::page::Page;
 use super::problem::{Code, Problem};
 use crate::broker::dead_letters::Letter;
 use crate::owner::command::{Command, CommandError};
@@ -24,17 +26,10 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Reason of a letter that the owner of a run wrote.
 const POISON: &str = "rejoin.poison";
 
-/// The oldest dead letters.
-#[derive(Serialize)]
-pub struct Page {
-    items: Vec<LetterView>,
-    /// Always null: letters further back come into sight as those in front go.
-    next: Option<String>,
-}
-
 /// A dead letter.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[allow(missing_docs)] // docs/http.md
+#[schemars(rename = "DeadLetter")]
 pub struct LetterView {
     pub id: Uuid,
     pub reason: String,
@@ -50,32 +45,59 @@ pub struct LetterView {
 }
 
 /// `GET /v1/dead-letters`
-pub async fn list(State(api): State<Api>, params: Params) -> Result<Answer<Page>, Problem> {
-    params.only(&["limit"])?;
-    let letters = api.backend.dead_letters().list(params.limit()?).await?;
-    let items = letters.iter().map(shown).collect();
-    Ok(Answer(Page { items, next: None }))
+pub async fn list(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    params: Params,
+) -> Result<Answer<Page<LetterView>>, Problem> {
+    let (after, limit) = (
+        params.read::<Uuid>("after", "the `next` of the page before")?,
+        params.limit()?,
+    );
+    let letters = api.backend.dead_letters().list(&namespace).await?;
+    let begin = match after {
+        None => 0,
+        Some(after) => letters.iter().position(|letter| letter.id == after).map_or_else(
+            || {
+                Err(bad_parameter(
+                    "after",
+                    &after.to_string(),
+                    "a letter that is still there; begin anew",
+                ))
+            },
+            |place| Ok(place + 1),
+        )?,
+    };
+    let rest = letters.into_iter().skip(begin).take(limit + 1).collect();
+    let page = Page::cut(rest, limit, |letter: &Letter| letter.id.to_string());
+    Ok(Answer(page.map(|letter| shown(&letter))))
 }
 
 /// `DELETE /v1/dead-letters/{id}`
-pub async fn remove(State(api): State<Api>, Segments(id): Segments<String>) -> Result<StatusCode, Problem> {
-    let removed = api.backend.dead_letters().remove(read_id(&id)?).await?;
+pub async fn remove(
+    State(api): State<Api>,
+    InNamespace(namespace): InNamespace,
+    Segments(id): Segments<String>,
+) -> Result<StatusCode, Problem> {
+    let removed = api.backend.dead_letters().remove(&namespace, read_id(&id)?).await?;
     removed.map_or_else(|| Err(unknown(&id)), |_| Ok(StatusCode::NO_CONTENT))
 }
 
 /// `POST /v1/dead-letters/{id}:replay`
 pub async fn replay(
     State(api): State<Api>,
-    params: Params,
+    InNamespace(namespace): InNamespace,
     Segments(segment): Segments<String>,
 ) -> Result<Answer<LetterView>, Problem> {
-    params.only(&[])?;
     let Some(id) = segment.strip_suffix(REPLAY) else {
         let detail = format!("there is nothing at /v1/dead-letters/{segment}; a letter is sent again at …{REPLAY}");
         return Err(Problem::new(Code::NoSuchRoute, detail));
     };
     let letters = api.backend.dead_letters();
-    let letter = letters.find(read_id(id)?).await?.ok_or_else(|| unknown(id))?;
+    let letter = letters
+        .find(&namespace, read_id(id)?)
+        .await?
+        .ok_or_else(|| unknown(id))?;
     let view = shown(&letter);
     match (&letter.death, view.run) {
         (Some(death), _) => match letters.send_again(&letter, &death.queue).await? {
@@ -91,7 +113,7 @@ pub async fn replay(
         }
     }
     // Cut off here, it is sent once more the next time: what it says is counted once.
-    letters.remove(letter.id).await?;
+    letters.remove(&namespace, letter.id).await?;
     Ok(Answer(view))
 }
 

@@ -4,10 +4,11 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use rejoin_shared::json::Json;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
-use super::extract::{Body, Fields, InNamespace, Params};
+use super::extract::{Body, Fields, InNamespace};
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use crate::owner::command::Command;
@@ -17,7 +18,7 @@ use crate::store::Broadcast;
 const NAME_BYTES_MAX: usize = 256;
 
 /// An event that was taken in.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Accepted {
     /// How many runs it went to.
     runs: u64,
@@ -34,10 +35,8 @@ pub async fn send(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     Segments(id): Segments<String>,
-    params: Params,
     body: Body,
 ) -> Result<(StatusCode, Answer<Accepted>), Problem> {
-    params.only(&[])?;
     let event = api.event(&body)?;
     let row = api.run(&namespace, &id).await?;
     let command = Command::Signal {
@@ -55,10 +54,8 @@ pub async fn send(
 pub async fn broadcast(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
-    params: Params,
     body: Body,
 ) -> Result<(StatusCode, Answer<Accepted>), Problem> {
-    params.only(&[])?;
     let event = api.event(&body)?;
     let command = Command::Signal {
         from: namespace.clone(),

@@ -1,14 +1,15 @@
 //! How requests are read: namespaces, queries, bodies. Whatever is wrong becomes a [`Problem`].
 
+use std::convert::Infallible;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
-use axum::http::HeaderMap;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use rejoin_shared::config::Span;
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::json::Json;
@@ -24,75 +25,100 @@ pub const PAGE_DEFAULT: usize = 50;
 pub const PAGE_MAX: usize = 1000;
 
 /// The namespace of a request.
+#[derive(Clone)]
 pub struct InNamespace(pub Namespace);
 
+/// As the route's check found it.
 impl<S: Sync> FromRequestParts<S> for InNamespace {
-    type Rejection = Problem;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InNamespace, Problem> {
-        let Some(value) = parts.headers.get(NAMESPACE_HEADER) else {
-            return Ok(InNamespace(Namespace::default_name()));
-        };
-        match value.to_str() {
-            Ok(name) if Namespace::is_valid(name) => Ok(InNamespace(Namespace(name.into()))),
-            _ => Err(Problem::new(
-                Code::Malformed,
-                "header Rejoin-Namespace: a letter, then letters, digits, _ and -, at most 64 characters",
-            )),
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InNamespace, Infallible> {
+        let checked = parts.extensions.get::<InNamespace>();
+        Ok(checked.expect("every route checks who asks").clone())
     }
 }
 
-/// The query of a request, pair by pair.
-pub struct Params(Vec<(String, String)>);
+/// The namespace that a header names.
+///
+/// # Errors
+/// 400 for one that is no name.
+pub fn asked_namespace(headers: &HeaderMap) -> Result<Option<Namespace>, Problem> {
+    let Some(value) = headers.get(NAMESPACE_HEADER) else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(name) if Namespace::is_valid(name) => Ok(Some(Namespace(name.into()))),
+        _ => Err(Problem::new(
+            Code::Malformed,
+            "header Rejoin-Namespace: a letter, then letters, digits, _ and -, at most 64 characters",
+        )),
+    }
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for Params {
-    type Rejection = Problem;
+/// Names of the parameters that a route takes.
+pub type Known = Arc<[&'static str]>;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params, Problem> {
-        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-        let query = query.map_err(|e: QueryRejection| Problem::new(Code::Malformed, e.body_text()))?;
-        if query
-            .0
-            .iter()
-            .any(|(key, value)| key.contains('\0') || value.contains('\0'))
-        {
-            return Err(Problem::new(Code::Malformed, "a NUL character in the query"));
-        }
-        Ok(Params(query.0))
+/// The query of a request, pair by pair; all of them are known.
+#[derive(Clone)]
+pub struct Params {
+    pairs: Vec<(String, String)>,
+    known: Known,
+}
+
+/// As the route's check left it.
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Params, Infallible> {
+        let checked = parts.extensions.get::<Params>();
+        Ok(checked.expect("every route checks its query").clone())
     }
 }
 
 impl Params {
-    /// These pairs.
-    #[must_use]
-    pub fn of(pairs: Vec<(String, String)>) -> Params {
-        Params(pairs)
-    }
-
-    /// Refuses parameters that are not among `known`.
+    /// The query of an address.
     ///
     /// # Errors
-    /// A problem that names the unknown one.
-    pub fn only(&self, known: &[&str]) -> Result<(), Problem> {
-        match self.0.iter().find(|(key, _)| !known.contains(&&**key)) {
-            None => Ok(()),
-            Some((key, _)) => Err(Problem::new(
-                Code::UnknownParameter,
-                format!("unknown parameter {key}; known are: {}", known.join(", ")),
-            )),
+    /// A query that cannot be read, and parameters that are not among `known`.
+    pub fn of_query(uri: &Uri, known: Known) -> Result<Params, Problem> {
+        let query = Query::<Vec<(String, String)>>::try_from_uri(uri);
+        let query = query.map_err(|e: QueryRejection| Problem::new(Code::Malformed, e.body_text()))?;
+        let has_nul = |(key, value): &(String, String)| key.contains('\0') || value.contains('\0');
+        if query.0.iter().any(has_nul) {
+            return Err(Problem::new(Code::Malformed, "a NUL character in the query"));
         }
+        if let Some((key, _)) = query.0.iter().find(|(key, _)| !known.contains(&&**key)) {
+            let detail = match known.is_empty() {
+                true => format!("unknown parameter {key}; this address takes none"),
+                false => format!("unknown parameter {key}; known are: {}", known.join(", ")),
+            };
+            return Err(Problem::new(Code::UnknownParameter, detail));
+        }
+        Ok(Params::of(query.0, known))
+    }
+
+    /// These pairs, whose keys are among `known`.
+    #[must_use]
+    pub fn of(pairs: Vec<(String, String)>, known: Known) -> Params {
+        Params { pairs, known }
+    }
+
+    /// What is read must have been described, or nobody could send it.
+    fn expect_known(&self, key: &str) {
+        debug_assert!(self.known.contains(&key), "{key} is read, but not described");
     }
 
     /// The last value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, v)| &**v)
+        self.expect_known(key);
+        self.pairs.iter().rev().find(|(k, _)| k == key).map(|(_, v)| &**v)
     }
 
     /// All values of `key`: repeated, or with commas.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        let pairs = self.0.iter().filter(move |(k, _)| k == key);
+        self.expect_known(key);
+        let pairs = self.pairs.iter().filter(move |(k, _)| k == key);
         pairs.flat_map(|(_, v)| v.split(',')).filter(|part| !part.is_empty())
     }
 
@@ -217,7 +243,7 @@ impl Body {
                 format!("content type {media}; send application/json"),
             ));
         }
-        let json = Json::parse_enclosed(&self.bytes, levels)?;
+        let json = Json::parse_enclosed(&self.bytes, levels).map_err(|error| Problem::of_json(&self.bytes, &error))?;
         match json {
             Json::Object(_) => Ok(json),
             Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) | Json::List(_) => {
@@ -288,10 +314,13 @@ impl Fields {
     pub fn end(self) -> Result<(), Problem> {
         match self.rest.keys().next() {
             None => Ok(()),
-            Some(key) => Err(Problem::new(
-                Code::InvalidRequest,
-                format!("unknown member {key:?}; known are: {}", self.known.join(", ")),
-            )),
+            Some(key) => {
+                let detail = match self.known.is_empty() {
+                    true => format!("unknown member {key:?}; there are none here"),
+                    false => format!("unknown member {key:?}; known are: {}", self.known.join(", ")),
+                };
+                Err(Problem::new(Code::InvalidRequest, detail))
+            }
         }
     }
 }

@@ -38,7 +38,8 @@ impl Api {
         row.ok_or_else(|| Problem::not_found("run", id))
     }
 
-    async fn run_id(&self, namespace: &Namespace, id: &str) -> Result<RunId, Problem> {
+    /// The id that a whole id, or a unique prefix or suffix of one, means; whether such a run is there is not looked up.
+    pub(super) async fn run_id(&self, namespace: &Namespace, id: &str) -> Result<RunId, Problem> {
         let text = id.to_ascii_lowercase();
         if text.len() == 36
             && let Ok(run) = text.parse()

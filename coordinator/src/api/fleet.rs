@@ -3,15 +3,18 @@
 use axum::Json as Answer;
 use axum::extract::State;
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
 use super::extract::{InNamespace, Params};
+use super::page::Page;
 use super::problem::Problem;
 use crate::owner::views;
 
 /// A worker.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Worker")]
 pub struct WorkerView {
     name: String,
     incarnation: uuid::Uuid,
@@ -26,7 +29,8 @@ pub struct WorkerView {
 }
 
 /// A task queue.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Queue")]
 pub struct QueueView {
     name: String,
     /// Attempts dispatched and not recorded.
@@ -89,27 +93,14 @@ impl QueueView {
     }
 }
 
-/// A list that fits on one page.
-#[derive(Serialize)]
-pub struct Page<T> {
-    items: Vec<T>,
-    next: Option<String>,
-}
-
 /// Pages by name, since the fleet is held in memory and sorted so.
 fn page<T>(all: Vec<T>, name: impl Fn(&T) -> &str, params: &Params) -> Result<Page<T>, Problem> {
-    params.only(&["after", "limit"])?;
     let limit = params.limit()?;
     let after = params.get("after").unwrap_or_default();
-    let mut items: Vec<T> = all
-        .into_iter()
-        .filter(|item| name(item) > after)
-        .take(limit + 1)
-        .collect();
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|item| name(item).to_owned());
-    Ok(Page { items, next })
+    let behind = all.into_iter().filter(|item| name(item) > after);
+    Ok(Page::cut(behind.take(limit + 1).collect(), limit, |item| {
+        name(item).to_owned()
+    }))
 }
 
 /// Adds the queues that workers consume and on which nothing was dispatched yet.

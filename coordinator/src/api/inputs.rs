@@ -8,27 +8,35 @@ use rejoin_shared::definition::model::{Definition, NodeKind, WaitFor};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
 use super::definitions::check;
 use super::extract::{Body, Fields, InNamespace, Params, bad_parameter};
 use super::find::Segments;
+use super::page::Page;
 use super::problem::{Code, Problem};
 use crate::owner::command::Command;
 use crate::read::run::RunView;
 use crate::read::waits::question;
 use crate::store::WaitRow;
 
-/// One page of inputs.
-#[derive(Serialize)]
-pub struct Page {
-    items: Vec<InputView>,
-    next: Option<String>,
+/// What is asked, as its wait has it.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "describes what `question` of the read models writes")]
+struct Question {
+    /// `approval`, `choice`, `text` or `form`
+    r#type: String,
+    prompt: Option<String>,
+    choices: Option<Vec<Json>>,
+    /// JSON Schema of the value.
+    schema: Option<Json>,
 }
 
 /// A question that waits for an answer.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Input")]
 #[allow(missing_docs)] // INTERFACE 8
 pub struct InputView {
     pub run: RunId,
@@ -36,6 +44,7 @@ pub struct InputView {
     pub name: String,
     pub path: String,
     #[serde(flatten)]
+    #[schemars(with = "Question")]
     pub question: Json,
     pub created_at: Timestamp,
     pub timeout_at: Option<Timestamp>,
@@ -46,19 +55,12 @@ pub async fn list(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     params: Params,
-) -> Result<Answer<Page>, Problem> {
-    params.only(&["after", "limit"])?;
+) -> Result<Answer<Page<InputView>>, Problem> {
     let after = params.get("after").map(place).transpose()?;
     let limit = params.limit()?;
-    let mut rows = api.store.inputs(&namespace, after, limit + 1).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows
-        .last()
-        .filter(|_| more)
-        .map(|row| format!("{}:{}", row.run, row.seq));
-    let items = rows.into_iter().map(shown).collect();
-    Ok(Answer(Page { items, next }))
+    let rows = api.store.inputs(&namespace, after, limit + 1).await?;
+    let page = Page::cut(rows, limit, |row| format!("{}:{}", row.run, row.seq));
+    Ok(Answer(page.map(shown)))
 }
 
 fn place(text: &str) -> Result<(RunId, u64), Problem> {
@@ -86,10 +88,8 @@ pub async fn answer(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     Segments((id, name)): Segments<(String, String)>,
-    params: Params,
     body: Body,
 ) -> Result<Answer<RunView>, Problem> {
-    params.only(&[])?;
     let mut fields = Fields::of(&body.object()?);
     let Some(value) = fields.take("value") else {
         return Err(Problem::new(

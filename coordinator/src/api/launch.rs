@@ -37,6 +37,8 @@ fn trouble(problem: Problem) -> RunsError {
         Code::Malformed
         | Code::MalformedJson
         | Code::UnknownParameter
+        | Code::Unauthorized
+        | Code::Forbidden
         | Code::NotFound
         | Code::NoSuchRoute
         | Code::Gone
@@ -48,8 +50,7 @@ fn trouble(problem: Problem) -> RunsError {
         | Code::InvalidDefinition
         | Code::InvalidInput
         | Code::InvalidRequest
-        | Code::IdempotencyMismatch
-        | Code::NotSupported => RunsError::Refused(text),
+        | Code::IdempotencyMismatch => RunsError::Refused(text),
     }
 }
 

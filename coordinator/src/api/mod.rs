@@ -5,34 +5,41 @@
 //! ```
 //! No handler knows a status code of an error: [`problem`] does. No read model is shaped here: [`crate::read`] does.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use rejoin_shared::limits::Limits;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::store::Store;
 
+pub mod access;
 pub mod backend;
 mod batch;
 mod bulk;
 mod dead_letters;
 mod definitions;
+mod describe;
+pub mod docs;
 mod events;
 pub mod extract;
 mod find;
 mod fleet;
 mod inputs;
 mod launch;
+pub mod openapi;
 mod operations;
+mod page;
 mod probes;
 pub mod problem;
 mod reads;
+mod routes;
 mod runs;
 mod schedules;
 mod start;
@@ -41,8 +48,10 @@ mod wait;
 mod watch;
 mod workflows;
 
+use access::Access;
 use backend::Backend;
 use definitions::Definitions;
+use describe::Route;
 use problem::{Code, Problem};
 
 /// What every handler works with. Cloning shares it.
@@ -55,6 +64,7 @@ pub struct Api {
     limits: Arc<Limits>,
     metrics: prometheus::Registry,
     body_bytes_max: usize,
+    access: Access,
     /// Ends long requests (waits, watches) when the process stops.
     stopping: CancellationToken,
 }
@@ -78,58 +88,30 @@ impl Api {
             limits,
             metrics,
             body_bytes_max,
+            access: Access::Open,
             stopping,
         }
+    }
+
+    /// The same for those only whom `access` admits.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Api {
+        Api { access, ..self }
     }
 
     /// All routes.
     pub fn router(&self) -> Router {
         let body_limit = DefaultBodyLimit::max(self.body_bytes_max);
-        Router::new()
-            .route("/v1/workflows", put(workflows::put).get(workflows::list))
-            .route("/v1/workflows/{name}", get(workflows::newest))
-            .route("/v1/workflows/{name}/versions/{version}", get(workflows::version))
-            .route("/v1/workflows/{name}/graph", get(workflows::graph))
-            .route("/v1/workflows/{name}/runs", post(start::start))
-            .route("/v1/runs", get(runs::list))
-            .route("/v1/runs:bulk", post(bulk::carry_out))
-            .route("/v1/runs/batch", post(batch::start))
-            .route("/v1/runs/{id}", get(runs::one).delete(operations::delete))
-            .route("/v1/runs/{id}/steps", get(reads::steps))
-            .route("/v1/runs/{id}/journal", get(reads::journal))
-            .route("/v1/runs/{id}/context", get(reads::context))
-            .route("/v1/runs/{id}/graph", get(reads::graph))
-            .route("/v1/runs/{id}/why", get(reads::why))
-            .route("/v1/runs/{id}/watch", get(watch::watch))
-            .route("/v1/runs/{id}/cancel", post(operations::cancel))
-            .route("/v1/runs/{id}/pause", post(operations::pause))
-            .route("/v1/runs/{id}/resume", post(operations::resume))
-            .route("/v1/runs/{id}/steps/retry", post(steps::retry))
-            .route("/v1/runs/{id}/steps/skip", post(steps::skip))
-            .route("/v1/runs/{id}/steps/fail", post(steps::fail))
-            .route("/v1/runs/{id}/events", post(events::send))
-            .route("/v1/events", post(events::broadcast))
-            .route("/v1/runs/{id}/inputs/{name}", post(inputs::answer))
-            .route("/v1/inputs", get(inputs::list))
-            .route("/v1/schedules", post(schedules::create).get(schedules::list))
-            .route(
-                "/v1/schedules/{name}",
-                get(schedules::one)
-                    .put(schedules::replace)
-                    .delete(schedules::delete)
-                    .post(schedules::operate),
-            )
-            .route("/v1/schedules/{name}/next", get(schedules::next))
-            .route("/v1/dead-letters", get(dead_letters::list))
-            .route(
-                "/v1/dead-letters/{id}",
-                post(dead_letters::replay).delete(dead_letters::remove),
-            )
-            .route("/v1/queues", get(fleet::queues))
-            .route("/v1/workers", get(fleet::workers))
-            .route("/livez", get(probes::livez))
-            .route("/readyz", get(probes::readyz))
-            .route("/metrics", get(probes::metrics))
+        let mut routed = HashSet::new();
+        let routes = routes::all();
+        // Operations that are told apart by the end of a segment share a handler.
+        let first = routes
+            .iter()
+            .filter(|route| routed.insert((&route.method, route.routed())));
+        first
+            .fold(Router::new(), |router, route| {
+                router.route(route.routed(), route.checked(&self.access))
+            })
             .fallback(no_route)
             .method_not_allowed_fallback(no_method)
             .layer(body_limit)
@@ -160,8 +142,20 @@ async fn no_route(uri: axum::http::Uri) -> Problem {
     Problem::new(Code::NoSuchRoute, format!("there is nothing at {}", uri.path()))
 }
 
-async fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
-    Problem::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+async fn no_method(method: Method, uri: axum::http::Uri) -> Problem {
+    let routes = routes::all();
+    let here: Vec<&Route> = routes.iter().filter(|route| route.is_at(uri.path())).collect();
+    // The router prefers words to variables.
+    let variables = |route: &&&Route| route.path.matches('{').count();
+    let fewest = here.iter().map(|route| variables(&route)).min();
+    let best = here.iter().filter(|route| Some(variables(route)) == fewest);
+    let methods = best.flat_map(|route| match route.method {
+        Method::GET => vec!["GET", "HEAD"],
+        _ => vec![route.method.as_str()],
+    });
+    let allow = methods.collect::<Vec<_>>().join(",");
+    let problem = Problem::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()));
+    problem.with_allow(HeaderValue::from_str(&allow).ok())
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {

@@ -3,10 +3,10 @@
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use rejoin_engine::decision::Surroundings;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::PACK_ATTEMPTS_MAX;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
@@ -25,10 +25,8 @@ pub async fn cancel(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     Segments(id): Segments<String>,
-    params: Params,
     body: Body,
 ) -> Result<Answer<RunView>, Problem> {
-    params.only(&[])?;
     let mut fields = Fields::of(&body.object()?);
     let reason = fields.take_text("reason")?;
     let compensate = fields.take_bool("compensate")?;
@@ -42,10 +40,8 @@ pub async fn pause(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     Segments(id): Segments<String>,
-    params: Params,
     body: Body,
 ) -> Result<Answer<RunView>, Problem> {
-    params.only(&[])?;
     Fields::of(&body.object()?).end()?;
     let row = api.run(&namespace, &id).await?;
     api.carry_out(row, Command::Pause).await
@@ -58,14 +54,24 @@ pub async fn resume(
     Segments(id): Segments<String>,
     params: Params,
     body: Body,
-) -> Result<Response, Problem> {
-    params.only(&["plan"])?;
+) -> Result<Answer<Resumed>, Problem> {
     Fields::of(&body.object()?).end()?;
     let row = api.run(&namespace, &id).await?;
     if params.flag("plan")? {
-        return Ok(Answer(api.plan(&row).await?).into_response());
+        return Ok(Answer(Resumed::Plan(api.plan(&row).await?)));
     }
-    Ok(api.carry_out(row, Command::Resume).await?.into_response())
+    let Answer(run) = api.carry_out(row, Command::Resume).await?;
+    Ok(Answer(Resumed::Run(Box::new(run))))
+}
+
+/// The answer to a resume.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Resumed {
+    /// It was resumed.
+    Run(Box<RunView>),
+    /// It was only asked about.
+    Plan(Plan),
 }
 
 /// `DELETE /v1/runs/{id}`
@@ -89,7 +95,7 @@ pub async fn delete(
 }
 
 /// What a resume would do.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Plan {
     /// Paths of the steps that would go out again.
     dispatch: Vec<String>,

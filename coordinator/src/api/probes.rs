@@ -4,6 +4,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
@@ -11,8 +12,9 @@ use super::backend::Check;
 use super::extract::Params;
 use super::problem::{Code, Problem, RETRY_AFTER_S};
 
-#[derive(Serialize)]
-struct Readiness {
+/// What was looked at.
+#[derive(Serialize, JsonSchema)]
+pub struct Readiness {
     ready: bool,
     checks: Vec<Check>,
 }
@@ -24,7 +26,6 @@ pub async fn livez() -> &'static str {
 
 /// `GET /readyz`: the process can start and advance runs.
 pub async fn readyz(State(api): State<Api>, params: Params) -> Result<Response, Problem> {
-    params.only(&["verbose"])?;
     let checks = api.backend.checks().await;
     let failing: Vec<String> = checks
         .iter()

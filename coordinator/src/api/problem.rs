@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rejoin_shared::json::{JsonError, JsonProblem};
 use rejoin_shared::link::LinkError;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use crate::owner::command::CommandError;
@@ -21,6 +22,8 @@ pub enum Code {
     Malformed,
     MalformedJson,
     UnknownParameter,
+    Unauthorized,
+    Forbidden,
     NotFound,
     NoSuchRoute,
     Gone,
@@ -33,7 +36,6 @@ pub enum Code {
     InvalidInput,
     InvalidRequest,
     IdempotencyMismatch,
-    NotSupported,
     TooMany,
     Unavailable,
     Internal,
@@ -41,10 +43,12 @@ pub enum Code {
 
 impl Code {
     /// All of them, for the docs and the tests.
-    pub const ALL: [Code; 19] = [
+    pub const ALL: [Code; 20] = [
         Code::Malformed,
         Code::MalformedJson,
         Code::UnknownParameter,
+        Code::Unauthorized,
+        Code::Forbidden,
         Code::NotFound,
         Code::NoSuchRoute,
         Code::Gone,
@@ -57,11 +61,16 @@ impl Code {
         Code::InvalidInput,
         Code::InvalidRequest,
         Code::IdempotencyMismatch,
-        Code::NotSupported,
         Code::TooMany,
         Code::Unavailable,
         Code::Internal,
     ];
+
+    /// Whether the same request may work later.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Code::Unavailable | Code::TooMany)
+    }
 
     /// Code, status and title.
     #[must_use]
@@ -70,6 +79,8 @@ impl Code {
             Code::Malformed => ("malformed", StatusCode::BAD_REQUEST, "The request cannot be read"),
             Code::MalformedJson => ("malformed_json", StatusCode::BAD_REQUEST, "The body is no JSON"),
             Code::UnknownParameter => ("unknown_parameter", StatusCode::BAD_REQUEST, "Unknown query parameter"),
+            Code::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED, "A token is needed"),
+            Code::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "The token does not allow it"),
             Code::NotFound => ("not_found", StatusCode::NOT_FOUND, "Not found"),
             Code::NoSuchRoute => ("no_such_route", StatusCode::NOT_FOUND, "No such address"),
             Code::Gone => ("gone", StatusCode::GONE, "No longer kept"),
@@ -106,7 +117,6 @@ impl Code {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "The idempotency key belongs to another request",
             ),
-            Code::NotSupported => ("not_supported", StatusCode::UNPROCESSABLE_ENTITY, "Not supported yet"),
             Code::TooMany => ("too_many", StatusCode::TOO_MANY_REQUESTS, "Too many"),
             Code::Unavailable => (
                 "unavailable",
@@ -119,7 +129,7 @@ impl Code {
 }
 
 /// One thing wrong in a document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)] // INTERFACE 8
 pub struct DocumentError {
     pub pointer: String,
@@ -187,7 +197,7 @@ impl Problem {
         &self.detail
     }
 
-    /// The same with the `Allow` header that the router had put on.
+    /// The same with the `Allow` header of what the address takes.
     #[must_use]
     pub fn with_allow(mut self, allow: Option<HeaderValue>) -> Problem {
         self.allow = allow;
@@ -207,23 +217,33 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// A problem as it is sent.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+#[allow(missing_docs)] // RFC 9457, INTERFACE 8
+pub struct ProblemView<'a> {
+    /// The address of what is to be known about it.
     r#type: String,
     title: &'static str,
     status: u16,
     detail: &'a str,
+    #[schemars(schema_with = "code_names")]
     code: &'static str,
+    /// Whether the same request may work later.
     retryable: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [DocumentError],
 }
 
+fn code_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": Code::ALL.map(|code| code.row().0)})
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (code, status, title) = self.code.row();
-        let retryable = matches!(self.code, Code::Unavailable | Code::TooMany);
-        let body = Body {
+        let retryable = self.code.is_retryable();
+        let body = ProblemView {
             r#type: format!("/docs/errors#{code}"),
             title,
             status: status.as_u16(),
@@ -241,6 +261,9 @@ impl IntoResponse for Problem {
         );
         if retryable {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, allow);
@@ -286,22 +309,38 @@ impl From<CommandError> for Problem {
     }
 }
 
-/// A body that is no JSON is 400; JSON that Rejoin cannot keep (depth, integers, NUL) is 422.
-impl From<JsonError> for Problem {
-    fn from(error: JsonError) -> Problem {
-        let code = match error.problem {
-            problem if problem.is_limit() => Code::InvalidRequest,
-            JsonProblem::Syntax(_)
-            | JsonProblem::UnexpectedEnd
-            | JsonProblem::TrailingText
-            | JsonProblem::NotUtf8
-            | JsonProblem::TooDeep
-            | JsonProblem::IntegerRange
-            | JsonProblem::DoubleRange
-            | JsonProblem::Nul => Code::MalformedJson,
+impl Problem {
+    /// A body that is no JSON is 400; JSON that Rejoin cannot keep (depth, integers, NUL) is 422.
+    #[must_use]
+    pub fn of_json(text: &[u8], error: &JsonError) -> Problem {
+        let (code, kind) = match error.problem {
+            JsonProblem::TooDeep | JsonProblem::IntegerRange | JsonProblem::DoubleRange | JsonProblem::Nul => {
+                (Code::InvalidRequest, "limit")
+            }
+            JsonProblem::Syntax(_) | JsonProblem::UnexpectedEnd | JsonProblem::TrailingText | JsonProblem::NotUtf8 => {
+                (Code::MalformedJson, "syntax")
+            }
         };
-        Problem::new(code, error.to_string())
+        let (line, column) = place(text, error.offset);
+        let place = DocumentError {
+            pointer: String::new(),
+            line: Some(line),
+            column: Some(column),
+            code: kind.into(),
+            message: error.to_string(),
+            suggestion: None,
+        };
+        Problem::new(code, format!("line {line}, column {column}: {error}")).with_errors(vec![place])
     }
+}
+
+/// Line and column, both from 1, of a byte of a text.
+fn place(text: &[u8], offset: usize) -> (u32, u32) {
+    let before = String::from_utf8_lossy(&text[..offset.min(text.len())]);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    (number(line), number(column))
 }
 
 #[cfg(test)]

@@ -10,15 +10,15 @@ use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
-use serde::Serialize;
 
 use super::Api;
 use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
+use super::page::Page;
 use super::problem::{Code, Problem};
 use crate::owner::views::FleetView;
 use crate::read::graph::{GraphView, graph as draw};
-use crate::read::journal::{ReadError, entry, records};
+use crate::read::journal::{Entry, ReadError, entry, records};
 use crate::read::replay;
 use crate::read::steps::{StepState, StepView};
 use crate::read::waits::WaitView;
@@ -27,13 +27,6 @@ use crate::store::RunRow;
 
 /// Open scopes listed in an explanation.
 const SCOPES_SHOWN_MAX: usize = 1000;
-
-/// One page of anything.
-#[derive(Serialize)]
-pub struct Page<T> {
-    items: Vec<T>,
-    next: Option<String>,
-}
 
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Problem {
@@ -92,7 +85,6 @@ pub async fn steps(
     Segments(id): Segments<String>,
     params: Params,
 ) -> Result<Answer<Page<StepView>>, Problem> {
-    params.only(&["state", "path", "after", "limit"])?;
     let state = |name: &str| {
         StepState::from_name(name)
             .ok_or_else(|| bad_parameter("state", name, "pending, running, retrying, completed, …"))
@@ -106,10 +98,8 @@ pub async fn steps(
     let wanted = |step: &StepView| {
         (states.is_empty() || states.contains(&step.state)) && path.is_none_or(|p| is_at_or_below(&step.path, p))
     };
-    let mut items: Vec<StepView> = all.into_iter().filter(wanted).skip(after).take(limit + 1).collect();
-    let next = (items.len() > limit).then(|| (after + limit).to_string());
-    items.truncate(limit);
-    Ok(Answer(Page { items, next }))
+    let items = all.into_iter().filter(wanted).skip(after).take(limit + 1).collect();
+    Ok(Answer(Page::cut(items, limit, |_| (after + limit).to_string())))
 }
 
 /// Whether `path` is `above`, or lies inside it.
@@ -125,8 +115,7 @@ pub async fn journal(
     InNamespace(namespace): InNamespace,
     Segments(id): Segments<String>,
     params: Params,
-) -> Result<Answer<Page<Json>>, Problem> {
-    params.only(&["after", "limit"])?;
+) -> Result<Answer<Page<Entry>>, Problem> {
     let after = params.read("after", "a sequence number")?.unwrap_or(0);
     let limit = params.limit()?;
     let row = api.run(&namespace, &id).await?;
@@ -140,11 +129,8 @@ pub async fn journal(
         }
         rows.extend(page);
     }
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|r| r.row.seq.to_string());
-    let items = rows.iter().map(entry).collect();
-    Ok(Answer(Page { items, next }))
+    let page = Page::cut(rows, limit, |stored| stored.row.seq.to_string());
+    Ok(Answer(page.map(|stored| entry(&stored))))
 }
 
 /// `GET /v1/runs/{id}/context`
@@ -154,7 +140,6 @@ pub async fn context(
     Segments(id): Segments<String>,
     params: Params,
 ) -> Result<Answer<Json>, Problem> {
-    params.only(&["at", "path"])?;
     let at: Option<u64> = params.read("at", "a sequence number")?;
     let path = params.get("path").filter(|p| !p.is_empty());
     let path = path

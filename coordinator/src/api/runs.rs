@@ -2,13 +2,13 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use rejoin_shared::ids::RunId;
+use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::run::RunStatus;
-use serde::Serialize;
 
 use super::Api;
 use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
+use super::page::Page;
 use super::problem::{Code, Problem};
 use crate::read::run::RunView;
 use crate::read::waits::WaitView;
@@ -17,33 +17,21 @@ use crate::store::{RunFilter, RunRow, WaitKind};
 /// Children shown of a run; all are listed by `?parent=`.
 const CHILDREN_SHOWN_MAX: usize = 100;
 
-/// One page of runs.
-#[derive(Serialize)]
-pub struct Page {
-    items: Vec<RunView>,
-    next: Option<RunId>,
-}
-
-const PARAMETERS: &[&str] = &[
-    "workflow", "state", "tag", "since", "until", "parent", "waiting", "q", "after", "limit",
-];
+/// What runs can be found by that they wait for it.
+pub const WAITING: [&str; 4] = ["timer", "event", "input", "worker"];
 
 /// `GET /v1/runs`
 pub async fn list(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     params: Params,
-) -> Result<Answer<Page>, Problem> {
-    params.only(PARAMETERS)?;
-    let filter = api.filter(&params).await?;
+) -> Result<Answer<Page<RunView>>, Problem> {
+    let filter = api.filter(&namespace, &params).await?;
     let before = params.read("after", "the `next` of the page before")?;
     let limit = params.limit()?;
-    let mut rows = api.store.runs(&namespace, &filter, before, limit + 1).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| row.id);
-    let items = rows.into_iter().map(RunView::of).collect();
-    Ok(Answer(Page { items, next }))
+    let rows = api.store.runs(&namespace, &filter, before, limit + 1).await?;
+    let page = Page::cut(rows, limit, |row| row.id.to_string());
+    Ok(Answer(page.map(RunView::of)))
 }
 
 fn filter(params: &Params) -> Result<RunFilter, Problem> {
@@ -52,7 +40,7 @@ fn filter(params: &Params) -> Result<RunFilter, Problem> {
         Some("event") => Some(WaitKind::Event),
         Some("input") => Some(WaitKind::Input),
         Some("timer") => Some(WaitKind::Timer),
-        Some(other) => return Err(bad_parameter("waiting", other, "timer, event, input or worker")),
+        Some(other) => return Err(bad_parameter("waiting", other, &WAITING.join(", "))),
     };
     let state = |name: &str| {
         RunStatus::from_name(name).ok_or_else(|| {
@@ -70,7 +58,7 @@ fn filter(params: &Params) -> Result<RunFilter, Problem> {
         tags: params.all("tag").map(tag).collect::<Result<_, _>>()?,
         since: params.time("since")?,
         until: params.time("until")?,
-        parent: params.read("parent", "a run's whole id")?,
+        parent: None,
         text: params.get("q").filter(|q| !q.is_empty()).map(str::to_owned),
         waiting,
         among: None,
@@ -106,8 +94,11 @@ impl Api {
     }
 
     /// What a list of runs is filtered by, as the query says it.
-    pub(super) async fn filter(&self, params: &Params) -> Result<RunFilter, Problem> {
+    pub(super) async fn filter(&self, namespace: &Namespace, params: &Params) -> Result<RunFilter, Problem> {
         let mut filter = filter(params)?;
+        if let Some(parent) = params.get("parent") {
+            filter.parent = Some(self.run_id(namespace, parent).await?);
+        }
         if params.get("waiting") == Some("worker") {
             let unserved = self.backend.unserved().await;
             let away = || Problem::new(Code::Unavailable, "the owner of the runs does not answer");

@@ -8,11 +8,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
 use super::extract::{Body, Fields, InNamespace, Params, bad_parameter};
 use super::find::Segments;
+use super::page::Page;
 use super::problem::{Code, Problem};
 use super::start::Request;
 use crate::services::schedules::progress::Progress;
@@ -24,22 +26,9 @@ use crate::store::ScheduleRow;
 const NEXT_DEFAULT: usize = 10;
 const NEXT_MAX: usize = 1_000;
 
-/// One page of schedules.
-#[derive(Serialize)]
-pub struct Page {
-    items: Vec<ScheduleView>,
-    next: Option<String>,
-}
-
-/// The times to come.
-#[derive(Serialize)]
-pub struct Times {
-    items: Vec<Timestamp>,
-    next: Option<String>,
-}
-
 /// A schedule (INTERFACE 8).
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Schedule")]
 pub struct ScheduleView {
     name: String,
     #[serde(flatten)]
@@ -81,14 +70,11 @@ pub async fn list(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     params: Params,
-) -> Result<Answer<Page>, Problem> {
-    params.only(&["after", "limit"])?;
+) -> Result<Answer<Page<ScheduleView>>, Problem> {
     let limit = params.limit()?;
-    let mut rows = api.store.schedules(&namespace, params.get("after"), limit + 1).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| row.name.clone());
-    let items = rows.into_iter().map(shown).collect::<Result<_, _>>()?;
+    let rows = api.store.schedules(&namespace, params.get("after"), limit + 1).await?;
+    let Page { items, next } = Page::cut(rows, limit, |row| row.name.clone());
+    let items = items.into_iter().map(shown).collect::<Result<_, _>>()?;
     Ok(Answer(Page { items, next }))
 }
 
@@ -113,10 +99,8 @@ fn whole_second(now: Timestamp) -> Timestamp {
 pub async fn create(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
-    params: Params,
     body: Body,
 ) -> Result<Response, Problem> {
-    params.only(&[])?;
     let (name, spec, timing) = api.asked(&namespace, None, &body).await?;
     let now = api.store.now().await?;
     let row = ScheduleRow {
@@ -152,9 +136,7 @@ pub async fn one(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     Segments(name): Segments<String>,
-    params: Params,
 ) -> Result<Answer<ScheduleView>, Problem> {
-    params.only(&[])?;
     let row = api.store.schedule(&namespace, &name).await?;
     Ok(Answer(shown(row.ok_or_else(|| not_found(&name))?)?))
 }
@@ -164,10 +146,8 @@ pub async fn replace(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     Segments(name): Segments<String>,
-    params: Params,
     body: Body,
 ) -> Result<Answer<ScheduleView>, Problem> {
-    params.only(&[])?;
     let (name, spec, timing) = api.asked(&namespace, Some(name), &body).await?;
     let now = api.store.now().await?;
     let replaced = change(&*api.store, &namespace, &name, |progress| {
@@ -200,10 +180,8 @@ pub async fn operate(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     Segments(segment): Segments<String>,
-    params: Params,
     body: Body,
 ) -> Result<Response, Problem> {
-    params.only(&[])?;
     let (name, operation) = segment.rsplit_once(':').unwrap_or((&segment, ""));
     match operation {
         "pause" => {
@@ -230,8 +208,7 @@ pub async fn next(
     InNamespace(namespace): InNamespace,
     Segments(name): Segments<String>,
     params: Params,
-) -> Result<Answer<Times>, Problem> {
-    params.only(&["n"])?;
+) -> Result<Answer<Page<Timestamp>>, Problem> {
     let expected = format!("a number from 1 to {NEXT_MAX}");
     let count = params.read::<usize>("n", &expected)?.unwrap_or(NEXT_DEFAULT);
     if !(1..=NEXT_MAX).contains(&count) {
@@ -245,7 +222,7 @@ pub async fn next(
         items.push(tick);
         after = tick;
     }
-    Ok(Answer(Times { items, next: None }))
+    Ok(Answer(Page::whole(items)))
 }
 
 impl Api {

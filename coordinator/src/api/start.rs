@@ -83,7 +83,6 @@ pub async fn start(
     params: Params,
     body: Body,
 ) -> Result<Response, Problem> {
-    params.only(&["wait"])?;
     let wait = params.duration("wait")?.map(|wait| wait.min(WAIT_MAX));
     let request = read(&api, &workflow, &body)?;
     let (run, is_new) = api.launch(&namespace, &workflow, request).await?;

@@ -6,17 +6,21 @@ use std::time::Duration;
 use rejoin_shared::ids::PARTITIONS;
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
+use rejoin_shared::link::Link;
 use rejoin_shared::link::memory::MemoryBroker;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+mod access;
 mod batch;
 mod bulk;
+mod contract;
 mod dead_letters;
 mod waiting;
 
 use super::Api;
+use super::access::Access;
 use super::backend::Local;
 use crate::coordinator::{Coordinator, CoordinatorConfig};
 use crate::services::schedules::Schedules;
@@ -46,6 +50,11 @@ impl Reply {
         Json::parse(self.body.as_bytes()).expect("a JSON answer")
     }
 
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
     fn text(&self, key: &str) -> String {
         self.json()
             .get(key)
@@ -64,11 +73,25 @@ impl Server {
     }
 
     async fn over(store: Arc<dyn Store>, broker: &MemoryBroker, name: &str) -> Server {
-        let link = broker.link(name);
+        Server::guarded(store, broker, name, Access::Open).await
+    }
+
+    async fn guarded(store: Arc<dyn Store>, broker: &MemoryBroker, name: &str, access: Access) -> Server {
+        Server::linked(store, broker, broker.link(name), CoordinatorConfig::new(name), access).await
+    }
+
+    /// With any link; `broker` is only kept.
+    async fn linked(
+        store: Arc<dyn Store>,
+        broker: &MemoryBroker,
+        link: Arc<dyn Link>,
+        config: CoordinatorConfig,
+        access: Access,
+    ) -> Server {
         let stopping = CancellationToken::new();
-        let config = CoordinatorConfig::new(name);
+        let name = config.name.clone();
         let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
-        let backend = Local::new(coordinator.clone(), name, store.clone(), link);
+        let backend = Local::new(coordinator.clone(), &name, store.clone(), link);
         let registry = coordinator.metrics().registry.clone();
         let limits = Arc::new(Limits::default());
         let api = Api::new(
@@ -78,7 +101,8 @@ impl Server {
             registry,
             BODY_MAX,
             stopping.clone(),
-        );
+        )
+        .with_access(access);
         let schedules = Schedules::new(store, Arc::new(api.clone()));
         tokio::spawn(schedules.run(stopping.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -109,11 +133,13 @@ impl Server {
             .nth(1)
             .and_then(|code| code.parse().ok())
             .expect("a status");
-        Reply {
+        let reply = Reply {
             status,
             head: head.to_ascii_lowercase(),
             body: body.to_owned(),
-        }
+        };
+        contract::check(line, &reply);
+        reply
     }
 
     /// A run of this document.
@@ -470,6 +496,43 @@ async fn operations_on_steps_name_them_and_say_what_they_cannot_do() {
         assert_eq!(refused.status, 422, "{body}: {}", refused.body);
     }
     assert_eq!(say("fail", r#"{"path":"/a","error":"text"}"#).await.status, 422);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_are_found_by_a_part_of_their_parents_id() {
+    let server = Server::start().await;
+    let child = "workflow: child\nsteps: [ { set: s, values: { x: 1 } } ]\n";
+    assert_eq!(server.call("PUT /v1/workflows", "", child).await.status, 201);
+    let document = "workflow: up\nsteps: [ { call: c, workflow: child } ]\n";
+    let parent = server.begun(document, "up", "{}").await;
+    server.reaches(&parent, "completed").await;
+    for part in [&*parent, &parent[24..]] {
+        let listed = server.call(&format!("GET /v1/runs?parent={part}"), "", "").await;
+        let items = listed.json().get("items").and_then(Json::as_list).map(<[Json]>::len);
+        assert_eq!(items, Some(1), "{part}: {}", listed.body);
+    }
+    let unknown = server.call("GET /v1/runs?parent=ffffffff", "", "").await;
+    assert_eq!((unknown.status, &*unknown.text("code")), (404, "not_found"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pausing_a_paused_run_changes_nothing() {
+    let server = Server::start().await;
+    let run = server.started().await;
+    let pause = format!("POST /v1/runs/{run}/pause");
+    for _ in 0..2 {
+        let paused = server.call(&pause, "", "").await;
+        assert_eq!(
+            (paused.status, &*paused.text("state")),
+            (200, "paused"),
+            "{}",
+            paused.body
+        );
+    }
+    let journal = server.call(&format!("GET /v1/runs/{run}/journal"), "", "").await;
+    assert_eq!(journal.body.matches("run_paused").count(), 1, "{}", journal.body);
     server.stop().await;
 }
 

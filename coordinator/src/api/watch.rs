@@ -45,7 +45,6 @@ pub async fn watch(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    params.only(&["after"])?;
     let row = api.run(&namespace, &id).await?;
     let growth = Growth::of(&api, row.id);
     let watch = Watch {
@@ -111,7 +110,7 @@ impl Watch {
         for stored in &page {
             self.after = stored.row.seq;
             let event = Event::default().id(stored.row.seq.to_string()).event(&stored.row.kind);
-            self.ready.push_back(event.data(entry(stored).to_string()));
+            self.ready.push_back(event.data(entry(stored).0.to_string()));
         }
         Ok(())
     }

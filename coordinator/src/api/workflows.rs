@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rejoin_shared::definition::{self, DefinitionError, DefinitionErrors, Format};
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -13,12 +14,14 @@ use super::Api;
 use super::definitions::validator;
 use super::extract::{Body, InNamespace, Params};
 use super::find::Segments;
+use super::page::Page;
 use super::problem::{Code, DocumentError, Problem};
 use crate::read::graph::{GraphView, graph as draw};
 use crate::store::WorkflowRow;
 
-#[derive(Serialize)]
-struct Registered {
+/// A definition that was taken in, or would be.
+#[derive(Serialize, JsonSchema)]
+pub struct Registered {
     name: String,
     version: Option<u32>,
     digest: String,
@@ -26,20 +29,16 @@ struct Registered {
     created_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
-struct WorkflowView {
+/// A version of a workflow.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Workflow")]
+pub struct WorkflowView {
     name: String,
     version: u32,
     digest: String,
     description: Option<String>,
     created_at: Timestamp,
     definition: Box<RawValue>,
-}
-
-#[derive(Serialize)]
-struct Page {
-    items: Vec<WorkflowView>,
-    next: Option<String>,
 }
 
 /// `PUT /v1/workflows`
@@ -49,7 +48,6 @@ pub async fn put(
     params: Params,
     body: Body,
 ) -> Result<Response, Problem> {
-    params.only(&["dry_run"])?;
     let dry_run = params.flag("dry_run")?;
     let max = api.limits.definition_bytes_max;
     if body.bytes.len() > max {
@@ -169,15 +167,10 @@ pub async fn list(
     State(api): State<Api>,
     InNamespace(namespace): InNamespace,
     params: Params,
-) -> Result<Response, Problem> {
-    params.only(&["after", "limit"])?;
+) -> Result<Answer<Page<WorkflowView>>, Problem> {
     let limit = params.limit()?;
-    let mut rows = api.store.workflows(&namespace, params.get("after"), limit + 1).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| row.name.clone());
-    let items = rows.into_iter().map(view).collect();
-    Ok(Answer(Page { items, next }).into_response())
+    let rows = api.store.workflows(&namespace, params.get("after"), limit + 1).await?;
+    Ok(Answer(Page::cut(rows, limit, |row| row.name.clone()).map(view)))
 }
 
 async fn read(
@@ -220,7 +213,6 @@ pub async fn graph(
     Segments(name): Segments<String>,
     params: Params,
 ) -> Result<Answer<GraphView>, Problem> {
-    params.only(&["version"])?;
     let version = params.read("version", "a version's number")?;
     let known = api.definitions.get(&*api.store, &namespace, &name, version).await?;
     Ok(Answer(draw(&known.definition, known.row.version, &[], &[])))

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rejoin_shared::ids::Namespace;
+use rejoin_shared::json::Json;
 use rejoin_shared::link::{Address, Consumer, Death, Delivery, Link, LinkError, Message, Published, Settle};
 use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::{Pack, kind};
@@ -17,6 +19,8 @@ use super::decode::to_bytes;
 
 /// Letters that are looked at: those behind come into sight as these go.
 pub const LETTERS_MAX: u16 = 1_000;
+/// Between two looks whether letters are back.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The broker sends what is there at once; one that does not has lost the subscription.
 const NEXT_MAX: Duration = Duration::from_secs(2);
 
@@ -29,6 +33,8 @@ pub struct Letter {
     pub message: Message,
     /// Which queue gave it up; `None` if it was written for the dead letters.
     pub death: Option<Death>,
+    /// Whose it is; that of installations, `default`, where it does not say.
+    pub namespace: Namespace,
 }
 
 impl Letter {
@@ -38,8 +44,17 @@ impl Letter {
             id: id_of(&message),
             message,
             death: delivery.death.clone(),
+            namespace: namespace_of(&delivery.message),
         }
     }
+}
+
+/// Packs, and the letters that owners write, name their namespace.
+fn namespace_of(message: &Message) -> Namespace {
+    let body = Json::parse(&message.body).unwrap_or_default();
+    let named = body.get("namespace").and_then(Json::as_str);
+    let valid = named.filter(|name| Namespace::is_valid(name));
+    valid.map_or_else(Namespace::default_name, |name| Namespace(name.into()))
 }
 
 /// The message's own id; of one that came without, a hash of its body.
@@ -72,52 +87,60 @@ impl DeadLetters {
         }
     }
 
-    /// The oldest ones, in order.
+    /// The oldest [`LETTERS_MAX`] of all namespaces, in order: those of `namespace` among them.
     ///
     /// # Errors
     /// The link's.
-    pub async fn list(&self, limit: usize) -> Result<Vec<Letter>, LinkError> {
+    pub async fn list(&self, namespace: &Namespace) -> Result<Vec<Letter>, LinkError> {
         let _turn = self.turn.lock().await;
         let mut letters = Vec::new();
         let Some((mut consumer, count)) = self.subscribe().await? else {
             return Ok(letters);
         };
-        while letters.len() < count.min(limit) {
+        for _ in 0..count {
             let Some(delivery) = next(&mut *consumer).await else {
                 break;
             };
             letters.push(Letter::of(&delivery));
         }
+        drop(consumer);
+        self.are_back(count).await;
+        letters.retain(|letter| letter.namespace == *namespace);
         Ok(letters)
     }
 
-    /// Removes a letter; `None` if it is not there.
+    /// Removes a letter of `namespace`; `None` if it is not there.
     ///
     /// # Errors
     /// The link's.
-    pub async fn remove(&self, id: Uuid) -> Result<Option<Letter>, LinkError> {
+    pub async fn remove(&self, namespace: &Namespace, id: Uuid) -> Result<Option<Letter>, LinkError> {
         let _turn = self.turn.lock().await;
         let Some((mut consumer, count)) = self.subscribe().await? else {
             return Ok(None);
         };
+        let mut removed = None;
         for _ in 0..count {
             let Some(delivery) = next(&mut *consumer).await else {
                 break;
             };
-            if id_of(&delivery.message) == id {
+            let letter = Letter::of(&delivery);
+            if letter.id == id && letter.namespace == *namespace {
                 self.link.settle(delivery.receipt, Settle::Ack).await?;
-                return Ok(Some(Letter::of(&delivery)));
+                removed = Some(letter);
+                break;
             }
         }
-        Ok(None)
+        drop(consumer);
+        self.are_back(count - usize::from(removed.is_some())).await;
+        Ok(removed)
     }
 
-    /// A letter; `None` if it is not there.
+    /// A letter of `namespace`; `None` if it is not there.
     ///
     /// # Errors
     /// The link's.
-    pub async fn find(&self, id: Uuid) -> Result<Option<Letter>, LinkError> {
-        let letters = self.list(usize::from(LETTERS_MAX)).await?;
+    pub async fn find(&self, namespace: &Namespace, id: Uuid) -> Result<Option<Letter>, LinkError> {
+        let letters = self.list(namespace).await?;
         Ok(letters.into_iter().find(|letter| letter.id == id))
     }
 
@@ -129,6 +152,21 @@ impl DeadLetters {
     pub async fn send_again(&self, letter: &Letter, queue: &str) -> Result<Published, LinkError> {
         let to = Address::Queue(queue.to_owned());
         self.link.publish(&to, asking_first(letter.message.clone())).await
+    }
+
+    /// Waits until the broker has put so many letters back, which it does after the subscription's end: the next look would not
+    /// see them. It gives up where somebody else took some meanwhile.
+    async fn are_back(&self, count: usize) {
+        let wait = async {
+            while let Ok(Some(depth)) = self.link.depth(&self.queue).await
+                && usize::try_from(depth.messages).is_ok_and(|there| there < count)
+            {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(NEXT_MAX, wait).await.is_err() {
+            tracing::debug!(queue = self.queue, count, "not all letters are back");
+        }
     }
 
     /// A subscription with how many letters it will bring; `None` if there is no such queue.

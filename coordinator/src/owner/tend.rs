@@ -96,6 +96,7 @@ impl Owner {
         let request = run.state.request(key.step, key.attempt, surroundings).ok();
         let letter = serde_json::json!({
             "reason": "rejoin.poison",
+            "namespace": run.namespace,
             "attempt": key,
             "path": request.as_ref().map(|r| r.path.clone()),
             "handler": request.as_ref().map(|r| r.handler.to_string()),

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use rejoin_engine::record::{Fact, Joined, Record};
 use rejoin_shared::definition::model::{Cases, Definition, FlowId, NodeId, NodeKind};
 use rejoin_shared::path;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::locate;
 use super::steps::{StepState, StepView, handler_call};
 
 /// The answer of `GET /v1/runs/{id}/graph`; without a run (`/workflows/{name}/…`) all counts are empty.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct GraphView {
     pub workflow: String,
@@ -20,7 +21,7 @@ pub struct GraphView {
 }
 
 /// One node of the definition.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct GraphNode {
     pub name: String,
@@ -42,7 +43,7 @@ pub struct GraphNode {
 }
 
 /// A branch, case, body, … of a node.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct GraphFlow {
     pub name: String,

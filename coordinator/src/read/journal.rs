@@ -3,6 +3,11 @@
 use rejoin_engine::record::{Parts, Record};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::{Json, Map};
+use rejoin_shared::run::Outcome;
+use rejoin_shared::time::Timestamp;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
 
 use crate::store::{Store, StoreError, StoredRow};
 
@@ -70,9 +75,39 @@ pub async fn records(store: &dyn Store, run: RunId, until: Option<u64>) -> Resul
     }
 }
 
-/// A stored row as the API shows it: the columns, and the members of its body.
+/// A record as the API shows it: the columns, and the members of its body.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Entry(pub Json);
+
+/// The columns; the rest depends on the kind.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "describes what `entry` writes")]
+#[schemars(rename = "Record")]
+struct Columns {
+    seq: u64,
+    /// The database's time of the append.
+    at: Timestamp,
+    kind: String,
+    path: Option<String>,
+    attempt: Option<u32>,
+    outcome: Option<Outcome>,
+    worker: Option<String>,
+}
+
+impl JsonSchema for Entry {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Columns::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Columns::json_schema(generator)
+    }
+}
+
+/// A stored row as the API shows it.
 #[must_use]
-pub fn entry(stored: &StoredRow) -> Json {
+pub fn entry(stored: &StoredRow) -> Entry {
     let row = &stored.row;
     let body = Json::parse_own(&row.body).unwrap_or_default();
     let mut entry: Map = body.as_object().cloned().unwrap_or_default();
@@ -100,5 +135,5 @@ pub fn entry(stored: &StoredRow) -> Json {
         Some(row.outcome.map_or(Json::Null, |o| Json::str(o.as_str()))),
     );
     put("worker", Some(row.worker.as_deref().map_or(Json::Null, Json::str)));
-    Json::Object(std::sync::Arc::new(entry))
+    Entry(Json::Object(std::sync::Arc::new(entry)))
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rejoin_shared::ids::{Namespace, Partition, RunId};
 use rejoin_shared::json::Json;
-use rejoin_shared::run::{Counts, Priority, Progress, RunStatus};
+use rejoin_shared::run::{Counts, ErrorValue, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -14,8 +15,9 @@ use super::waits::WaitView;
 use crate::store::RunRow;
 
 /// INTERFACE 8, `GET /v1/runs/{id}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs)]
+#[schemars(rename = "Run")]
 pub struct RunView {
     pub id: RunId,
     pub namespace: Namespace,
@@ -26,6 +28,7 @@ pub struct RunView {
     pub input: Box<RawValue>,
     pub context: Box<RawValue>,
     pub output: Box<RawValue>,
+    #[schemars(with = "Option<ErrorValue>")]
     pub error: Box<RawValue>,
     pub compensated: bool,
     pub progress: Progress,

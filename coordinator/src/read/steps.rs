@@ -14,12 +14,13 @@ use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::{ErrorValue, Outcome};
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::locate;
 
 /// State of a step (INTERFACE 8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum StepState {
@@ -69,7 +70,7 @@ impl StepState {
 }
 
 /// One visit of a step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)] // INTERFACE 8
 pub struct StepView {
     pub path: String,
@@ -87,7 +88,7 @@ pub struct StepView {
 }
 
 /// One recorded attempt.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)] // INTERFACE 8
 pub struct AttemptView {
     pub attempt: u32,

@@ -7,6 +7,7 @@ use rejoin_shared::definition::model::{Definition, NodeKind, WaitFor};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::locate;
@@ -15,7 +16,7 @@ use super::locate;
 pub const WAITS_SHOWN_MAX: usize = 1000;
 
 /// A sleep, or a wait for an event or an answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct WaitView {
     #[serde(rename = "type")]
@@ -38,7 +39,7 @@ pub struct WaitView {
 }
 
 /// What kind of wait it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitKind {
     /// For a time.

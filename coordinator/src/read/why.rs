@@ -6,6 +6,7 @@ use rejoin_engine::state::view::OpenScope;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::steps::{StepState, StepView};
@@ -16,7 +17,7 @@ use super::{locate, ranges};
 const GROUPS_MAX: usize = 1000;
 
 /// The answer of `GET /v1/runs/{id}/why`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Why {
     pub run: RunId,
@@ -36,7 +37,7 @@ pub struct Why {
 }
 
 /// A scope that is not joined.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct ScopeView {
     pub path: String,
@@ -66,7 +67,7 @@ impl ScopeView {
 }
 
 /// Steps of one node that wait for the same.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Missing {
     /// Path of the first of them.

@@ -12,4 +12,5 @@ mod owners;
 mod postgres_only;
 mod restarts;
 mod schedules;
+mod tokens;
 mod waits;

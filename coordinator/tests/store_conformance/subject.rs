@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig, migrate};
+use rejoin_coordinator::store::tokens::TokenStore;
 use rejoin_coordinator::store::{
     Batch, Claim, JournalRow, Member, RunChange, RunEnd, RunRow, Store, StoreError, StoredRow,
 };
@@ -41,6 +42,7 @@ macro_rules! on_every_store {
 pub struct Subject {
     pub store: Arc<dyn Store>,
     pub other: Arc<dyn Store>,
+    pub tokens: Arc<dyn TokenStore>,
 }
 
 impl Subject {
@@ -48,7 +50,8 @@ impl Subject {
         let store = EmbeddedStore::in_memory().expect("memory is there");
         Subject {
             store: Arc::new(store.clone()),
-            other: Arc::new(store),
+            other: Arc::new(store.clone()),
+            tokens: Arc::new(store),
         }
     }
 
@@ -59,6 +62,7 @@ impl Subject {
         let subject = Subject {
             store: Arc::new(database.store().await),
             other: Arc::new(database.store().await),
+            tokens: Arc::new(database.store().await),
         };
         Some((subject, database))
     }

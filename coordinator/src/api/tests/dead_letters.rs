@@ -1,12 +1,19 @@
 //! What the broker has given up.
 
+use std::sync::Arc;
+
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::json::Json;
-use rejoin_shared::link::{Address, Link, Message, Settle};
+use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
+use rejoin_shared::link::memory::MemoryBroker;
+use rejoin_shared::link::{Address, Link, LinkState, Message, Settle};
 use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::{Pack, kind};
 
 use super::{Reply, Server};
+use crate::api::access::Access;
+use crate::coordinator::CoordinatorConfig;
+use crate::store::embedded::EmbeddedStore;
 
 fn items(reply: &Reply) -> Vec<Json> {
     assert_eq!(reply.status, 200, "{}", reply.body);
@@ -28,7 +35,10 @@ async fn listed(server: &Server) -> Vec<Json> {
 
 /// Gives up messages with these bodies on a task queue of their own.
 async fn give_up(link: &dyn Link, bodies: &[&str]) {
-    let topology = Topology::default();
+    give_up_in(link, &Topology::default(), bodies).await;
+}
+
+async fn give_up_in(link: &dyn Link, topology: &Topology, bodies: &[&str]) {
     let queue = topology.task_queue(&rejoin_shared::ids::Namespace::default_name(), "odd");
     link.declare(&topology.dead_queue()).await.expect("declared");
     link.declare(&queue).await.expect("declared");
@@ -54,8 +64,14 @@ async fn letters_are_listed_in_order_as_often_as_one_likes_and_dropped_by_their_
     let first = listed(&server).await;
     assert_eq!(first.len(), 3);
     assert_eq!(listed(&server).await, first);
-    let one = items(&server.call("GET /v1/dead-letters?limit=1", "", "").await);
-    assert_eq!(one, first[..1]);
+    let page = server.call("GET /v1/dead-letters?limit=2", "", "").await;
+    assert_eq!(items(&page), first[..2]);
+    let rest = format!("GET /v1/dead-letters?limit=2&after={}", page.text("next"));
+    let rest = server.call(&rest, "", "").await;
+    assert_eq!(
+        (items(&rest), rest.json().get("next")),
+        (first[2..].to_vec(), Some(&Json::Null))
+    );
     assert_eq!(
         (&*text(&first[0], "reason"), &*text(&first[0], "queue")),
         ("rejected", "rejoin.tasks.odd")
@@ -88,6 +104,27 @@ async fn a_letter_is_sent_again_to_where_it_came_from() {
     );
     let nothing = format!("POST /v1/dead-letters/{}", text(&letters[1], "id"));
     assert_eq!(server.call(&nothing, "", "").await.status, 404);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_one_namespace_are_nobody_elses() {
+    let server = Server::start().await;
+    let link = server.broker.link("test");
+    give_up(&*link, &["{\"n\":1}", "{\"namespace\":\"shop\"}"]).await;
+    let shop = "Rejoin-Namespace: shop\r\n";
+    let own = listed(&server).await;
+    let others = items(&server.call("GET /v1/dead-letters", shop, "").await);
+    assert_eq!((own.len(), others.len()), (1, 1));
+    assert_ne!(own, others);
+    let (drop, replay) = (
+        format!("DELETE /v1/dead-letters/{}", text(&others[0], "id")),
+        format!("POST /v1/dead-letters/{}:replay", text(&others[0], "id")),
+    );
+    assert_eq!(server.call(&drop, "", "").await.status, 404);
+    assert_eq!(server.call(&replay, "", "").await.status, 404);
+    assert_eq!(items(&server.call("GET /v1/dead-letters", shop, "").await), others);
+    assert_eq!(server.call(&replay, shop, "").await.status, 200);
     server.stop().await;
 }
 
@@ -157,4 +194,68 @@ async fn a_poisoned_step_is_retried_by_resuming_its_run_where_that_can_be() {
     assert_eq!((replay(&letters[1]).await, replay(&letters[2]).await), (409, 409));
     assert_eq!(listed(&server).await, letters[1..], "what cannot be sent again stays");
     server.stop().await;
+}
+
+/// Where `REJOIN_TEST_AMQP_URL` names a server.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_rabbitmq_letters_are_listed_again_and_again_paged_dropped_and_replayed() {
+    let Ok(url) = std::env::var("REJOIN_TEST_AMQP_URL") else {
+        assert!(
+            std::env::var("REJOIN_TEST_REQUIRE_SERVERS").is_err(),
+            "servers are required"
+        );
+        return;
+    };
+    let topology = Topology {
+        prefix: format!("letters-{}.", uuid::Uuid::new_v4().simple()),
+    };
+    let link = AmqpLink::connect(AmqpConfig::new(&url, "test"));
+    let config = CoordinatorConfig {
+        topology: topology.clone(),
+        ..CoordinatorConfig::new("c")
+    };
+    let store = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
+    let server = Server::linked(store, &MemoryBroker::new(), link.clone(), config, Access::Open).await;
+    link.state()
+        .wait_for(|state| matches!(state, LinkState::Up(_)))
+        .await
+        .expect("connected");
+    let bodies = ["{\"n\":1}", "no JSON", "{\"namespace\":\"shop\"}", "{\"n\":4}"];
+    give_up_in(&*link, &topology, &bodies).await;
+    // The broker moves what was rejected by itself, after the rejection was taken.
+    let all_there = async {
+        while listed(&server).await.len() < 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), all_there)
+        .await
+        .expect("three letters");
+    let first = listed(&server).await;
+    assert_eq!(
+        listed(&server).await,
+        first,
+        "a look takes nothing away, and keeps the order"
+    );
+    assert_eq!(text(&first[0], "reason"), "rejected");
+    let page = server.call("GET /v1/dead-letters?limit=2", "", "").await;
+    let rest = format!("GET /v1/dead-letters?after={}", page.text("next"));
+    assert_eq!(items(&server.call(&rest, "", "").await), first[2..]);
+    let line =
+        |method: &str, letter: &Json, end: &str| format!("{method} /v1/dead-letters/{}{end}", text(letter, "id"));
+    assert_eq!(server.call(&line("DELETE", &first[1], ""), "", "").await.status, 204);
+    assert_eq!(server.call(&line("DELETE", &first[1], ""), "", "").await.status, 404);
+    assert_eq!(
+        server.call(&line("POST", &first[0], ":replay"), "", "").await.status,
+        200
+    );
+    assert_eq!(listed(&server).await, first[2..]);
+    let odd = topology.tasks(&Namespace::default_name(), "odd");
+    let mut consumer = link.consume(&odd, 10).await.expect("subscribed");
+    let again = consumer.next().await.expect("the letter");
+    assert_eq!(&*again.message.body, b"{\"n\":1}");
+    drop(consumer);
+    server.stop().await;
+    link.delete_all(&topology, &["odd"]).await.expect("deleted");
+    link.close().await;
 }

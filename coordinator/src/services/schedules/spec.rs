@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::services::runs::Launch;
 use crate::store::ScheduleRow;
 
 /// What happens to a tick while the run before it goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// It starts nothing.
@@ -43,7 +44,7 @@ impl Overlap {
 }
 
 /// A schedule as it was asked for (INTERFACE 8), without its name; times and durations as they were written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Spec {
     pub workflow: String,

@@ -12,6 +12,7 @@ mod owners;
 mod runs;
 mod schedules;
 mod tables;
+mod tokens;
 mod waits;
 mod workflows;
 

@@ -95,6 +95,9 @@ pub(super) type Schedule = (
     Option<i64>,
 );
 
+/// Id, namespace, name, scope, made at, expires at.
+pub(super) type Token = (u128, &'static str, &'static str, &'static str, i64, Option<i64>);
+
 /// Owner (name, incarnation, address), epoch count, token, batch, has events.
 pub(super) type PartitionState = (Option<(&'static str, u128, &'static str)>, i64, i64, u64, bool);
 
@@ -124,6 +127,8 @@ pub(super) const SLEEPS: TableDefinition<(u128, u64), ()> = TableDefinition::new
 pub(super) const WAIT_EVENTS: TableDefinition<(&str, &str, u128, u64), ()> = TableDefinition::new("wait_events");
 /// By namespace and name.
 pub(super) const SCHEDULES: TableDefinition<(&str, &str), Schedule> = TableDefinition::new("schedules");
+/// By hash.
+pub(super) const TOKENS: TableDefinition<[u8; 32], Token> = TableDefinition::new("tokens");
 /// Name and incarnation: address, joined at, lease until.
 pub(super) const MEMBERS: TableDefinition<(&str, u128), (&str, i64, i64)> = TableDefinition::new("members");
 pub(super) const PARTITIONS: TableDefinition<u8, PartitionState> = TableDefinition::new("partitions");
@@ -144,6 +149,7 @@ pub(super) fn create(tx: &WriteTransaction) -> Result<()> {
     tx.open_table(SLEEPS)?;
     tx.open_table(WAIT_EVENTS)?;
     tx.open_table(SCHEDULES)?;
+    tx.open_table(TOKENS)?;
     tx.open_table(MEMBERS)?;
     tx.open_table(COUNTERS)?;
     let mut partitions = tx.open_table(PARTITIONS)?;

@@ -14,9 +14,11 @@ mod error;
 mod kinds;
 mod migrate;
 mod pool;
+mod rights;
 mod rows;
 mod schedules;
 pub mod sql;
+mod tokens;
 mod values;
 
 use std::collections::{HashMap, HashSet};

@@ -21,7 +21,7 @@ fn unfit(what: impl Display) -> StoreError {
     StoreError::Schema(what.to_string())
 }
 
-fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
     row.try_get(column).map_err(unfit)
 }
 

@@ -241,6 +241,17 @@ statements! {
     SCHEDULES_DUE = concat!("select ", schedule_columns!(),
         " from schedules where wake_at <= $1 order by wake_at limit $2");
 
+    /// A new token. Primary key.
+    TOKEN_ADD = "insert into tokens (hash, id, namespace, name, scope, created_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7)";
+    /// The token of a hash, if it is worth something. Primary key.
+    TOKEN_READ_IF_VALID = "select hash, id, namespace, name, scope, created_at, expires_at from tokens \
+        where hash = $1 and (expires_at is null or expires_at > clock_timestamp())";
+    /// All tokens, in the order of their making. Unique (id).
+    TOKENS_PAGE = "select hash, id, namespace, name, scope, created_at, expires_at from tokens \
+        where $1::uuid is null or id > $1 order by id limit $2";
+    /// Revokes a token. Unique (id).
+    TOKEN_REMOVE = "delete from tokens where id = $1";
+
     /// Verdicts that nobody fetched. `inbox_answered`.
     VERDICTS_SWEEP = "delete from inbox where id in (select id from inbox \
         where answered_at < clock_timestamp() - $1::bigint * interval '1 millisecond' limit $2)";
@@ -250,6 +261,10 @@ statements! {
     /// Members that nobody lists any more; a small table.
     MEMBERS_SWEEP = "delete from members where lease_until <= clock_timestamp() - $1::bigint * interval '1 millisecond'";
 
+    /// What the user may not do, of what is needed; the system's tables.
+    RIGHTS_LACKING = "select p.name || ' ' || c.relname from pg_class c, unnest(array['select', 'insert', 'update', 'delete']) as p (name) \
+        where c.relkind in ('r', 'p') and c.relnamespace = (select relnamespace from pg_class where oid = 'journal'::regclass) \
+            and c.relname <> 'refinery_schema_history' and not has_table_privilege(c.oid, p.name) order by 1";
     /// The newest migration that ran, and the encoding of the database; a small table.
     SCHEMA_VERSION = "select coalesce(max(version), 0)::integer, current_setting('server_encoding') from refinery_schema_history";
     /// The time.

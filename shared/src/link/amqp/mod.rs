@@ -72,6 +72,15 @@ impl AmqpLink {
         Arc::new(AmqpLink { shared })
     }
 
+    /// Deletes a queue with all that is in it: what runs still need of that is published again.
+    ///
+    /// # Errors
+    /// The broker's; a queue that is not there is none.
+    pub async fn delete_queue(&self, queue: &str) -> Result<(), LinkError> {
+        let session = self.shared.session()?;
+        session.admin.delete_queue(&session.consuming, queue).await
+    }
+
     /// Deletes everything that stands at the broker under the names of `topology` and these task queues of the default
     /// namespace, with all that is in it. For installations that were made to be thrown away.
     ///

@@ -1,0 +1,185 @@
+//! Who may do what: tokens, their scopes, and the namespace that each request stays in.
+//!
+//! ```text
+//! request ─▶ token (cached for a few seconds) ─▶ scope of the route ─▶ namespace ─▶ handler ─▶ audit, if it wrote
+//! ```
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, header};
+use rejoin_shared::ids::Namespace;
+use rejoin_shared::time::Timestamp;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::extract::asked_namespace;
+use super::problem::{Code, Problem};
+use crate::store::StoreError;
+use crate::store::tokens::{Scope, TokenHash, TokenRow, TokenStore};
+
+/// What every token begins with, so that one that got into a file is found.
+const PREFIX: &str = "rejoin_";
+/// Random bytes of a token.
+const TOKEN_BYTES: usize = 32;
+/// A token that was revoked is refused everywhere after this time.
+const CACHED_MAX: Duration = Duration::from_secs(5);
+/// Tokens remembered; beyond that the cache begins anew.
+const CACHED_TOKENS_MAX: usize = 1_000;
+
+/// Who may speak to the API.
+#[derive(Clone)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// Whoever shows a token.
+    Tokens(Arc<Guard>),
+}
+
+/// What a route asks of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// None.
+    Nothing,
+    /// One of this scope.
+    Scope(Scope),
+    /// One of this scope whose namespace is `default`: what it shows is about all of them.
+    Fleet(Scope),
+}
+
+/// Who asks, once that is known.
+pub struct Caller {
+    /// Where the request stays.
+    pub namespace: Namespace,
+    /// Name of the token; none was needed without.
+    pub token: Option<String>,
+}
+
+impl Access {
+    /// By the tokens of this store.
+    #[must_use]
+    pub fn tokens(store: Arc<dyn TokenStore>) -> Access {
+        let known = Mutex::default();
+        Access::Tokens(Arc::new(Guard { store, known }))
+    }
+
+    /// Who asks, if that may be.
+    ///
+    /// # Errors
+    /// 401 without a valid token, 403 for one that does not reach so far.
+    pub async fn admit(&self, headers: &HeaderMap, need: Need) -> Result<Caller, Problem> {
+        let asked = asked_namespace(headers)?;
+        let guard = match (self, need) {
+            (Access::Open, _) | (Access::Tokens(_), Need::Nothing) => {
+                let namespace = asked.unwrap_or_else(Namespace::default_name);
+                return Ok(Caller { namespace, token: None });
+            }
+            (Access::Tokens(guard), Need::Scope(_) | Need::Fleet(_)) => guard,
+        };
+        let token = guard.token(headers).await?;
+        if let Some(asked) = asked.filter(|asked| *asked != token.namespace) {
+            let detail = format!("the token speaks for namespace {}, not for {asked}", token.namespace);
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+        let (scope, is_fleet) = match need {
+            Need::Scope(scope) => (scope, false),
+            Need::Fleet(scope) => (scope, true),
+            Need::Nothing => (Scope::Viewer, false),
+        };
+        if token.scope < scope {
+            let detail = format!("it takes a token of scope {scope}, and this one has {}", token.scope);
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+        if is_fleet && !token.namespace.is_default() {
+            let detail = "it is about all namespaces, and takes a token of namespace default";
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+        Ok(Caller {
+            namespace: token.namespace.clone(),
+            token: Some(token.name.clone()),
+        })
+    }
+}
+
+/// Looks tokens up.
+pub struct Guard {
+    store: Arc<dyn TokenStore>,
+    known: Mutex<HashMap<TokenHash, (Arc<TokenRow>, Instant)>>,
+}
+
+impl Guard {
+    async fn token(&self, headers: &HeaderMap) -> Result<Arc<TokenRow>, Problem> {
+        let hash = hash_of(shown(headers)?);
+        if let Some(known) = self.known(&hash) {
+            return Ok(known);
+        }
+        let found = self.store.token(&hash).await?;
+        let token = Arc::new(found.ok_or_else(|| unauthorized("the token is unknown, revoked, or has expired"))?);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= CACHED_TOKENS_MAX {
+            known.clear();
+        }
+        known.insert(hash, (Arc::clone(&token), Instant::now()));
+        Ok(token)
+    }
+
+    fn known(&self, hash: &TokenHash) -> Option<Arc<TokenRow>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (token, since) = known.get(hash)?;
+        (since.elapsed() < CACHED_MAX).then(|| Arc::clone(token))
+    }
+}
+
+fn unauthorized(detail: &str) -> Problem {
+    Problem::new(Code::Unauthorized, detail)
+}
+
+fn shown(headers: &HeaderMap) -> Result<&str, Problem> {
+    let header = headers.get(header::AUTHORIZATION);
+    let header = header.ok_or_else(|| unauthorized("show a token: Authorization: Bearer …"))?;
+    let parts = header.to_str().ok().and_then(|text| text.split_once(' '));
+    match parts {
+        Some((kind, token)) if kind.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        Some(_) | None => Err(unauthorized(
+            "the header Authorization must be: Bearer, a space, and a token",
+        )),
+    }
+}
+
+fn hash_of(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// What a new token is to be.
+pub struct NewToken {
+    /// Whose it is.
+    pub name: String,
+    /// The only namespace that it speaks for.
+    pub namespace: Namespace,
+    /// What it allows.
+    pub scope: Scope,
+    /// For how long; for ever without.
+    pub lifetime: Option<Duration>,
+}
+
+/// Makes a token and returns its text, which cannot be had again.
+///
+/// # Errors
+/// The store's.
+pub async fn create(store: &dyn TokenStore, new: NewToken, now: Timestamp) -> Result<(String, TokenRow), StoreError> {
+    let secret: [u8; TOKEN_BYTES] = rand::random();
+    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!("{PREFIX}{digits}");
+    let row = TokenRow {
+        hash: hash_of(&text),
+        id: Uuid::now_v7(),
+        namespace: new.namespace,
+        name: new.name,
+        scope: new.scope,
+        created_at: now,
+        expires_at: new.lifetime.map(|lifetime| now.plus(lifetime)),
+    };
+    store.add_token(&row).await?;
+    Ok((text, row))
+}
