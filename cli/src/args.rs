@@ -66,7 +66,7 @@ pub enum Command {
     /// Bring the database's schema up to date
     Migrate(MigrateArgs),
     /// Find out what is wrong with an installation
-    Doctor(ServerArgs),
+    Doctor(DoctorArgs),
     /// Measure what given servers and this machine reach, in a database and queues of its own
     Bench(BenchArgs),
     /// Print the JSON Schema of workflow definitions
@@ -97,6 +97,9 @@ pub enum Command {
     /// Task queues
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Tokens of the HTTP API, which stand in the database
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Messages that the broker gave up, and steps that killed their workers
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
@@ -158,6 +161,15 @@ pub struct WorkerArgs {
 pub enum WorkerCommand {
     /// List workers
     List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Mend what can be mended without losing a run: migrations, queues that are missing or have other arguments
+    #[arg(long)]
+    pub fix: bool,
 }
 
 #[derive(Debug, Args)]
@@ -236,6 +248,37 @@ pub struct ListArgs {
     /// Show again and again
     #[arg(short, long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; it is shown once
+    Create {
+        #[command(flatten)]
+        servers: ServerArgs,
+        /// Whose it is, for people and the audit log
+        name: String,
+        /// What it allows: viewer reads, operator also starts and operates runs, admin also changes definitions and deletes
+        #[arg(long, value_parser = ["viewer", "operator", "admin"], default_value = "operator")]
+        scope: String,
+        /// For how long [default: for ever]
+        #[arg(long, value_parser = duration, value_name = "DURATION")]
+        expires: Option<Duration>,
+    },
+    /// List tokens, of all namespaces
+    List {
+        #[command(flatten)]
+        servers: ServerArgs,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Make a token worthless, within 5 s everywhere
+    Revoke {
+        #[command(flatten)]
+        servers: ServerArgs,
+        /// Its id
+        id: uuid::Uuid,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -411,6 +454,8 @@ pub enum WorkflowCommand {
         #[arg(long)]
         version: Option<u32>,
     },
+    /// Tell what a file, or a version, does differently than another
+    Diff(DiffArgs),
     /// Draw its structure
     Graph {
         /// Its name
@@ -419,6 +464,18 @@ pub enum WorkflowCommand {
         #[arg(long)]
         version: Option<u32>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// A file, which is compared with the newest version; or a workflow's name
+    pub workflow: String,
+    /// Compare with this version
+    #[arg(long, value_name = "VERSION")]
+    pub from: Option<u32>,
+    /// And of a workflow's name this one [default: the newest]
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -20,8 +20,19 @@ pub async fn show_list(
     list: &ListArgs,
     columns: &[Column],
 ) -> Result<u8, Failure> {
+    let read = async || client.list(path, query, list.limit.max(1)).await;
+    show_items(global, list, columns, read).await
+}
+
+/// The same with items that are not a server's.
+pub async fn show_items(
+    global: &Global,
+    list: &ListArgs,
+    columns: &[Column],
+    read: impl AsyncFn() -> Result<Vec<Json>, Failure>,
+) -> Result<u8, Failure> {
     loop {
-        let items: Vec<Json> = client.list(path, query, list.limit.max(1)).await?;
+        let items = read().await?;
         if list.watch && output::is_terminal() {
             output::text("\x1b[2J\x1b[H")?;
         }

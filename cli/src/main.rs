@@ -17,6 +17,7 @@ mod schedule;
 mod serve;
 mod settings;
 mod source;
+mod token;
 mod workflow;
 
 use std::process::ExitCode;
@@ -50,7 +51,7 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
             None => serve::worker::run(args).await.map(|()| exit::OK),
         },
         Command::Migrate(args) => serve::migrate::run(args).await,
-        Command::Doctor(args) => serve::doctor::run(args).await,
+        Command::Doctor(args) => serve::doctor::run(&cli.global, args).await,
         Command::Bench(args) => Box::pin(bench::run(&cli.global, args)).await,
         Command::Dev(args) => serve::dev::run(args).await.map(|()| exit::OK),
         Command::Demo => serve::demo::run().await,
@@ -63,6 +64,7 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         Command::Input(command) => input::run(&cli.global, command).await,
         Command::Schedule(command) => schedule::run(&cli.global, command).await,
         Command::DeadLetter(command) => dead_letter::run(&cli.global, command).await,
+        Command::Token(command) => token::run(&cli.global, command).await,
         Command::Queue(args::QueueCommand::List(list)) => fleet::queues(&cli.global, &list).await,
     }
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_coordinator::api::Api;
+use rejoin_coordinator::api::access::Access;
 use rejoin_coordinator::api::backend::Local;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::services::schedules::Schedules;
 use rejoin_coordinator::store::Store;
-use rejoin_shared::config::Settings;
+use rejoin_coordinator::store::tokens::TokenStore;
+use rejoin_shared::config::{HttpAccess, Settings};
 use rejoin_shared::link::Link;
 use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
 use rejoin_shared::topology::Topology;
@@ -39,11 +41,13 @@ pub async fn run(args: CoordinatorArgs) -> Result<(), Failure> {
     }
     start_logs(&settings)?;
     let link = broker(&settings, "rejoin coordinator")?;
-    let store: Arc<dyn Store> = Arc::new(database(&settings).await?);
+    let tokens = Arc::new(database(&settings).await?);
+    let store: Arc<dyn Store> = tokens.clone();
     // The lease is renewed over connections of its own: a busy pool must not cost the partitions.
     let lease_store: Arc<dyn Store> = Arc::new(database(&settings).await?);
     let stopping = signals::stopping()?;
-    let outcome = serve(&settings, store, Some(lease_store), link.clone(), stopping).await;
+    let access = access(&settings, tokens).await?;
+    let outcome = serve(&settings, store, Some(lease_store), link.clone(), access, stopping).await;
     link.close().await;
     outcome
 }
@@ -61,6 +65,7 @@ pub async fn serve(
     store: Arc<dyn Store>,
     lease_store: Option<Arc<dyn Store>>,
     link: Arc<dyn Link>,
+    access: Access,
     stopping: CancellationToken,
 ) -> Result<(), Failure> {
     let listen = &settings.http.listen;
@@ -91,7 +96,7 @@ pub async fn serve(
     let body_max = settings.http.body_bytes_max;
     let services = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let api = Api::new(store.clone(), Arc::new(backend), limits, metrics, body_max, stopping);
+    let api = Api::new(store.clone(), Arc::new(backend), limits, metrics, body_max, stopping).with_access(access);
     tasks.spawn(Schedules::new(store, Arc::new(api.clone())).run(services.clone()));
     output::note(&format!("coordinator {name} serves http://{address}"));
     let served = api.serve(listener).await;
@@ -104,11 +109,80 @@ pub async fn serve(
     served.map_err(|e| Failure::general(format!("http: {e}")))
 }
 
+/// Who may speak to the API. One that others than this machine can reach does not start open by mistake, nor closed to all.
+///
+/// # Errors
+/// Tokens are needed, and there is none.
+pub async fn access(settings: &Settings, tokens: Arc<dyn TokenStore>) -> Result<Access, Failure> {
+    let listen = &settings.http.listen;
+    match settings.http.access {
+        HttpAccess::Open => return Ok(Access::Open),
+        HttpAccess::Auto if is_loopback(listen).await => return Ok(Access::Open),
+        HttpAccess::Auto | HttpAccess::Tokens => {}
+    }
+    let first = tokens.tokens(None, 1).await;
+    let first = first.map_err(|e| Failure::general(format!("tokens: {e}")))?;
+    match first.is_empty() {
+        false => Ok(Access::tokens(tokens)),
+        true => Err(Failure::usage(format!(
+            "http.listen = {listen} can be reached from elsewhere, and there is no token yet: make one with `rejoin token create`, \
+             or say http.access = \"open\" if everybody who reaches it may do everything"
+        ))),
+    }
+}
+
+/// Whether only this machine can reach an address.
+async fn is_loopback(listen: &str) -> bool {
+    match tokio::net::lookup_host(listen).await {
+        Ok(addresses) => addresses.into_iter().all(|address| address.ip().is_loopback()),
+        // It cannot be listened on either.
+        Err(_) => false,
+    }
+}
+
 fn host_name() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = read.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
     match name.trim() {
         "" => "localhost".to_owned(),
         name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_coordinator::api::access::{NewToken, create};
+    use rejoin_coordinator::store::embedded::EmbeddedStore;
+    use rejoin_coordinator::store::tokens::Scope;
+    use rejoin_shared::ids::Namespace;
+    use rejoin_shared::time::Timestamp;
+
+    #[tokio::test]
+    async fn a_coordinator_that_others_can_reach_needs_a_token_unless_it_is_told_to_be_open() {
+        let store = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
+        let asked = async |listen: &str, asked: HttpAccess| {
+            let mut settings = Settings::default();
+            settings.http.listen = listen.to_owned();
+            settings.http.access = asked;
+            let access = access(&settings, store.clone()).await;
+            access
+                .map(|access| matches!(access, Access::Open))
+                .map_err(|failure| failure.code())
+        };
+        assert_eq!(asked("127.0.0.1:0", HttpAccess::Auto).await, Ok(true));
+        assert_eq!(asked("[::1]:0", HttpAccess::Auto).await, Ok(true));
+        assert_eq!(asked("0.0.0.0:0", HttpAccess::Open).await, Ok(true));
+        assert_eq!(asked("0.0.0.0:0", HttpAccess::Auto).await, Err(2));
+        assert_eq!(asked("127.0.0.1:0", HttpAccess::Tokens).await, Err(2));
+        let new = NewToken {
+            name: "first".to_owned(),
+            namespace: Namespace::default_name(),
+            scope: Scope::Viewer,
+            lifetime: None,
+        };
+        create(&*store, new, Timestamp::now()).await.expect("made");
+        assert_eq!(asked("0.0.0.0:0", HttpAccess::Auto).await, Ok(false));
+        assert_eq!(asked("127.0.0.1:0", HttpAccess::Tokens).await, Ok(false));
     }
 }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rejoin_coordinator::api::access::Access;
 use rejoin_coordinator::store::Store;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::postgres::migrate;
+use rejoin_shared::config::HttpAccess;
 use rejoin_shared::definition::{self, Format};
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
@@ -17,7 +19,7 @@ use rejoin_worker::{GenericWorkerConfig, run_generic};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::coordinator::{broker, serve};
+use super::coordinator::{access as access_of, broker, serve};
 use super::{database, settings, signals, start_logs};
 use crate::args::DevArgs;
 use crate::exit::Failure;
@@ -39,11 +41,21 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     if !args.dir.is_dir() {
         return Err(Failure::usage(format!("{} is no folder", args.dir.display())));
     }
+    let mut access = Access::Open;
     let store: Arc<dyn Store> = match args.servers.database_url {
         Some(_) => {
             let migrated = migrate(settings.database.url.reveal()).await;
             migrated.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))?;
-            Arc::new(database(&settings).await?)
+            let store = Arc::new(database(&settings).await?);
+            if settings.http.access == HttpAccess::Tokens {
+                access = access_of(&settings, store.clone()).await?;
+            }
+            store
+        }
+        None if settings.http.access == HttpAccess::Tokens => {
+            let why =
+                "http.access = tokens: tokens stand in a database, and `rejoin dev` has one with --database-url only";
+            return Err(Failure::usage(why));
         }
         None => {
             let dir = args.data_dir.clone().unwrap_or_else(|| args.dir.join(".rejoin"));
@@ -76,7 +88,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         ..GenericWorkerConfig::default()
     };
     tasks.spawn(work(config, worker_link, stopping.clone()));
-    let served = serve(&settings, store, None, link, stopping.clone()).await;
+    let served = serve(&settings, store, None, link, access, stopping.clone()).await;
     stopping.cancel();
     tasks.close();
     tasks.wait().await;

@@ -1,5 +1,7 @@
 //! `workflow …`, and `schema`.
 
+mod diff;
+
 use std::path::Path;
 
 use rejoin_shared::definition::{self, DefinitionError, Format};
@@ -47,6 +49,7 @@ pub async fn run(global: &Global, command: WorkflowCommand) -> Result<u8, Failur
             ];
             show_list(&Client::of(global)?, global, "/v1/workflows", &[], &list, &columns).await
         }
+        WorkflowCommand::Diff(args) => diff::run(global, args).await,
         WorkflowCommand::Show { name, version } => show(&Client::of(global)?, global, &name, version).await,
         WorkflowCommand::Graph { name, version } => {
             let query: Vec<(&str, String)> = version.map(|v| ("version", v.to_string())).into_iter().collect();

@@ -1,0 +1,122 @@
+//! The database: reachable, migrated, with all rights; who owns what; its clock.
+
+use std::time::Duration;
+
+use rejoin_coordinator::store::postgres::{PostgresStore, migrate_check};
+use rejoin_coordinator::store::{PartitionRow, Store as _, StoreError};
+use rejoin_shared::config::Settings;
+use rejoin_shared::ids::{PARTITIONS, Partition};
+use rejoin_shared::time::Timestamp;
+
+use super::{Finding, Fix};
+use crate::serve::database;
+
+/// Clocks of one installation are no further apart than this.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);
+
+/// What was seen.
+#[derive(Default)]
+pub struct Seen {
+    pub findings: Vec<Finding>,
+    /// Partitions whose event queue is in use.
+    pub event_queues: Vec<Partition>,
+    /// Whether a coordinator is alive.
+    pub is_served: bool,
+}
+
+/// Looks at the database.
+pub async fn look(settings: &Settings) -> Seen {
+    let url = &settings.database.url;
+    let migrations = migrate_check(url.reveal()).await;
+    let found = match &migrations {
+        Ok(_) => format!("{url} answers"),
+        Err(e) => format!("{url}: {e}"),
+    };
+    let advice = "check that PostgreSQL runs there, and the user, password and name in database.url";
+    let mut seen = Seen {
+        findings: vec![Finding::new("database", migrations.is_ok(), found, advice)],
+        ..Seen::default()
+    };
+    let Ok(state) = migrations else { return seen };
+    let found = match state.pending.as_slice() {
+        [] => format!("{} applied", state.applied.len()),
+        pending => format!("pending: {}", pending.join(", ")),
+    };
+    let fix = (!state.pending.is_empty()).then_some(Fix::Migrate);
+    let migrated = Finding::new("migrations", fix.is_none(), found, "run `rejoin migrate`");
+    let is_migrated = fix.is_none();
+    seen.findings.push(migrated.mended_by(fix));
+    if is_migrated && let Err(e) = inside(settings, &mut seen).await {
+        let advice = "check the rights of the database's user";
+        seen.findings.push(Finding::new("database", false, e, advice));
+    }
+    seen
+}
+
+async fn inside(settings: &Settings, seen: &mut Seen) -> Result<(), String> {
+    let store = database(settings).await.map_err(|e| e.to_string())?;
+    let text = |e: StoreError| e.to_string();
+    seen.findings.push(rights(&store).await.map_err(text)?);
+    seen.findings.push(clock(&store).await.map_err(text)?);
+    owners(&store, seen).await.map_err(text)
+}
+
+async fn rights(store: &PostgresStore) -> Result<Finding, StoreError> {
+    let lacking = store.rights_lacking().await?;
+    let found = match lacking.as_slice() {
+        [] => "the user may read and write all tables".to_owned(),
+        some => format!("the user may not {}", some.join(", ")),
+    };
+    let advice = "grant select, insert, update and delete on all tables of the schema, or let the user own them";
+    Ok(Finding::new("rights", lacking.is_empty(), found, advice))
+}
+
+/// The database's time was read somewhere between two looks at our own.
+async fn clock(store: &PostgresStore) -> Result<Finding, StoreError> {
+    let before = Timestamp::now();
+    let theirs = store.now().await?;
+    let after = Timestamp::now();
+    let apart = before.since(theirs).max(theirs.since(after));
+    let found = match apart.is_zero() {
+        true => "agree with the database's".to_owned(),
+        false => format!("{} ms apart from the database's", apart.as_millis()),
+    };
+    let advice = "synchronise the clocks (NTP): times of schedules, waits and logs are told by the database's";
+    Ok(Finding::new("clocks", apart <= CLOCKS_APART_MAX, found, advice))
+}
+
+async fn owners(store: &PostgresStore, seen: &mut Seen) -> Result<(), StoreError> {
+    let (members, partitions) = (store.members().await?, store.partitions().await?);
+    let alive: Vec<&str> = members
+        .iter()
+        .filter(|m| m.lease_left_ms > 0)
+        .map(|m| m.member.name.as_str())
+        .collect();
+    seen.is_served = !alive.is_empty();
+    seen.event_queues = partitions
+        .iter()
+        .filter(|p| p.has_events)
+        .map(|p| p.partition)
+        .collect();
+    let found = match alive.as_slice() {
+        [] => "none is alive".to_owned(),
+        names => names.join(", "),
+    };
+    let advice = "start one with `rejoin coordinator`";
+    seen.findings
+        .push(Finding::new("coordinators", !alive.is_empty(), found, advice));
+    let orphaned = partitions
+        .iter()
+        .filter(|p: &&PartitionRow| p.owner.is_none() || !p.is_live);
+    let orphaned: Vec<Partition> = orphaned.map(|p| p.partition).collect();
+    let total = usize::from(PARTITIONS);
+    let mut found = format!("{} of {total} have a live owner", total - orphaned.len());
+    if !orphaned.is_empty() {
+        let waiting = store.open_runs(&orphaned).await?.len();
+        found.push_str(&format!("; {waiting} open runs wait in the others"));
+    }
+    let advice = "with a coordinator alive this heals within its lease; runs of the others wait until then";
+    seen.findings
+        .push(Finding::new("partitions", orphaned.is_empty(), found, advice));
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! What a coordinator says: whether it is ready, and which steps nobody can run.
+
+use rejoin_shared::json::Json;
+
+use super::Finding;
+use crate::args::Global;
+use crate::client::Client;
+use crate::output::table::member;
+
+/// Runs counted.
+const RUNS_SHOWN_MAX: usize = 1_000;
+
+/// Asks the coordinator that client commands would ask.
+pub async fn look(global: &Global) -> Vec<Finding> {
+    match ask(global).await {
+        Ok(findings) => findings,
+        Err(failure) => {
+            let advice = "name a coordinator's address and a token: --server, --token";
+            vec![Finding::new("api", false, failure.to_string(), advice)]
+        }
+    }
+}
+
+async fn ask(global: &Global) -> Result<Vec<Finding>, crate::exit::Failure> {
+    let client = Client::of(global)?;
+    client.get("/readyz", &[]).await?;
+    let workers = client.list("/v1/workers", &[], RUNS_SHOWN_MAX).await?;
+    let queues = client.list("/v1/queues", &[], RUNS_SHOWN_MAX).await?;
+    let waiting = [("waiting", "worker".to_owned())];
+    let stuck = client.list("/v1/runs", &waiting, RUNS_SHOWN_MAX).await?;
+    let failed = [("state", "failed".to_owned())];
+    let failed = client.list("/v1/runs", &failed, RUNS_SHOWN_MAX).await?;
+    Ok(vec![
+        Finding::new("api", true, "the coordinator is ready", ""),
+        handlers(&workers, &queues, stuck.len()),
+        quarantined(&failed),
+    ])
+}
+
+/// Steps whose handler no worker serves.
+fn handlers(workers: &[Json], queues: &[Json], stuck: usize) -> Finding {
+    let lacking = queues.iter().flat_map(|queue| {
+        let handlers = queue.get("unserved").and_then(Json::as_list).unwrap_or_default();
+        let name = member(queue, "name");
+        handlers
+            .iter()
+            .map(move |handler| format!("{} on queue {name}", handler.as_str().unwrap_or_default()))
+    });
+    let lacking: Vec<String> = lacking.collect();
+    let found = match lacking.as_slice() {
+        [] => format!("{} workers; every step that is ready has one", workers.len()),
+        some => format!("{stuck} runs wait for: {}", some.join(", ")),
+    };
+    let advice = "start a worker that serves them: `rejoin worker --handlers FILE`";
+    Finding::new("workers", lacking.is_empty(), found, advice)
+}
+
+/// Runs that could not be handled.
+fn quarantined(failed: &[Json]) -> Finding {
+    let error_of = |run: &Json| run.get("error").map(|error| member(error, "type"));
+    let ids: Vec<String> = failed
+        .iter()
+        .filter(|run| error_of(run).as_deref() == Some("rejoin.internal"))
+        .map(|run| member(run, "id"))
+        .collect();
+    let found = match ids.as_slice() {
+        [] => "none is quarantined".to_owned(),
+        some => format!("quarantined: {}", some.join(", ")),
+    };
+    let advice = "the coordinator's log says why; `rejoin run resume` goes on with one";
+    Finding::new("runs", ids.is_empty(), found, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_that_nobody_serves_and_quarantined_runs_are_wrong() {
+        let json = |text: &str| Json::parse(text.as_bytes()).expect("JSON");
+        let queue = json(r#"{"name":"gpu","unserved":["render"]}"#);
+        let found = handlers(&[], &[queue], 2);
+        assert!(
+            !found.ok && found.found.contains("2 runs wait for: render on queue gpu"),
+            "{}",
+            found.found
+        );
+        assert!(handlers(&[], &[json(r#"{"name":"gpu","unserved":[]}"#)], 0).ok);
+        let broken = json(r#"{"id":"r1","error":{"type":"rejoin.internal"}}"#);
+        let usual = json(r#"{"id":"r2","error":{"type":"app.bad"}}"#);
+        assert_eq!(quarantined(&[broken, usual.clone()]).found, "quarantined: r1");
+        assert!(quarantined(&[usual]).ok);
+    }
+}
