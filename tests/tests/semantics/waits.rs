@@ -239,3 +239,48 @@ steps:
     }
     run.assert_completed(r#"{"all":[0,1,2]}"#);
 }
+
+#[test]
+fn an_event_that_a_failed_run_has_kept_is_taken_after_its_resume() {
+    let document = "workflow: w\nsteps: [ { step: s }, { wait: a, event: go } ]\n";
+    let mut run = Script::start(document, "{}");
+    assert_eq!(run.signal("go", r#"{"x":1}"#, Some("id-1")), None);
+    run.fails("/s", "app.bad");
+    run.assert_failed("app.bad", "/s");
+    run.restart();
+    run.resume();
+    assert_eq!(
+        run.signal("go", r#"{"x":1}"#, Some("id-1")),
+        Some(Ignored::AlreadySo),
+        "its sender cannot send it again"
+    );
+    run.done("/s");
+    run.assert_completed(r#"{"x":1}"#);
+}
+
+#[test]
+fn a_wait_that_goes_on_after_a_resume_takes_what_came_while_it_was_cancelled() {
+    let document = "workflow: w
+steps:
+  - parallel: outer
+    on_error: complete_all
+    need: all
+    branches:
+      one:
+        - parallel: inner
+          branches:
+            waits: [ { wait: a, event: go } ]
+            fails: [ { step: s } ]
+      two: [ { step: t } ]
+";
+    let mut run = Script::start(document, "{}");
+    run.fails("/outer/one/inner/fails/s", "app.bad");
+    assert_eq!(run.signal("go", r#"{"x":1}"#, None), None);
+    run.done("/outer/two/t");
+    run.assert_failed("rejoin.branches_failed", "/outer");
+    run.restart();
+    run.resume();
+    run.restart();
+    run.done("/outer/one/inner/fails/s");
+    run.assert_completed(r#"{"x":1}"#);
+}

@@ -159,7 +159,10 @@ impl RunState {
         self.tally.backing_off = 0;
         self.tally.parked = 0;
         self.agenda.todo.clear();
-        self.kept.clear();
+        // A run that failed may be resumed: an event that it accepted is not sent to it again.
+        if finished.status != RunStatus::Failed {
+            self.kept.clear();
+        }
     }
 
     /// The thread of a record that must be live.

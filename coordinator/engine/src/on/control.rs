@@ -122,6 +122,7 @@ impl Machine<'_> {
                 ..
             } => {
                 self.emit(Fact::RunResumed);
+                self.take_kept_again();
                 Ok(())
             }
             Phase::Scheduled(_) | Phase::Active | Phase::Compensating => {

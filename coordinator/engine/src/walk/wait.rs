@@ -79,6 +79,15 @@ impl Machine<'_> {
         }
     }
 
+    /// Gives waits that go on after a resume what came while they did not.
+    pub(crate) fn take_kept_again(&mut self) {
+        if self.state.kept.is_empty() {
+            return;
+        }
+        let waiting: Vec<ThreadKey> = self.state.agenda.waiting.iter().copied().collect();
+        waiting.into_iter().for_each(|thread| self.take_kept(thread));
+    }
+
     /// Gives a wait the kept events that it takes, oldest first.
     fn take_kept(&mut self, thread: ThreadKey) {
         loop {
