@@ -279,3 +279,43 @@ fn a_compensation_that_was_quarantined_goes_on_with_undoing_at_resume() {
     run.done("/car/compensate");
     run.assert_failed("app.full", "/flight");
 }
+
+#[test]
+fn what_a_finally_did_is_undone_before_what_the_scope_it_ran_for_did() {
+    let document = "workflow: w
+steps:
+  - try: outer
+    steps:
+      - try: t
+        steps:
+          - parallel: p
+            branches:
+              one: [ { step: a, compensate: { uses: undo } }, { step: b } ]
+        finally: [ { step: f, compensate: { uses: undo } } ]
+    finally: [ { step: g, compensate: { uses: undo } }, { step: h, when: 'ctx.fails' } ]
+";
+    let undone = |fails: bool| {
+        let mut run = Script::start(document, &format!(r#"{{"fails":{fails}}}"#));
+        run.done("/outer/t/p/one/a");
+        run.fails("/outer/t/p/one/b", "app.bad");
+        run.done("/outer/t/finally/f");
+        run.done("/outer/finally/g");
+        if fails {
+            run.fails("/outer/finally/h", "app.worse");
+        }
+        let mut undone = Vec::new();
+        while run.status() == RunStatus::Compensating {
+            let open = run.outstanding();
+            undone.extend(open.iter().cloned());
+            open.iter().for_each(|path| drop(run.done(path)));
+        }
+        undone
+    };
+    let expected = [
+        "/outer/finally/g/compensate",
+        "/outer/t/finally/f/compensate",
+        "/outer/t/p/one/a/compensate",
+    ];
+    assert_eq!(undone(false), expected);
+    assert_eq!(undone(true), expected, "also where the finally's error is another one");
+}

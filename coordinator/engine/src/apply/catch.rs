@@ -63,6 +63,11 @@ impl RunState {
             .and_then(Frame::guard)
             .ok_or("not a try")?
             .clone();
+        let (at, done) = (thread.leaf.scope(), thread.done.len());
+        if let Some(scope) = at.and_then(|id| self.scopes.get_mut(&id)) {
+            scope.done_before.get_or_insert(done);
+        }
+        let thread = self.thread_mut(key).ok_or("no such branch")?;
         let stopped = Stopped {
             error,
             frames: thread.frames.split_off(depth),
@@ -146,7 +151,8 @@ impl RunState {
     /// Takes the innermost frame off, with the failed scopes that only it holds.
     pub(super) fn pop_frame(&mut self, key: ThreadKey) -> Option<Frame> {
         let left = self.thread_mut(key)?.frames.pop()?;
-        for scope in scopes_of(std::slice::from_ref(&left)) {
+        // The last one first: each goes where the thread stood when it failed.
+        for scope in scopes_of(std::slice::from_ref(&left)).into_iter().rev() {
             self.drop_scope(scope);
         }
         Some(left)

@@ -149,7 +149,7 @@ impl RunState {
         let thread = self.thread_mut(key)?;
         let cut = thread.frames.split_off(depth);
         let scopes = scopes_of(&cut).into_iter().chain(thread.leaf.scope());
-        for scope in scopes.collect::<Vec<_>>() {
+        for scope in scopes.collect::<Vec<_>>().into_iter().rev() {
             self.drop_scope(scope);
         }
         self.thread_mut(key)?.frames.last_mut()

@@ -97,7 +97,7 @@ impl RunState {
 
     fn revive_scope(&mut self, id: u64) {
         let Some(scope) = self.scopes.get_mut(&id) else { return };
-        scope.failed_with = None;
+        (scope.failed_with, scope.done_before) = (None, None);
         (scope.failed, scope.cancelled) = (0, 0);
         scope.carried.allowed.clear();
         scope.never_started.clear();

@@ -37,10 +37,12 @@ impl RunState {
             return;
         }
         let fork = self.take_done(id);
-        if let (Some(parent), Some(fork)) = (self.scopes.get(&id).map(|scope| scope.parent), fork)
+        let place = self.scopes.get(&id).map(|scope| (scope.parent, scope.done_before));
+        if let (Some((parent, before)), Some(fork)) = (place, fork)
             && let Some(thread) = self.thread_mut(parent)
         {
-            thread.done.push(fork);
+            let end = thread.done.len();
+            thread.done.insert(before.unwrap_or(end).min(end), fork);
         }
     }
 
@@ -61,9 +63,14 @@ impl RunState {
         let Some(thread) = self.thread_mut(key) else {
             return Vec::new();
         };
-        let mut done = std::mem::take(&mut thread.done);
-        for scope in thread.scopes() {
-            done.extend(self.take_done(scope));
+        let (mut done, scopes) = (std::mem::take(&mut thread.done), thread.scopes());
+        // The last one first: each goes where the thread stood when it failed, before what a finally did behind it.
+        for id in scopes.into_iter().rev() {
+            let before = self.scopes.get(&id).and_then(|scope| scope.done_before);
+            if let Some(fork) = self.take_done(id) {
+                let end = done.len();
+                done.insert(before.unwrap_or(end).min(end), fork);
+            }
         }
         done
     }

@@ -61,6 +61,8 @@ pub struct Scope {
     pub(crate) done: Vec<Vec<Done>>,
     /// Set when its join failed.
     pub(crate) failed_with: Option<ErrorValue>,
+    /// How much the thread that holds it had done when a finally began for its failure: what was done in it comes behind that.
+    pub(crate) done_before: Option<usize>,
 }
 
 /// What a branch changed, and what it makes of the keys that `reduce` names.
@@ -149,6 +151,7 @@ impl Scope {
             carried,
             done: Vec::new(),
             failed_with: None,
+            done_before: None,
         }
     }
 
