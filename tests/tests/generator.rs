@@ -29,10 +29,10 @@ fn generated_documents_are_valid_and_reach_many_ends() {
             },
         );
         let told = interpret(&case.def, &case.input, &case.world, &run_info());
-        attempts += told.executed.len();
-        large += u32::from(told.too_large);
-        doubted += u32::from(told.doubt.is_some());
-        match told.status {
+        attempts += told.log.executed.len();
+        large += u32::from(told.log.too_large);
+        doubted += u32::from(told.log.doubt.is_some());
+        match told.end.status {
             RunStatus::Completed => completed += 1,
             RunStatus::Scheduled
             | RunStatus::Running
@@ -43,7 +43,7 @@ fn generated_documents_are_valid_and_reach_many_ends() {
             | RunStatus::CompensationFailed
             | RunStatus::Cancelled => failed += 1,
         }
-        if let Some(error) = told.error {
+        if let Some(error) = told.end.error {
             *kinds.entry(error.kind).or_default() += 1;
         }
     }

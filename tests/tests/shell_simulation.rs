@@ -26,9 +26,10 @@ fn the_shell_loses_and_repeats_nothing_whatever_fails() {
 }
 
 fn found_within(planted: Planted, seeds: u64) {
-    let found = (0..seeds).find_map(|seed| simulate_shell(seed, Some(planted)).err());
-    let found = found.unwrap_or_else(|| panic!("{planted:?} was not found within {seeds} seeds"));
-    println!("{planted:?}: {}", found.lines().next().unwrap_or_default());
+    let found = (0..seeds).find_map(|seed| Some((seed, simulate_shell(seed, Some(planted)).err()?)));
+    let (seed, why) = found.unwrap_or_else(|| panic!("{planted:?} was not found within {seeds} seeds"));
+    let why = why.lines().next().unwrap_or_default();
+    println!("planted: {planted:?} | simulation of the shell | {} | {why}", seed + 1);
 }
 
 #[test]
@@ -49,4 +50,24 @@ fn a_wrong_verdict_is_found() {
 #[test]
 fn an_ack_before_the_commit_is_found() {
     found_within(Planted::AckBeforeCommit, 10);
+}
+
+#[test]
+fn effects_before_the_commit_are_found() {
+    found_within(Planted::EffectsBeforeCommit, 100);
+}
+
+#[test]
+fn a_stale_owner_that_writes_all_the_same_is_found() {
+    found_within(Planted::NoEpochCheck, 150);
+}
+
+#[test]
+fn a_redelivered_batch_that_runs_again_is_found() {
+    found_within(Planted::RedeliveredRunsAgain, 150);
+}
+
+#[test]
+fn a_broker_whose_losses_nobody_looks_for_is_found() {
+    found_within(Planted::NoReconcile, 50);
 }

@@ -15,6 +15,13 @@ pub(super) struct Generator<'a> {
     names: usize,
     /// Whether `snapshots: none` holds.
     pub without_snapshots: bool,
+    /// Workflows that it may call.
+    pub callable: Vec<String>,
+    pub calls_left: usize,
+    /// Whether anything in it is undone.
+    pub compensates: bool,
+    /// Whether anything in it is parked.
+    pub parks: bool,
 }
 
 /// What a flow stands in.
@@ -25,9 +32,11 @@ pub(super) struct Around {
     /// Branches that the loops and scopes around it multiply it by.
     pub width: usize,
     /// Targets of gotos that lie ahead of it.
-    ahead: Vec<String>,
-    /// Names that hold an index.
+    pub ahead: Vec<String>,
+    /// The name that holds the innermost index.
     pub index: Option<String>,
+    /// Names that hold the indices of all loops around it.
+    pub indices: Vec<String>,
     /// Expressions over results that are there.
     pub results: Vec<String>,
 }
@@ -58,11 +67,19 @@ impl<'a> Generator<'a> {
             nodes_left: nodes,
             names: 0,
             without_snapshots: false,
+            callable: Vec::new(),
+            calls_left: 3,
+            compensates: false,
+            parks: false,
         }
     }
 
-    pub(super) fn document(mut self) -> Doc {
-        let mut doc = Doc::one("workflow", Doc::text("generated"));
+    pub(super) fn document(mut self, workflow: &str) -> Doc {
+        let mut doc = Doc::one("workflow", Doc::text(workflow));
+        if self.profile == Profile::Any {
+            self.compensates = self.dice.chance(35);
+            self.parks = self.dice.chance(25);
+        }
         let snapshots = self.dice.below(8);
         if snapshots < 2 {
             self.without_snapshots = snapshots == 0;
@@ -133,7 +150,7 @@ impl<'a> Generator<'a> {
 
     fn node(&mut self, name: &str, around: &mut Around) -> Doc {
         self.nodes_left = self.nodes_left.saturating_sub(1);
-        let mut node = match self.dice.below(31) {
+        let mut node = match self.dice.below(39) {
             _ if self.is_deep(around) => self.step(name, around),
             0..=8 => self.step(name, around),
             9..=10 => self.set(name, around),
@@ -147,6 +164,9 @@ impl<'a> Generator<'a> {
             23..=24 => self.repeat(name, around),
             25 => self.sleep(name),
             26..=28 if self.profile == Profile::Any => self.guarded(name, around),
+            31..=34 => self.wait(name, around),
+            35 => self.emit(name, around),
+            36..=38 => self.call(name, around),
             _ => self.decision(name, around),
         };
         if self.dice.chance(8) && !node.has("when") {
@@ -178,6 +198,8 @@ impl<'a> Generator<'a> {
             let retry = self.retries();
             node.put("retry", retry);
         }
+        self.exhaustion(&mut node);
+        self.undoing(&mut node);
         node
     }
 

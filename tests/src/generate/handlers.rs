@@ -1,35 +1,51 @@
-//! Handlers as a pure function of seed, path, attempt and context.
+//! Handlers and all else outside of a run, as a pure function of seed, place, attempt and context.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rejoin_shared::definition::model::Definition;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 
 use super::Profile;
 use crate::dice::{Dice, hash};
-use crate::reference::{Call, Handlers, Reply};
+use crate::reference::{At, Call, Operation, Outside, Reply};
 
-/// All handlers of a case.
+/// Everything outside of the runs of a case.
 #[derive(Clone, Debug)]
 pub struct World {
     seed: u64,
     profile: Profile,
     /// Of a hundred step visits, so many fail for good.
     pub failing_percent: u64,
+    /// Of a hundred compensations, so many fail for good.
+    pub undo_failing_percent: u64,
+    workflows: Arc<BTreeMap<String, Arc<Definition>>>,
 }
 
-const ERRORS: &[&str] = &["app.flaky", "app.hard", "http.status_500", "handler.error"];
+const ERRORS: &[&str] = &[
+    "app.flaky",
+    "app.hard",
+    "http.status_500",
+    "handler.error",
+    "rejoin.timeout",
+];
 
 impl World {
-    /// The handlers of this seed.
+    /// The world of this seed, with the workflows that may be called.
     #[must_use]
-    pub fn new(seed: u64, profile: Profile) -> World {
-        let failing_percent = match profile {
-            Profile::Any => [0, 0, 0, 5, 10, 20][Dice::of(seed, "failing").below(6)],
-            Profile::Resumable => 0,
+    pub fn new(seed: u64, profile: Profile, workflows: BTreeMap<String, Arc<Definition>>) -> World {
+        let mut dice = Dice::of(seed, "failing");
+        let (failing_percent, undo_failing_percent) = match profile {
+            Profile::Any => ([0, 0, 0, 5, 10, 20][dice.below(6)], [0, 0, 0, 20][dice.below(4)]),
+            Profile::Resumable => (0, 0),
         };
         World {
             seed,
             profile,
             failing_percent,
+            undo_failing_percent,
+            workflows: Arc::new(workflows),
         }
     }
 
@@ -42,22 +58,72 @@ impl World {
         }
     }
 
-    fn failure(&self, call: &Call<'_>, dice: &mut Dice) -> Option<Reply> {
-        let fails_for_good = hash(self.seed, &format!("good {}", call.path)) % 100 < self.failing_percent;
+    /// The same handlers, of which all compensate.
+    #[must_use]
+    pub fn undoing(&self) -> World {
+        World {
+            undo_failing_percent: 0,
+            ..self.clone()
+        }
+    }
+
+    /// The workflow, shared.
+    #[must_use]
+    pub fn definition(&self, name: &str, version: Option<u32>) -> Option<&Arc<Definition>> {
+        self.workflows
+            .get(name)
+            .filter(|_| version.is_none_or(|version| version == 1))
+    }
+
+    /// Where something is asked for. A run that is resumed may call anew what was cancelled: that is to go as the first time.
+    fn place(&self, run: &str, path: &str) -> String {
+        let all = format!("{run}{path}");
+        if self.profile == Profile::Any {
+            return all;
+        }
+        let parts = all
+            .split('~')
+            .map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        parts.collect::<Vec<_>>().join("~")
+    }
+
+    fn failure(&self, call: &Call<'_>, place: &str, dice: &mut Dice) -> Option<Reply> {
+        let percent = match is_undo(call) {
+            true => self.undo_failing_percent,
+            false => self.failing_percent,
+        };
+        let fails_for_good = hash(self.seed, &format!("good {place}")) % 100 < percent;
         let flaky = [0, 0, 0, 0, 0, 0, 1, 1, 2][dice.below(9)];
         let kind = dice.word(ERRORS).to_owned();
         // What is not tried again would fail for good: nothing of the kind where runs are to be mended.
         let retryable = self.profile == Profile::Resumable || !dice.chance(15);
-        let fails = fails_for_good || self.profile == Profile::Any && call.attempt <= flaky;
+        let is_flaky = self.profile == Profile::Any && (percent > 0 || !is_undo(call));
+        let fails = fails_for_good || is_flaky && call.attempt <= flaky;
         fails.then_some(Reply::Err { kind, retryable })
     }
 }
 
-impl Handlers for World {
+fn is_undo(call: &Call<'_>) -> bool {
+    call.path.ends_with("/compensate")
+}
+
+impl Outside for World {
     fn call(&self, call: &Call<'_>) -> Reply {
-        let mut dice = Dice::of(self.seed, call.path);
-        if let Some(failure) = self.failure(call, &mut dice) {
+        let place = self.place(call.run, call.path);
+        let mut dice = Dice::of(self.seed, &place);
+        let calm = |output| Reply::Ok {
+            output,
+            set: Vec::new(),
+            unset: Vec::new(),
+        };
+        if call.handler == "calm" {
+            return calm(Json::Null);
+        }
+        if let Some(failure) = self.failure(call, &place, &mut dice) {
             return failure;
+        }
+        if is_undo(call) {
+            return calm(small(&mut dice));
         }
         if let Some(targets) = call.input.get("targets").and_then(Json::as_list) {
             return decision(targets, &mut dice);
@@ -71,10 +137,56 @@ impl Handlers for World {
             writes.unset.push(key("zz"));
         }
         Reply::Ok {
-            output: output(call, &mut dice),
+            output: output(call.handler, &mut dice),
             set: writes.set,
             unset: writes.unset,
         }
+    }
+
+    fn payload(&self, wait: At<'_>, event: &str, n: usize) -> Option<Json> {
+        if event.starts_with("never.") || event.starts_with("self.") {
+            return None;
+        }
+        if event == "gate" {
+            return Some(Json::from_entries([("g", Json::Int(1))]));
+        }
+        let place = format!("{} {event} {n}", self.place(wait.run, wait.path));
+        let mut dice = Dice::of(self.seed, &place);
+        let is_fit = n >= 3 || dice.chance(60);
+        let mut payload = Json::from_entries([("ok", Json::Bool(is_fit)), ("k", small(&mut dice))]);
+        if dice.chance(30) {
+            payload.object_mut().insert("a".into(), small(&mut dice));
+        }
+        Some(payload)
+    }
+
+    fn first(&self, wait: At<'_>, events: &[String]) -> usize {
+        Dice::of(self.seed, &format!("first {}", self.place(wait.run, wait.path))).below(events.len())
+    }
+
+    fn answer(&self, wait: At<'_>, prompt: &str) -> Option<Json> {
+        let mut dice = Dice::of(self.seed, &format!("answer {}", self.place(wait.run, wait.path)));
+        match prompt.split(',').next().unwrap_or_default() {
+            "approval" => Some(Json::from_entries([("approved", Json::Bool(dice.chance(50)))])),
+            "choice" => Some(Json::str(dice.word(&["yes", "no"]))),
+            "text" => Some(Json::str("as you like")),
+            "form" => Some(Json::from_entries([("a", small(&mut dice))])),
+            _ => None,
+        }
+    }
+
+    fn operate(&self, step: At<'_>, n: u32) -> Operation {
+        let mut dice = Dice::of(self.seed, &format!("operator {} {n}", self.place(step.run, step.path)));
+        match dice.below(4) {
+            0 if n < 3 => Operation::Retry(None),
+            1 if n < 3 => Operation::Retry(Some(Json::from_entries([("v", small(&mut dice))]))),
+            2 => Operation::Fail("app.given_up".to_owned()),
+            _ => Operation::Skip(output("skipped", &mut dice)),
+        }
+    }
+
+    fn workflow(&self, name: &str, version: Option<u32>) -> Option<&Definition> {
+        self.definition(name, version).map(|def| &**def)
     }
 }
 
@@ -187,13 +299,13 @@ fn accumulate(writes: &mut Writes, ctx: &Json, dice: &mut Dice) {
     }
 }
 
-fn output(call: &Call<'_>, dice: &mut Dice) -> Json {
+fn output(handler: &str, dice: &mut Dice) -> Json {
     match dice.below(12) {
         0..=4 => Json::Null,
         5 => small(dice),
         6 => Json::str("done"),
         7 => Json::list(vec![small(dice), Json::Null]),
-        8 => Json::from_entries([("a", small(dice)), ("d", Json::str(call.handler))]),
+        8 => Json::from_entries([("a", small(dice)), ("d", Json::str(handler))]),
         9 => Json::from_entries([("p", Json::from_entries([("q", small(dice))]))]),
         10 => Json::from_entries([("o", Json::from_entries([("x", small(dice))]))]),
         _ => Json::from_entries([("d", Json::Float(1.0)), ("e", small(dice))]),

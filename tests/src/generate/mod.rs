@@ -12,6 +12,7 @@ use crate::dice::Dice;
 mod document;
 mod flows;
 mod handlers;
+mod outer;
 mod scopes;
 
 pub use document::Doc;
@@ -37,9 +38,49 @@ pub struct Case {
     pub def: Arc<Definition>,
     /// The run's input.
     pub input: Json,
-    /// The handlers.
+    /// The handlers, and all else outside of it.
     pub world: World,
+    /// The documents of the workflows that it may call, by name.
+    pub children: Vec<(String, String)>,
 }
+
+impl Case {
+    /// A case of this document and those that it may call, by name (in JSON); handlers and input are drawn from the seed.
+    ///
+    /// # Panics
+    /// If the parser refuses one.
+    #[must_use]
+    pub fn of(seed: u64, text: String, children: Vec<(String, String)>, profile: Profile) -> Case {
+        let read = |text: &str| {
+            let format = match text.starts_with('{') {
+                true => Format::Json,
+                false => Format::Yaml,
+            };
+            let def = parse(text.as_bytes(), format, &Limits::default());
+            Arc::new(def.unwrap_or_else(|errors| panic!("seed {seed}: the parser refuses\n{text}\n{errors}")))
+        };
+        let workflows = children.iter().map(|(name, text)| (name.clone(), read(text)));
+        Case {
+            seed,
+            def: read(&text),
+            text,
+            input: input(&mut Dice::of(seed, "input")),
+            world: World::new(seed, profile, workflows.collect()),
+            children,
+        }
+    }
+
+    /// The documents of the workflows that it may call, for people.
+    #[must_use]
+    pub fn children_text(&self) -> String {
+        self.children.iter().map(|(_, text)| format!("{text}\n")).collect()
+    }
+}
+
+/// A workflow that waits for what never comes.
+const STUCK: &str = "stuck";
+const STUCK_DOCUMENT: &str =
+    r#"{"workflow":"stuck","steps":[{"step":"x","uses":"calm"},{"wait":"w","event":"never.w"}]}"#;
 
 /// The case of this seed.
 ///
@@ -47,23 +88,28 @@ pub struct Case {
 /// If the parser refuses the document: the generator writes valid ones only.
 #[must_use]
 pub fn case(seed: u64, profile: Profile) -> Case {
+    let mut children = vec![(STUCK.to_owned(), STUCK_DOCUMENT.to_owned())];
+    let mut callable = Vec::new();
+    for n in 0..Dice::of(seed, "children").below(3) {
+        let name = format!("child{n}");
+        let mut dice = Dice::of(seed, &name);
+        let nodes = 1 + dice.below(6);
+        let mut generator = flows::Generator::new(&mut dice, profile, nodes);
+        generator.callable.clone_from(&callable);
+        let doc = generator.document(&name);
+        children.push((name.clone(), doc.to_json()));
+        callable.push(name);
+    }
     let mut dice = Dice::of(seed, "definition");
     let nodes = 3 + dice.below(18);
-    let doc = flows::Generator::new(&mut dice, profile, nodes).document();
-    let is_yaml = seed.is_multiple_of(3);
-    let (text, format) = match is_yaml {
-        true => (doc.to_yaml(), Format::Yaml),
-        false => (doc.to_json(), Format::Json),
+    let mut generator = flows::Generator::new(&mut dice, profile, nodes);
+    generator.callable = callable;
+    let doc = generator.document("generated");
+    let text = match seed.is_multiple_of(3) {
+        true => doc.to_yaml(),
+        false => doc.to_json(),
     };
-    let def = parse(text.as_bytes(), format, &Limits::default());
-    let def = def.unwrap_or_else(|errors| panic!("seed {seed}: the parser refuses\n{text}\n{errors}"));
-    Case {
-        seed,
-        text,
-        def: Arc::new(def),
-        input: input(&mut Dice::of(seed, "input")),
-        world: World::new(seed, profile),
-    }
+    Case::of(seed, text, children, profile)
 }
 
 fn input(dice: &mut Dice) -> Json {

@@ -62,11 +62,13 @@ impl Generator<'_> {
         node.put("items", items);
         let mut inside = around.in_branch(3);
         let mut index = "index".to_owned();
-        if self.dice.chance(20) {
-            index = format!("index_{}", self.dice.below(9));
+        // Where it stands in another loop, both indices are to be told apart.
+        if self.dice.chance(20) || around.indices.contains(&index) {
+            index = format!("index_{}", around.indices.len());
             node.put("as", Doc::text("thing"));
             node.put("index_as", Doc::text(&index));
         }
+        inside.indices.push(index.clone());
         inside.index = Some(index);
         let steps = self.flow(&inside);
         node.put("steps", steps);

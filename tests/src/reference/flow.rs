@@ -65,9 +65,9 @@ impl Walker<'_> {
             NodeKind::Repeat(repeat) => self.repeat(repeat, &path, place, thread),
             NodeKind::Sleep(sleep) => self.sleep(sleep, &path, place, thread).map(|()| Control::Done),
             NodeKind::Try(guarded) => self.guarded(guarded, &path, place, thread),
-            NodeKind::Wait(_) | NodeKind::Call(_) | NodeKind::Emit(_) => {
-                unreachable!("kinds that are not run yet are refused by the parser")
-            }
+            NodeKind::Wait(wait) => self.wait(node, wait, &path, place, thread),
+            NodeKind::Call(call) => self.call(node, call, &path, place, thread).map(|()| Control::Done),
+            NodeKind::Emit(emit) => self.emit(emit, &path, place, thread).map(|()| Control::Done),
         }
     }
 

@@ -9,7 +9,8 @@ use rejoin_shared::path;
 use super::merge::{Contribution, merge};
 use super::retry::Budget;
 use super::settle::{Count, Quota, Width};
-use super::{Control, Failure, Place, Thread, Walker};
+use super::undo::{Done, Order};
+use super::{Control, Failure, Place, Thread, Twist, Walker};
 
 /// A branch before it runs.
 pub(super) struct Branch {
@@ -46,7 +47,7 @@ pub(super) struct Fork<'a> {
     pub labels: Labels,
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
     /// Runs a scope, again as often as its `retry` allows. A failed one changes nothing.
     pub(super) fn scope(&mut self, id: NodeId, path: &str, place: &Place, thread: &mut Thread) -> Result<(), Failure> {
         let def: &Definition = self.def;
@@ -115,9 +116,27 @@ impl Walker<'_> {
             width,
             labels,
         };
-        let ended = self.run_branches(&fork, branches, thread)?;
+        let before = std::mem::take(&mut self.done);
+        let ended = self.run_branches(&fork, branches, thread);
+        let order = match fork.width {
+            Width::Loop => Order::Backwards,
+            Width::One | Width::Many => Order::AtOnce,
+        };
+        self.close_fork(before, order);
+        let ended = ended?;
         let merged = self.merged(&fork, thread, &ended)?;
         self.leave(id, &fork, place, thread, &ended, merged)
+    }
+
+    /// What was done in a scope's branches stays, however it ended.
+    pub(super) fn close_fork(&mut self, before: Vec<Done<'a>>, order: Order) {
+        let branches = std::mem::replace(&mut self.done, before);
+        let branches = branches.into_iter().map(|done| match done {
+            Done::Fork { branches, .. } => branches.into_iter().flatten().collect(),
+            visit @ Done::Visit(_) => vec![visit],
+        });
+        let branches = branches.collect();
+        self.done.push(Done::Fork { order, branches });
     }
 
     fn items(
@@ -196,6 +215,9 @@ impl Walker<'_> {
             }
             ended.push(end);
         }
+        if self.log.twist == Some(Twist::OffByOneInTheJoin) {
+            count.failed = count.failed.saturating_sub(1);
+        }
         self.weigh(fork, count, fork.width == Width::Many);
         if fork.quota.is_lost(count) {
             return Err(branches_failed(fork.path, &ended));
@@ -205,7 +227,11 @@ impl Walker<'_> {
 
     pub(super) fn run_branch(&mut self, branch: &Branch, start: &Json, around: &Thread) -> Ended {
         let mut thread = Thread::new(start.clone(), around.results.clone());
-        match self.flow(branch.flow, &branch.place, &mut thread) {
+        let before = std::mem::take(&mut self.done);
+        let end = self.flow(branch.flow, &branch.place, &mut thread);
+        let done = std::mem::replace(&mut self.done, before);
+        self.done.push(Done::branch(done));
+        match end {
             Control::Done => Ended::Ok(Contribution {
                 start: start.clone(),
                 end: thread.ctx,
@@ -222,9 +248,9 @@ impl Walker<'_> {
             return;
         }
         if fork.quota.is_lost(count) {
-            self.may_cancel = true;
+            self.log.may_cancel = true;
         } else if fork.quota.has_enough(count) && count.ok < count.activated {
-            self.may_cancel = true;
+            self.log.may_cancel = true;
             if fork.join.keep_outputs {
                 self.doubt("results of cancelled or failed branches", fork.path);
             }
@@ -282,7 +308,10 @@ impl Walker<'_> {
     }
 
     fn merged(&mut self, fork: &Fork<'_>, thread: &Thread, ended: &[Ended]) -> Result<Json, Failure> {
-        let done: Vec<&Contribution> = ended.iter().filter_map(Ended::contribution).collect();
+        let mut done: Vec<&Contribution> = ended.iter().filter_map(Ended::contribution).collect();
+        if self.log.twist == Some(Twist::MergeInAnotherOrder) && fork.width != Width::Loop {
+            done.reverse();
+        }
         if fork.width == Width::Loop {
             let keeps = matches!(fork.join.merge, Merge::DeepMerge | Merge::Strict | Merge::LastWins);
             let last = done.last().filter(|_| keeps && self.def.snapshots != Snapshots::None);

@@ -8,7 +8,8 @@ use rejoin_shared::json::Json;
 use super::fork::{Branch, Ended, Fork, Labels, below, branches_failed};
 use super::merge::{Contribution, merge, start_context};
 use super::settle::{Count, Quota, Width};
-use super::{Failure, Place, Thread, Walker};
+use super::undo::Order;
+use super::{Failure, Place, Thread, Twist, Walker};
 
 impl Walker<'_> {
     pub(super) fn graph(
@@ -30,11 +31,19 @@ impl Walker<'_> {
             width: Width::Many,
             labels: Labels::Names(graph.nodes.iter().map(|n| n.name.clone()).collect()),
         };
-        let ended = self.run_nodes(id, graph, &fork, place, thread)?;
-        let count = count(&ended);
+        let before = std::mem::take(&mut self.done);
+        let mut ran = Vec::new();
+        let ended = self.run_nodes(id, graph, &fork, &mut ran, place, thread);
+        let needed = |at: usize| (0..ran.len()).filter(|n| needs(graph, ran[at], ran[*n])).collect();
+        self.close_fork(before, Order::Needs((0..ran.len()).map(needed).collect()));
+        let ended = ended?;
+        let mut count = count(&ended);
+        if self.log.twist == Some(Twist::CancelledBranchCounted) {
+            count.ok += std::mem::take(&mut count.barred);
+        }
         self.weigh(&fork, count, true);
         // Skipped nodes may bring the number below what is needed while others still run: that fails the graph at once.
-        self.may_cancel |= fork.quota.is_out_of_reach(count.activated);
+        self.log.may_cancel |= fork.quota.is_out_of_reach(count.activated);
         if fork.quota.is_lost(count) {
             return Err(branches_failed(path, &ended));
         }
@@ -53,6 +62,7 @@ impl Walker<'_> {
         id: NodeId,
         graph: &Graph,
         fork: &Fork<'_>,
+        ran: &mut Vec<usize>,
         place: &Place,
         thread: &Thread,
     ) -> Result<Vec<Ended>, Failure> {
@@ -71,6 +81,9 @@ impl Walker<'_> {
                     true => Ended::Cancelled,
                     false => self.run_node(id, graph, at, fork, &ended, place, thread)?,
                 };
+                if self.done.len() > ran.len() {
+                    ran.push(at);
+                }
                 ended[at] = Some(end);
             }
         }

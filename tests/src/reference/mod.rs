@@ -1,4 +1,4 @@
-//! A sequential interpreter of definitions, written from SPEC 2–4 and sharing nothing with the engine but the model.
+//! A sequential interpreter of definitions, written from SPEC 2–5 and sharing nothing with the engine but the model.
 //!
 //! It executes branches one after another in declared order and knows no messages, records or restarts. Where the
 //! outcome may rightly depend on timing it says so:
@@ -13,57 +13,26 @@ use std::sync::Arc;
 use rejoin_shared::definition::model::{Definition, NodeId};
 use rejoin_shared::expr::{Env, RunInfo};
 use rejoin_shared::json::Json;
-use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;
 
+mod call;
 mod changes;
 mod flow;
 mod fork;
 mod graph;
 mod merge;
+mod outside;
 mod reduce;
 mod retry;
 mod settle;
 mod step;
+mod undo;
+mod wait;
 
-/// What a handler is called with.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // INTERFACE 10
-pub struct Call<'a> {
-    pub path: &'a str,
-    pub attempt: u32,
-    pub handler: &'a str,
-    pub input: &'a Json,
-    pub ctx: &'a Json,
-}
-
-/// What a handler answers.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
-    /// It returned.
-    #[allow(missing_docs)]
-    Ok {
-        output: Json,
-        set: Vec<(KeyPath, Json)>,
-        unset: Vec<KeyPath>,
-    },
-    /// It failed.
-    #[allow(missing_docs)]
-    Err { kind: String, retryable: bool },
-}
-
-/// All handlers, as one pure function.
-pub trait Handlers {
-    /// What the handler answers to this call.
-    fn call(&self, call: &Call<'_>) -> Reply;
-}
-
-impl<F: Fn(&Call<'_>) -> Reply> Handlers for F {
-    fn call(&self, call: &Call<'_>) -> Reply {
-        self(call)
-    }
-}
+pub use outside::{At, Call, EARLY, Operation, Outside, Reply, sender};
+use undo::Done;
+pub use undo::Undo;
 
 /// Why something failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +43,8 @@ pub struct Failure {
     pub path: String,
     /// Of `rejoin.branches_failed`: why the branches failed.
     pub branches: Vec<Failure>,
+    /// Of a time-out of `all`: what had come.
+    pub received: Option<Json>,
     /// False: its handler called it final.
     pub retryable: bool,
 }
@@ -86,10 +57,21 @@ pub struct Seen {
     pub input: Json,
 }
 
-/// What the interpreter tells about a run.
+/// A rule of joins that is read wrongly on purpose: the comparison must see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twist {
+    /// Branches are merged in another order than they are declared in.
+    MergeInAnotherOrder,
+    /// A join that needs n branches is content with n - 1.
+    OffByOneInTheJoin,
+    /// A cancelled branch counts as one that succeeded.
+    CancelledBranchCounted,
+}
+
+/// How a run ends.
 #[derive(Clone, Debug)]
-pub struct Told {
-    /// `completed` or `failed`.
+pub struct Ending {
+    /// Final, or `waiting`: it waits for what never comes.
     pub status: RunStatus,
     /// Of the outermost flow.
     pub context: Json,
@@ -97,37 +79,85 @@ pub struct Told {
     pub output: Option<Json>,
     /// Of a failed run.
     pub error: Option<Failure>,
+    /// What was undone.
+    pub undo: Option<Undo>,
+}
+
+/// What happened in a run and in all that it called. Paths are behind the label of their run.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
     /// The attempts that handlers were called for, by path and attempt.
     pub executed: BTreeMap<(String, u32), Seen>,
-    /// The step visits that completed.
+    /// The step visits that completed, and compensations.
     pub completed: BTreeSet<String>,
+    /// Events that were emitted, by the path of the visit.
+    pub emitted: BTreeMap<String, (String, Json)>,
+    /// The runs that were called, by label.
+    pub children: BTreeMap<String, Ending>,
     /// See the head of this module.
     pub may_cancel: bool,
     /// See the head of this module.
     pub doubt: Option<String>,
     /// The interpreter gave up: the run is larger than tests should be.
     pub too_large: bool,
+    twist: Option<Twist>,
+}
+
+/// What the interpreter tells about a run.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Of the first run.
+    pub end: Ending,
+    /// Of all runs.
+    pub log: Log,
 }
 
 /// Attempts after which the interpreter gives up.
 pub const ATTEMPTS_MAX: usize = 600;
 
+/// Inside of the interpreter only: a wait for what never comes.
+const STUCK: &str = "(stuck)";
+
 /// Runs `def` over `input`.
 #[must_use]
-pub fn interpret(def: &Definition, input: &Json, handlers: &dyn Handlers, run: &RunInfo) -> Told {
-    let mut walker = Walker::new(def, input, handlers, run);
+pub fn interpret(def: &Definition, input: &Json, outside: &dyn Outside, run: &RunInfo) -> Told {
+    interpret_twisted(def, input, outside, run, None)
+}
+
+/// As [`interpret`], with a rule read wrongly.
+#[must_use]
+pub fn interpret_twisted(
+    def: &Definition,
+    input: &Json,
+    outside: &dyn Outside,
+    run: &RunInfo,
+    twist: Option<Twist>,
+) -> Told {
+    let log = Log {
+        twist,
+        ..Log::default()
+    };
+    let (end, log) = interpret_run(def, input, outside, run, "", log);
+    Told { end, log }
+}
+
+fn interpret_run(
+    def: &Definition,
+    input: &Json,
+    outside: &dyn Outside,
+    run: &RunInfo,
+    label: &str,
+    log: Log,
+) -> (Ending, Log) {
+    let mut walker = Walker::new(def, input, outside, run, label, log);
     let context = match input {
         Json::Object(_) => input.clone(),
         Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Str(_) | Json::List(_) => Json::object(),
     };
     let mut thread = Thread::new(context, Json::object());
     let end = walker.flow(Definition::ROOT, &Place::default(), &mut thread);
-    let (output, error) = match end {
-        Control::Done | Control::Goto(_) => (Some(thread.ctx.clone()), None),
-        Control::Finished(output) => (Some(output), None),
-        Control::Failed(failure) => (None, Some(failure)),
-    };
-    walker.told(thread.ctx, output, error)
+    let ending = walker.ending(thread.ctx, end);
+    (ending, walker.log)
 }
 
 /// One point of control with what flows along it.
@@ -173,55 +203,78 @@ enum Control {
 
 struct Walker<'a> {
     def: &'a Definition,
-    handlers: &'a dyn Handlers,
+    outside: &'a dyn Outside,
     input: &'a Json,
     run: &'a RunInfo,
+    /// Of the run: what its paths stand behind in the log.
+    label: String,
     limits: Limits,
     /// Visits by path without its number.
     visits: BTreeMap<String, u32>,
-    executed: BTreeMap<(String, u32), Seen>,
-    completed: BTreeSet<String>,
-    may_cancel: bool,
-    doubt: Option<String>,
-    too_large: bool,
+    calls: call::Tries,
+    /// Events that came and were not taken yet, oldest first.
+    kept: Vec<(String, Json)>,
+    /// How many of those events have been sent that may come early.
+    sent_early: BTreeMap<String, usize>,
+    /// What was done in the branch that is walked.
+    done: Vec<Done<'a>>,
+    log: Log,
 }
 
 impl<'a> Walker<'a> {
-    fn new(def: &'a Definition, input: &'a Json, handlers: &'a dyn Handlers, run: &'a RunInfo) -> Walker<'a> {
+    fn new(
+        def: &'a Definition,
+        input: &'a Json,
+        outside: &'a dyn Outside,
+        run: &'a RunInfo,
+        label: &str,
+        log: Log,
+    ) -> Walker<'a> {
         Walker {
             def,
-            handlers,
+            outside,
             input,
             run,
+            label: label.to_owned(),
             limits: Limits::default(),
             visits: BTreeMap::new(),
-            executed: BTreeMap::new(),
-            completed: BTreeSet::new(),
-            may_cancel: false,
-            doubt: None,
-            too_large: false,
+            calls: BTreeMap::new(),
+            kept: Vec::new(),
+            sent_early: BTreeMap::new(),
+            done: Vec::new(),
+            log,
         }
     }
 
-    fn told(self, context: Json, output: Option<Json>, error: Option<Failure>) -> Told {
-        Told {
-            status: match error {
-                None => RunStatus::Completed,
-                Some(_) => RunStatus::Failed,
-            },
+    /// The end of the run: what it did is undone if it failed.
+    fn ending(&mut self, context: Json, end: Control) -> Ending {
+        let completed = |output| (RunStatus::Completed, Some(output), None);
+        let (mut status, output, error) = match end {
+            Control::Done | Control::Goto(_) => completed(context.clone()),
+            Control::Finished(output) => completed(output),
+            Control::Failed(failure) if failure.kind == STUCK => (RunStatus::Waiting, None, None),
+            Control::Failed(failure) => (RunStatus::Failed, None, Some(failure)),
+        };
+        let undo = error.as_ref().and_then(|error| self.undo(error));
+        if undo.as_ref().is_some_and(|undo| undo.failed) {
+            status = RunStatus::CompensationFailed;
+        }
+        Ending {
+            status,
             context,
             output,
             error,
-            executed: self.executed,
-            completed: self.completed,
-            may_cancel: self.may_cancel,
-            doubt: self.doubt,
-            too_large: self.too_large,
+            undo,
         }
     }
 
+    /// A path as it stands in the log.
+    fn full(&self, path: &str) -> String {
+        format!("{}{path}", self.label)
+    }
+
     fn doubt(&mut self, why: &str, path: &str) {
-        self.doubt.get_or_insert_with(|| format!("{why} at {path}"));
+        self.log.doubt.get_or_insert_with(|| format!("{why} at {path}"));
     }
 
     fn env(&self, place: &Place, thread: &Thread) -> Env {
@@ -243,6 +296,7 @@ impl Failure {
             kind: kind.to_owned(),
             path: path.to_owned(),
             branches: Vec::new(),
+            received: None,
             retryable: true,
         }
     }

@@ -1,6 +1,8 @@
 //! Which failures are tried again (SPEC 5.1), and patterns of error types (SPEC 4.1, 5.8).
 
-use rejoin_shared::definition::model::{Catch, RetryPolicy};
+use std::time::Duration;
+
+use rejoin_shared::definition::model::{Backoff, Catch, RetryPolicy};
 
 use super::{Failure, Walker};
 
@@ -18,24 +20,27 @@ impl<'a> Budget<'a> {
         }
     }
 
-    /// Takes a retry from the first policy that matches. Whether it had one left.
-    pub(super) fn take(&mut self, failure: &Failure) -> bool {
-        let Some(at) = self.policies.iter().position(|policy| is_for(policy, failure)) else {
-            return false;
-        };
+    pub(super) fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// Takes a retry from the first policy that matches, if it has one left: the shortest delay before it.
+    pub(super) fn take(&mut self, failure: &Failure) -> Option<Duration> {
+        let at = self.policies.iter().position(|policy| is_for(policy, failure))?;
         self.used[at] += 1;
-        self.used[at] < self.policies[at].max_attempts
+        let policy = &self.policies[at];
+        (self.used[at] < policy.max_attempts).then(|| shortest_delay(policy, self.used[at]))
     }
 }
 
 impl Walker<'_> {
     /// Whether a group or scope that failed so is tried again.
     pub(super) fn may_retry(&mut self, budget: &mut Budget<'_>, failure: &Failure) -> bool {
-        if budget.policies.is_empty() || self.too_large {
+        if budget.policies.is_empty() || self.log.too_large {
             return false;
         }
         // What was cancelled, and with it which errors there are and which nodes count as met, depends on timing.
-        if self.may_cancel {
+        if self.log.may_cancel {
             self.doubt("a retry around cancelled branches", &failure.path);
         }
         let flat = |inner: &Failure| Failure {
@@ -55,7 +60,7 @@ impl Walker<'_> {
         if budget.policies.iter().any(differs) {
             self.doubt("a pattern against nested failed branches", &failure.path);
         }
-        budget.take(failure)
+        budget.take(failure).is_some()
     }
 }
 
@@ -65,10 +70,24 @@ impl Walker<'_> {
         let mut all = catches.iter().enumerate();
         // Which errors there are among cancelled branches depends on timing; a catch of everything does not look at them.
         let is_for_all = catches.first().is_some_and(|first| first.errors == ["*"]);
-        if self.may_cancel && !failure.branches.is_empty() && !is_for_all {
+        if self.log.may_cancel && !failure.branches.is_empty() && !is_for_all {
             self.doubt("a catch around cancelled branches", &failure.path);
         }
         all.find(|(_, catch)| list_matches(&catch.errors, failure))
+    }
+}
+
+/// Before retry number `n`, from 1.
+fn shortest_delay(policy: &RetryPolicy, n: u32) -> Duration {
+    let factor = match policy.backoff {
+        Backoff::Constant => 1.0,
+        Backoff::Linear => f64::from(n),
+        Backoff::Exponential => policy.multiplier.powf(f64::from(n - 1)),
+    };
+    let full = policy.initial.mul_f64(factor).min(policy.max);
+    match policy.jitter {
+        true => full / 2,
+        false => full,
     }
 }
 

@@ -1,25 +1,28 @@
-//! Drives the engine as a shell would, with seeded schedules: completions in any order, twice, late; lost attempts;
-//! crashes after which the state is folded from the encoded journal; pauses; resumes of failed runs.
+//! Drives the engine as a shell would, with seeded schedules: completions, events and messages in any order, twice, late; lost
+//! attempts; crashes after which all states are folded from their encoded journals; pauses; resumes of failed runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rejoin_engine::decision::{Apply, Decision, Ignored, Surroundings};
+use rejoin_engine::decision::{Apply, ChildEnd, Decision, Ignored, Sent, Surroundings};
 use rejoin_engine::event::{Completed, End, Event, Failure, Start};
+use rejoin_engine::record::Fact;
 use rejoin_engine::state::RunState;
-use rejoin_engine::state::view::{OpenScope, OpenStatus, OpenStep, Ready, Request};
+use rejoin_engine::state::view::Ready;
 use rejoin_engine::{decide, start};
-use rejoin_shared::ids::{Namespace, StepKey};
+use rejoin_shared::ids::{Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
-use rejoin_shared::run::{ErrorValue, Outcome, Priority, Progress, RunStatus};
+use rejoin_shared::run::{ErrorValue, Outcome, Priority, RunStatus};
 use rejoin_shared::time::Timestamp;
 
-use super::journal::Journal;
+use super::live::Live;
+use super::messages::{Message, Messages};
+use super::outside::{Due, Mailbag};
 use super::{START, run_id};
 use crate::dice::Dice;
 use crate::generate::{Case, World};
-use crate::reference::{Call, Handlers, Reply, Seen};
+use crate::reference::{Call, Outside, Reply, Seen, Twist};
 
 /// Which faults a schedule may hold, each as a percentage of its turns, and which bugs are planted.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +33,12 @@ pub struct Faults {
     pub losses: usize,
     pub pauses: usize,
     pub cancels: usize,
+    /// What the schedule is drawn from; the case's seed by default.
+    pub schedule: Option<u64>,
     /// A bug of the shell that the simulator must find.
     pub planted: Option<Planted>,
+    /// A rule that the reference reads wrongly: the same as a bug of the engine, seen from the other side.
+    pub twist: Option<Twist>,
 }
 
 /// Bugs that the simulator must find.
@@ -45,6 +52,8 @@ pub enum Planted {
     UncheckedTwin,
     /// The state is kept though its commit failed.
     StateWithoutCommit,
+    /// A timer is forgotten before it has fired.
+    TimerDeletedBeforeItFires,
 }
 
 impl Faults {
@@ -57,7 +66,9 @@ impl Faults {
             losses: 6,
             pauses: 2,
             cancels: 0,
+            schedule: None,
             planted: None,
+            twist: None,
         }
     }
 }
@@ -65,7 +76,7 @@ impl Faults {
 /// Turns after which a schedule counts as stuck.
 const TURNS_MAX: usize = 60_000;
 
-/// A run under a schedule.
+/// A run and all that it calls, under a schedule.
 pub struct Driver<'a> {
     case: &'a Case,
     faults: Faults,
@@ -73,17 +84,23 @@ pub struct Driver<'a> {
     world: World,
     limits: Limits,
     now: Timestamp,
-    /// The run.
-    pub state: RunState,
-    /// Its rows.
-    pub journal: Journal,
+    /// All runs; the case's is the first.
+    pub runs: Vec<Live>,
+    messages: Messages,
+    mailbag: Mailbag,
+    /// What came from outside.
+    came: Vec<(usize, Due)>,
+    /// How often each call was made, by label and path.
+    calls: BTreeMap<String, u32>,
+    /// Labels of all runs that were called.
+    labels: BTreeMap<RunId, String>,
     /// Completions under way.
-    flying: Vec<Completed>,
+    flying: Vec<(usize, Completed)>,
     /// Completions delivered.
-    past: Vec<Completed>,
-    /// What handlers were called with, by path and attempt.
+    past: Vec<(usize, Completed)>,
+    /// What handlers were called with, by path behind the run's label, and attempt.
     pub executed: BTreeMap<(String, u32), Seen>,
-    paths: BTreeMap<StepKey, String>,
+    paths: BTreeMap<(usize, StepKey), String>,
     /// What happened, for people.
     pub history: Vec<String>,
     /// Whether the run was cancelled by the schedule.
@@ -97,7 +114,26 @@ impl<'a> Driver<'a> {
     /// If the first records break an invariant.
     #[must_use]
     pub fn new(case: &'a Case, faults: Faults) -> Driver<'a> {
-        let limits = Limits::default();
+        let mut driver = Driver {
+            case,
+            dice: Dice::of(faults.schedule.unwrap_or(case.seed), "schedule"),
+            faults,
+            world: case.world.clone(),
+            limits: Limits::default(),
+            now: START,
+            runs: Vec::new(),
+            messages: Messages::default(),
+            mailbag: Mailbag::default(),
+            came: Vec::new(),
+            calls: BTreeMap::new(),
+            labels: BTreeMap::from([(run_id(), String::new())]),
+            flying: Vec::new(),
+            past: Vec::new(),
+            executed: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            history: Vec::new(),
+            was_cancelled: false,
+        };
         let begin = Start {
             run: run_id(),
             namespace: Namespace::default_name(),
@@ -109,46 +145,60 @@ impl<'a> Driver<'a> {
             is_awaited: false,
             at: None,
         };
-        let around = Surroundings {
-            now: START,
-            limits: &limits,
-        };
-        let (state, apply) = start(&case.def, begin, around);
-        let mut driver = Driver {
-            case,
-            faults,
-            dice: Dice::of(case.seed, "schedule"),
-            world: case.world.clone(),
-            limits: limits.clone(),
-            now: START,
-            state,
-            journal: Journal::default(),
-            flying: Vec::new(),
-            past: Vec::new(),
-            executed: BTreeMap::new(),
-            paths: BTreeMap::new(),
-            history: Vec::new(),
-            was_cancelled: false,
-        };
-        driver.append(&apply, "start").expect("the first records are in order");
+        let def = case.def.clone();
+        let begun = driver.begin(String::new(), begin, &def);
+        begun.expect("the first records are in order");
         driver
     }
 
-    /// Runs until the run has ended.
+    /// The run of the case.
+    #[must_use]
+    pub fn state(&self) -> &RunState {
+        &self.runs[0].state
+    }
+
+    fn begin(
+        &mut self,
+        label: String,
+        begin: Start,
+        def: &std::sync::Arc<rejoin_shared::definition::model::Definition>,
+    ) -> Result<(), String> {
+        let (limits, now, id) = (self.limits.clone(), self.now, begin.run);
+        let (state, apply) = start(def, begin, Surroundings { now, limits: &limits });
+        self.runs.push(Live::new(label, id, def, state));
+        self.append(self.runs.len() - 1, &apply, "start")
+    }
+
+    /// Runs until all runs have ended.
     ///
     /// # Errors
     /// The invariant that broke.
     pub fn run_to_end(&mut self) -> Result<(), String> {
         let mut turns = 0;
-        while !self.state.status().is_terminal() {
+        while !(self.messages.is_empty() && self.runs.iter().all(|run| run.state.status().is_terminal())) {
             turns += 1;
             if turns > TURNS_MAX {
                 return Err("the run does not end".to_owned());
             }
             self.now = self.now.plus(Duration::from_millis(1));
-            self.turn()?;
+            if !self.turn()? {
+                self.check_left_alone()?;
+                break;
+            }
         }
         self.check_end()
+    }
+
+    /// Nothing can happen any more: only runs that nobody waits for may be left, for what never comes.
+    fn check_left_alone(&self) -> Result<(), String> {
+        let mut open = self.runs.iter().filter(|run| !run.state.status().is_terminal());
+        match open.find(|run| run.label.is_empty() || &*run.def.workflow != "stuck") {
+            None => Ok(()),
+            Some(run) => {
+                let scopes: Vec<_> = run.state.open_scopes().collect();
+                Err(format!("the run {} is stuck: {scopes:?}", run.label))
+            }
+        }
     }
 
     /// Runs with handlers of which some fail for good; mends them and resumes until the run has completed.
@@ -158,31 +208,54 @@ impl<'a> Driver<'a> {
     pub fn run_broken_then_mended(&mut self) -> Result<(), String> {
         self.world = self.case.world.broken();
         self.run_to_end()?;
-        if self.state.status() != RunStatus::Failed {
+        if self.state().status() != RunStatus::Failed {
             return Ok(());
         }
         self.world = self.case.world.clone();
         // What a broken handler answered in a branch that was cancelled would be taken after the resume, rightly.
-        let is_ok = |done: &Completed| matches!(done.end, End::Ok { .. });
+        let is_ok = |(_, done): &(usize, Completed)| matches!(done.end, End::Ok { .. });
         self.flying.retain(is_ok);
         self.past.retain(is_ok);
         if self.dice.chance(50) {
             self.crash()?;
         }
-        let plan = self.state.resume_plan(10_000, self.around(self.now));
+        let plan = self.state().resume_plan(10_000, self.around(self.now));
         let plan = plan.ok_or("a failed run has no plan of its resume")?;
-        self.tell(Event::Resume, "resume")?;
-        let mut trial = self.state.clone();
+        self.tell(0, Event::Resume, "resume")?;
+        let mut trial = self.state().clone();
         let planned: BTreeSet<String> = plan.dispatch.into_iter().collect();
         let taken = trial.take_ready(self.now, 10_000);
         let dispatched: BTreeSet<String> = taken.iter().filter_map(|r| self.path_of(&trial, r)).collect();
         if planned != dispatched {
             return Err(format!("the plan says {planned:?}, dispatched are {dispatched:?}"));
         }
-        if let Some(path) = dispatched.iter().find(|p| self.journal.completed_paths.contains(*p)) {
+        let completed = &self.runs[0].journal.completed_paths;
+        if let Some(path) = dispatched.iter().find(|path| completed.contains(*path)) {
             return Err(format!("{path} had completed and is dispatched by the resume"));
         }
         self.run_to_end()
+    }
+
+    /// Mends the handlers that undo, and resumes until all is undone.
+    ///
+    /// # Errors
+    /// The invariant that broke.
+    pub fn undo_the_rest(&mut self) -> Result<(), String> {
+        self.world = self.case.world.undoing();
+        let is_ok = |(_, done): &(usize, Completed)| matches!(done.end, End::Ok { .. });
+        self.past.retain(is_ok);
+        // What is not tried again may fail a few attempts more.
+        for _ in 0..4 {
+            if self.state().status() == RunStatus::CompensationFailed {
+                self.tell(0, Event::Resume, "resume the compensation")?;
+                self.run_to_end()?;
+            }
+        }
+        let is_undone = self.state().status() == RunStatus::Failed && self.state().is_compensated();
+        match is_undone {
+            true => Ok(()),
+            false => Err(format!("after resumes it is {}", self.state().status().as_str())),
+        }
     }
 
     fn path_of(&self, state: &RunState, ready: &Ready) -> Option<String> {
@@ -197,7 +270,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn turn(&mut self) -> Result<(), String> {
+    /// Something happens; false if nothing can.
+    fn turn(&mut self) -> Result<bool, String> {
         let roll = self.dice.below(100);
         let f = self.faults.clone();
         let mut below = 0;
@@ -206,211 +280,347 @@ impl<'a> Driver<'a> {
             roll < below
         };
         if within(f.crashes) {
-            self.crash()
+            self.crash()?;
         } else if within(f.duplicates) {
-            self.deliver_again()
+            self.deliver_again()?;
         } else if within(f.losses) {
             self.lose();
-            Ok(())
         } else if within(f.pauses) {
-            self.pause_and_resume()
+            self.pause_and_resume()?;
         } else if within(f.cancels) {
-            self.was_cancelled = true;
-            self.tell(
-                Event::Cancel {
-                    reason: None,
-                    compensate: false,
-                },
-                "cancel",
-            )
+            self.cancel()?;
         } else {
-            self.advance()
+            return self.advance();
         }
+        Ok(true)
     }
 
-    /// Something that brings the run forward: dispatch, a completion, or time.
-    fn advance(&mut self) -> Result<(), String> {
-        if self.state.wants_begin() && self.dice.chance(70) {
-            let room = 1 + self.dice.below(4);
-            return self.tell(Event::Begin { room }, "begin");
-        }
-        if self.flying.is_empty() || self.dice.chance(30) {
-            let most = 1 + self.dice.below(6);
-            let taken = self.state.take_ready(self.now, most);
-            if !taken.is_empty() {
-                return taken.iter().try_for_each(|ready| self.dispatch(ready));
+    fn cancel(&mut self) -> Result<(), String> {
+        self.was_cancelled = true;
+        let compensate = self.dice.chance(50);
+        let cancel = Event::Cancel {
+            reason: None,
+            compensate,
+        };
+        self.tell(0, cancel, "cancel")
+    }
+
+    /// Something that brings a run forward: dispatch, a completion, a message, something from outside, or time.
+    fn advance(&mut self) -> Result<bool, String> {
+        let first = self.dice.below(10);
+        let order = match first {
+            0..=2 => [0, 1, 2, 3, 4],
+            3..=6 => [1, 2, 3, 0, 4],
+            7 => [2, 3, 4, 1, 0],
+            8 => [3, 2, 1, 0, 4],
+            _ => [4, 0, 1, 2, 3],
+        };
+        for what in order {
+            let happened = match what {
+                0 => self.dispatch_some()?,
+                1 => self.complete_one()?,
+                2 => self.read_message()?,
+                3 => self.reach_in()?,
+                _ => self.begin_some()?,
+            };
+            if happened {
+                return Ok(true);
             }
         }
-        if !self.flying.is_empty() {
-            let at = self.dice.below(self.flying.len());
-            let done = self.flying.swap_remove(at);
-            return self.deliver(done);
+        if self.faults.planted == Some(Planted::TimerDeletedBeforeItFires) && self.dice.chance(20) {
+            return Ok(false);
         }
-        if self.state.wants_begin() {
-            return self.tell(Event::Begin { room: 1 }, "begin");
-        }
-        let due = self.state.next_due();
-        let due = due.ok_or_else(|| format!("the run is stuck: {:?}", self.state.open_scopes().collect::<Vec<_>>()))?;
+        let next = |at: usize| Some((self.runs[at].state.next_due()?, at));
+        let Some((due, at)) = (0..self.runs.len()).filter_map(next).min() else {
+            return Ok(false);
+        };
         self.now = self.now.max(due);
-        self.tell(Event::TimerDue, "timer")
+        self.tell(at, Event::TimerDue, "timer")?;
+        Ok(true)
+    }
+
+    /// Any of the runs, and then the others.
+    fn any_run(&mut self) -> Vec<usize> {
+        let n = self.runs.len();
+        let first = self.dice.below(n);
+        (first..n).chain(0..first).collect()
+    }
+
+    fn dispatch_some(&mut self) -> Result<bool, String> {
+        for at in self.any_run() {
+            let most = 1 + self.dice.below(6);
+            let taken = self.runs[at].state.take_ready(self.now, most);
+            if !taken.is_empty() {
+                taken.iter().try_for_each(|ready| self.dispatch(at, ready))?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn complete_one(&mut self) -> Result<bool, String> {
+        if self.flying.is_empty() {
+            return Ok(false);
+        }
+        let at = self.dice.below(self.flying.len());
+        let (run, done) = self.flying.swap_remove(at);
+        self.deliver(run, done)?;
+        Ok(true)
+    }
+
+    fn begin_some(&mut self) -> Result<bool, String> {
+        for at in self.any_run() {
+            if self.runs[at].state.wants_begin() {
+                let room = 1 + self.dice.below(4);
+                self.tell(at, Event::Begin { room }, "begin")?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn read_message(&mut self) -> Result<bool, String> {
+        let Some((to, message)) = self.messages.take(&mut self.dice) else {
+            return Ok(false);
+        };
+        let at = self.runs.iter().position(|run| run.id == to);
+        match message {
+            Message::Tell(event) => {
+                // A run that could not be started is not there.
+                if let Some(at) = at {
+                    let what = format!("message {event:?}");
+                    self.tell(at, event, &what)?;
+                }
+            }
+            Message::Start { .. } if at.is_some() => {}
+            start @ Message::Start { .. } => self.called(to, start)?,
+        }
+        Ok(true)
+    }
+
+    /// A run is called.
+    fn called(&mut self, child: RunId, message: Message) -> Result<(), String> {
+        let Message::Start {
+            parent,
+            label,
+            workflow,
+            version,
+            input,
+            is_awaited,
+        } = message
+        else {
+            return Ok(());
+        };
+        let Some(def) = self.world.definition(&workflow, version).cloned() else {
+            if is_awaited {
+                let end = ChildEnd::Error {
+                    error: ErrorValue::new("rejoin.unknown_workflow", "there is none", ""),
+                    is_resumable: false,
+                };
+                self.messages
+                    .push(parent, Message::Tell(Event::ChildEnded { child, end }));
+            }
+            return Ok(());
+        };
+        let begin = Start {
+            run: child,
+            namespace: Namespace::default_name(),
+            version: 1,
+            input,
+            tags: BTreeMap::new(),
+            priority: Priority::Normal,
+            parent: Some(parent),
+            is_awaited,
+            at: None,
+        };
+        self.begin(label, begin, &def)
+    }
+
+    /// Something comes from outside.
+    fn reach_in(&mut self) -> Result<bool, String> {
+        for at in self.any_run() {
+            let run = &self.runs[at];
+            let mut due = self.mailbag.due(&run.state, &run.label, &self.world);
+            if at == 0 && !run.state.status().is_terminal() && self.dice.chance(10) {
+                due.extend(self.mailbag.early(&run.def, &run.label, &self.world));
+            }
+            if due.is_empty() {
+                continue;
+            }
+            let due = self.dice.pick(&due).clone();
+            self.mailbag.came(&due);
+            let what = format!("from outside: {due:?}");
+            self.tell(at, due.event(), &what)?;
+            self.came.push((at, due));
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Sends an attempt to a worker, which executes it at once; its completion flies.
-    fn dispatch(&mut self, ready: &Ready) -> Result<(), String> {
+    fn dispatch(&mut self, at: usize, ready: &Ready) -> Result<(), String> {
         let (step, attempt) = (ready.step, ready.attempt);
-        let request = match self.state.request(step, attempt, self.around(self.now)) {
+        let request = match self.runs[at].state.request(step, attempt, self.around(self.now)) {
             Ok(request) => request,
             Err(error) => {
                 let what = format!("unbuildable {step} attempt {attempt}: {}", error.kind);
-                return self.tell(Event::Unbuildable { step, attempt, error }, &what);
+                return self.tell(at, Event::Unbuildable { step, attempt, error }, &what);
             }
         };
         let mut ctx = request.base.clone();
         request.changes.apply(&mut ctx);
         let input = request.input.clone().unwrap_or_else(|| ctx.clone());
-        self.begin_execution(&request.path)?;
-        self.paths.insert(step, request.path.clone());
+        let clock = self.history.len();
+        self.runs[at].begin_execution(&request.path, clock)?;
+        self.paths.insert((at, step), request.path.clone());
+        let full = format!("{}{}", self.runs[at].label, request.path);
         let reply = self.world.call(&Call {
+            run: &self.runs[at].label,
             path: &request.path,
             attempt,
             handler: &request.handler,
             input: &input,
             ctx: &ctx,
         });
-        self.history.push(format!(
-            "dispatch {} attempt {attempt} -> {}",
-            request.path,
-            reply_text(&reply)
-        ));
-        let seen = Seen { ctx, input };
-        if let Some(before) = self.executed.insert((request.path.clone(), attempt), seen.clone())
+        self.history
+            .push(format!("dispatch {full} attempt {attempt} -> {}", reply_text(&reply)));
+        let seen = Seen {
+            ctx: self.labelled(&ctx),
+            input: self.labelled(&input),
+        };
+        if let Some(before) = self.executed.insert((full.clone(), attempt), seen.clone())
             && before != seen
         {
-            return Err(format!(
-                "{} attempt {attempt} saw {before:?} and then {seen:?}",
-                request.path
-            ));
+            return Err(format!("{full} attempt {attempt} saw {before:?} and then {seen:?}"));
         }
         let random = self.dice.any();
-        self.flying.push(completion(step, attempt, reply, self.now, random));
+        let done = completion(step, attempt, reply, self.now, random);
+        self.flying.push((at, done));
         Ok(())
     }
 
-    /// A handler begins: never after the completion of its step was committed (G2).
-    fn begin_execution(&mut self, path: &str) -> Result<(), String> {
-        match self.journal.completed_paths.contains(path) {
-            true => Err(format!("{path} is executed after its completion was committed")),
-            false => Ok(()),
+    /// A value with labels in place of the ids of runs.
+    #[must_use]
+    pub fn labelled(&self, value: &Json) -> Json {
+        match self.labels.len() {
+            1 => value.clone(),
+            _ => labelled(value, &self.labels),
         }
     }
 
-    fn deliver(&mut self, done: Completed) -> Result<(), String> {
+    fn deliver(&mut self, run: usize, done: Completed) -> Result<(), String> {
         let what = format!("completed {} attempt {}", done.step, done.attempt);
-        self.past.push(done.clone());
-        self.tell(Event::Completed(done), &what)
+        self.past.push((run, done.clone()));
+        self.tell(run, Event::Completed(done), &what)
     }
 
     fn deliver_again(&mut self) -> Result<(), String> {
+        if !self.came.is_empty() && self.dice.chance(20) {
+            let (at, due) = self.dice.pick(&self.came).clone();
+            // What counts by its id counts once; the rest would be something new.
+            if matches!(due, Due::Event { id: Some(_), .. }) {
+                return self.tell(at, due.event(), &format!("again from outside: {due:?}"));
+            }
+        }
         let copies = if self.dice.chance(50) { &self.past } else { &self.flying };
         if copies.is_empty() {
             return Ok(());
         }
-        let mut done = copies[self.dice.below(copies.len())].clone();
+        let (at, mut done) = copies[self.dice.below(copies.len())].clone();
         done.random = self.dice.any();
         if self.faults.planted == Some(Planted::NoAttemptCheck) {
-            let current = self.state.open_steps().find(|open| open.step == done.step);
+            let current = self.runs[at].state.open_steps().find(|open| open.step == done.step);
             done.attempt = current.map_or(done.attempt, |open| open.attempt);
         }
         let what = format!("again: completed {} attempt {}", done.step, done.attempt);
-        self.tell(Event::Completed(done), &what)
+        self.tell(at, Event::Completed(done), &what)
     }
 
     /// An attempt gets lost with its worker; the same one goes out again.
     fn lose(&mut self) {
         if !self.flying.is_empty() {
             let at = self.dice.below(self.flying.len());
-            let lost = self.flying.swap_remove(at);
+            let (run, lost) = self.flying.swap_remove(at);
             self.history
                 .push(format!("lost {} attempt {}", lost.step, lost.attempt));
-            self.state.put_back(lost.step, lost.attempt);
+            self.runs[run].state.put_back(lost.step, lost.attempt);
         }
     }
 
     fn pause_and_resume(&mut self) -> Result<(), String> {
-        self.tell(Event::Pause, "pause")?;
+        let at = self.dice.below(self.runs.len());
+        if !matches!(self.runs[at].state.status(), RunStatus::Running | RunStatus::Waiting) {
+            return Ok(());
+        }
+        self.tell(at, Event::Pause, "pause")?;
         for _ in 0..self.dice.below(4) {
-            if !self.state.take_ready(self.now, 10).is_empty() {
+            if !self.runs[at].state.take_ready(self.now, 10).is_empty() {
                 return Err("a paused run dispatches".to_owned());
             }
-            if let Some(done) = self.flying.pop() {
-                self.deliver(done)?;
-            }
-            if self.state.status().is_terminal() {
-                return Ok(());
+            match self.dice.below(3) {
+                0 => drop(self.read_message()?),
+                1 => drop(self.reach_in()?),
+                _ => drop(self.complete_one()?),
             }
         }
         if self.dice.chance(30) {
             self.crash()?;
         }
-        self.tell(Event::Resume, "go on")
+        if self.runs[at].state.status() == RunStatus::Paused {
+            self.tell(at, Event::Resume, "go on")?;
+        }
+        Ok(())
     }
 
-    /// The process dies: its state is folded from the journal; what was under way is lost or comes late.
+    /// The process dies: the states are folded from the journals; what was under way is lost or comes late.
     fn crash(&mut self) -> Result<(), String> {
         self.history.push("crash".to_owned());
-        let folded = self.journal.fold(&self.case.def)?;
-        let (before, after) = (Views::of(&self.state, self.now), Views::of(&folded, self.now));
-        if before != after {
-            return Err(format!(
-                "folded is another state:\n{after:#?}\nthan before the crash:\n{before:#?}"
-            ));
-        }
-        self.state = folded;
+        let now = self.now;
+        self.runs.iter_mut().try_for_each(|run| run.crash(now))?;
         if self.faults.planted == Some(Planted::UncheckedTwin) && !self.past.is_empty() {
-            let twin = self.past[self.dice.below(self.past.len())].step;
-            let path = self.paths.get(&twin).cloned().unwrap_or_default();
-            self.begin_execution(&path)?;
+            let (at, twin) = &self.past[self.dice.below(self.past.len())];
+            let path = self.paths.get(&(*at, twin.step)).cloned().unwrap_or_default();
+            self.runs[*at].begin_execution(&path, self.history.len())?;
         }
         let dice = &mut self.dice;
         self.flying.retain(|_| dice.chance(50));
-        self.tell(Event::Loaded, "loaded")
+        (0..self.runs.len()).try_for_each(|at| self.tell(at, Event::Loaded, "loaded"))
     }
 
-    fn tell(&mut self, event: Event, what: &str) -> Result<(), String> {
-        let was_wanted = match &event {
-            Event::Completed(done) => Some(self.state.is_outstanding(done.step, done.attempt)),
-            Event::Unbuildable { .. }
-            | Event::TimerDue
-            | Event::Begin { .. }
-            | Event::Loaded
-            | Event::Signal { .. }
-            | Event::ChildEnded { .. }
-            | Event::GoOn { .. }
-            | Event::Operate { .. }
-            | Event::Answer { .. }
-            | Event::Cancel { .. }
-            | Event::Pause
-            | Event::Resume
-            | Event::Quarantine { .. } => None,
+    fn tell(&mut self, at: usize, event: Event, what: &str) -> Result<(), String> {
+        let wanted = if let Event::Completed(done) = &event {
+            self.runs[at].state.is_outstanding(done.step, done.attempt)
+        } else {
+            false
         };
-        let now = self.now;
-        let limits = self.limits.clone();
-        let around = Surroundings { now, limits: &limits };
-        match decide(&mut self.state, event, around) {
-            Decision::Apply(apply) => self.append(&apply, what),
+        // What comes from outside or from other runs may find that the run does not wait for it any more.
+        let may_be_refused = matches!(
+            event,
+            Event::Signal { .. }
+                | Event::Answer { .. }
+                | Event::Cancel { .. }
+                | Event::Operate { .. }
+                | Event::GoOn { .. }
+        );
+        let (now, limits) = (self.now, self.limits.clone());
+        let decision = decide(&mut self.runs[at].state, event, Surroundings { now, limits: &limits });
+        match decision {
+            Decision::Apply(apply) => self.append(at, &apply, what),
             Decision::Ignored(why) => {
                 self.history.push(format!("{what}: ignored, {why:?}"));
-                match (was_wanted, &why) {
-                    (Some(true), _) => Err(format!("{what} was outstanding and is ignored as {why:?}")),
-                    (None, Ignored::NotAllowed(text)) => Err(format!("{what} is not allowed: {text}")),
-                    _ => Ok(()),
+                if wanted {
+                    return Err(format!("{what} was outstanding and is ignored as {why:?}"));
                 }
+                if let (Ignored::NotAllowed(text), false) = (&why, may_be_refused) {
+                    return Err(format!("{what} is not allowed: {text}"));
+                }
+                Ok(())
             }
         }
     }
 
-    fn append(&mut self, apply: &Apply, what: &str) -> Result<(), String> {
-        let from = self.journal.len();
+    fn append(&mut self, at: usize, apply: &Apply, what: &str) -> Result<(), String> {
+        let from = self.runs[at].journal.len();
         let mut records = apply.records.clone();
         if self.faults.planted == Some(Planted::GapInTheJournal) && self.dice.chance(5) {
             records.pop();
@@ -418,88 +628,68 @@ impl<'a> Driver<'a> {
         if self.faults.planted == Some(Planted::StateWithoutCommit) && from > 0 && self.dice.chance(5) {
             records.clear();
         }
-        let checked = self.journal.append(&records);
-        self.history.push(what.to_owned());
-        self.history.extend(self.journal.shown(from));
+        let is_paused = self.runs[at].state.status() == RunStatus::Paused;
+        let reaches_out = |sent: &Sent| matches!(sent, Sent::Start { .. } | Sent::Event { .. });
+        if is_paused && apply.sent.iter().any(reaches_out) && what != "pause" {
+            return Err(format!("a paused run sends {:?}", apply.sent));
+        }
+        let clock = self.history.len();
+        let checked = self.runs[at].append(&records, apply, clock);
+        self.history.push(format!("{}{what}", self.runs[at].label));
+        self.history.extend(self.runs[at].journal.shown(from));
+        self.send(at, apply);
         checked
     }
 
-    /// What holds of every run that has ended.
+    fn send(&mut self, at: usize, apply: &Apply) {
+        for record in &apply.records {
+            if let Fact::ChildStarted { child, path, .. } = &record.fact {
+                let place = format!("{}{path}", self.runs[at].label);
+                let tries = self.calls.entry(place.clone()).or_default();
+                *tries += 1;
+                self.labels.insert(*child, format!("{place}~{tries}:"));
+            }
+        }
+        let all: Vec<RunId> = self.runs.iter().map(|run| run.id).collect();
+        let from = self.runs[at].id;
+        self.messages.put(from, &apply.sent, &self.labels, &all);
+    }
+
+    /// What holds at the end.
     fn check_end(&mut self) -> Result<(), String> {
-        let far = self.now.plus(Duration::from_secs(1 << 30));
-        let ready = self.state.clone().take_ready(far, 10);
-        if !ready.is_empty() || self.state.wants_begin() || self.state.next_due().is_some() {
-            return Err(format!("an ended run still has something to do: {ready:?}"));
+        let now = self.now;
+        let ended = self.runs.iter().filter(|run| run.state.status().is_terminal());
+        for run in ended {
+            run.check_end(now).map_err(|why| format!("run {}: {why}", run.label))?;
         }
         self.crash()?;
         // Whatever comes now changes nothing.
-        let late: Vec<Completed> = self.flying.drain(..).chain(self.past.iter().take(5).cloned()).collect();
-        let before = Views::of(&self.state, self.now);
-        for done in late {
+        let late: Vec<_> = self.flying.drain(..).chain(self.past.iter().take(5).cloned()).collect();
+        let before: Vec<_> = self.runs.iter().map(|run| run.views(now)).collect();
+        for (at, done) in late {
             let what = format!("late: completed {} attempt {}", done.step, done.attempt);
-            self.tell(Event::Completed(done), &what)?;
+            self.tell(at, Event::Completed(done), &what)?;
         }
-        if before != Views::of(&self.state, self.now) {
+        if before != self.runs.iter().map(|run| run.views(now)).collect::<Vec<_>>() {
             return Err("a late completion changed an ended run".to_owned());
         }
         Ok(())
     }
 }
 
-/// Everything that is seen of a run, once all that can be taken has been: taking opens branches without a record.
-#[derive(Debug, PartialEq)]
-struct Views {
-    was_paused: bool,
-    status: RunStatus,
-    context: Json,
-    result: (Option<Json>, Option<ErrorValue>),
-    progress: Progress,
-    due: Option<Timestamp>,
-    wants_begin: bool,
-    steps: Vec<OpenStep>,
-    scopes: Vec<OpenScope>,
-    requests: Vec<Result<Request, ErrorValue>>,
-}
-
-impl Views {
-    fn of(state: &RunState, now: Timestamp) -> Views {
-        let mut state = state.clone();
-        let limits = Limits::default();
-        let around = Surroundings { now, limits: &limits };
-        // What a restart does first; it also drops what is left on a list of things to do that were done.
-        decide(&mut state, Event::Loaded, around);
-        let was_paused = state.status() == RunStatus::Paused;
-        if was_paused {
-            decide(&mut state, Event::Resume, around);
+/// A value with labels in place of the ids of runs.
+pub(super) fn labelled(value: &Json, labels: &BTreeMap<RunId, String>) -> Json {
+    match value {
+        Json::Str(text) => match text.parse::<RunId>().ok().and_then(|id| labels.get(&id)) {
+            Some(label) if !label.is_empty() => Json::str(label),
+            _ => value.clone(),
+        },
+        Json::List(items) => Json::list(items.iter().map(|item| labelled(item, labels)).collect()),
+        Json::Object(map) => {
+            let entries = map.iter().map(|(key, inner)| (key.clone(), labelled(inner, labels)));
+            Json::Object(std::sync::Arc::new(entries.collect()))
         }
-        state.take_ready(now, usize::MAX);
-        while state.wants_begin() {
-            decide(&mut state, Event::Begin { room: usize::MAX }, around);
-            state.take_ready(now, usize::MAX);
-        }
-        // A branch that was taken and then cancelled left no record: after a restart it was never begun.
-        let is_live = |open: &OpenStep| open.status != OpenStatus::Cancelled;
-        let steps: Vec<_> = state.open_steps().filter(is_live).collect();
-        let asked = steps
-            .iter()
-            .filter(|open| state.is_outstanding(open.step, open.attempt));
-        Views {
-            was_paused,
-            status: state.status(),
-            context: state.context(),
-            result: state.result(),
-            progress: Progress {
-                total: 0,
-                ..state.progress()
-            },
-            due: state.next_due(),
-            wants_begin: state.wants_begin(),
-            requests: asked
-                .map(|open| state.request(open.step, open.attempt, around))
-                .collect(),
-            scopes: state.open_scopes().filter(|scope| scope.is_live).collect(),
-            steps,
-        }
+        Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) => value.clone(),
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Journal {
     /// Paths of steps that completed.
     pub completed_paths: BTreeSet<String>,
     joined: BTreeSet<u64>,
+    /// The last record ended the run; later ones say only what came too late.
+    pub has_ended: bool,
 }
 
 impl Journal {
@@ -42,6 +44,11 @@ impl Journal {
     }
 
     fn check(&mut self, record: &Record) -> Result<(), String> {
+        let is_resumed = matches!(record.fact, Fact::RunResumed);
+        if self.has_ended && !is_resumed {
+            return Err(format!("{} follows the end of the run", record.fact.kind()));
+        }
+        self.has_ended = matches!(record.fact, Fact::RunFinished(_));
         if let Fact::StepCompleted(done) = &record.fact {
             if !self.ended_attempts.insert((done.step, done.attempt)) {
                 return Err(format!(

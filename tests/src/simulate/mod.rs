@@ -3,18 +3,23 @@
 pub mod compare;
 pub mod engine_driver;
 pub mod journal;
+pub mod live;
+pub mod messages;
+pub mod outside;
 pub mod script;
 pub mod shell;
 pub mod shell_link;
 pub mod shell_process;
+pub mod shell_runs;
 pub mod shell_store;
 
 use rejoin_shared::expr::RunInfo;
 use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use crate::generate::{Case, Profile, case};
-use crate::reference::interpret;
+use crate::reference::interpret_twisted;
 use engine_driver::{Driver, Faults};
 
 /// The id of all simulated runs.
@@ -66,30 +71,40 @@ pub fn simulate(seed: u64, faults: &Faults) -> Result<Verdict, String> {
 /// # Errors
 /// As [`simulate`].
 pub fn simulate_case(case: &Case, profile: Profile, faults: &Faults) -> Result<Verdict, String> {
-    let told = interpret(&case.def, &case.input, &case.world, &run_info());
-    if told.too_large {
+    let told = interpret_twisted(&case.def, &case.input, &case.world, &run_info(), faults.twist);
+    if told.log.too_large {
         return Ok(Verdict::TooLarge);
     }
     let mut driver = Driver::new(case, faults.clone());
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match profile {
         Profile::Any => driver
             .run_to_end()
-            .and_then(|()| compare::with_reference(&driver, &told)),
+            .and_then(|()| compare::with_reference(&driver, &told))
+            .and_then(|()| undo_the_rest(&mut driver)),
         Profile::Resumable => driver
             .run_broken_then_mended()
             .and_then(|()| compare::end_with_reference(&driver, &told)),
     }));
     let end = caught.unwrap_or_else(|panic| Err(format!("a panic: {}", text_of(&*panic))));
     match end {
-        Ok(()) if told.doubt.is_some() => Ok(Verdict::InvariantsOnly),
+        Ok(()) if told.log.doubt.is_some() => Ok(Verdict::InvariantsOnly),
         Ok(()) => Ok(Verdict::Agrees),
         Err(why) => Err(format!(
-            "seed {}: {why}\n--- definition\n{}\n--- input\n{}\n--- history\n{}",
+            "seed {}: {why}\n--- definition\n{}\n--- workflows it calls\n{}\n--- input\n{}\n--- history\n{}",
             case.seed,
             case.text,
+            case.children_text(),
             case.input,
             driver.history.join("\n"),
         )),
+    }
+}
+
+/// A compensation that failed goes on at a resume.
+fn undo_the_rest(driver: &mut Driver<'_>) -> Result<(), String> {
+    match driver.state().status() == RunStatus::CompensationFailed {
+        true => driver.undo_the_rest(),
+        false => Ok(()),
     }
 }
 

@@ -171,6 +171,13 @@ impl Script {
         self.open.iter().filter(wanted).map(|(path, _)| path.clone()).collect()
     }
 
+    /// Forgets the attempts that have ended, so that long scripts stay short.
+    pub fn forget_dispatched(&mut self) {
+        let state = &self.state;
+        self.open
+            .retain(|_, (step, attempt)| state.is_outstanding(*step, *attempt));
+    }
+
     /// The context that the handler at `path` sees.
     ///
     /// # Panics

@@ -14,7 +14,6 @@ use rejoin_coordinator::members::lease::TaskKeeper;
 use rejoin_coordinator::owner::command::{Command, StartRun};
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::{RunRow, Store};
-use rejoin_shared::definition::model::{Decision, NodeKind};
 use rejoin_shared::definition::{Format, read};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::{Json, Map};
@@ -29,15 +28,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::run_info;
 use super::shell_link::FaultyLink;
-use super::shell_process::{Fuse, Planted, SimClock, SimDice};
+use super::shell_process::{Fuse, OwnClock, Planted, SimClock, SimDice};
 use super::shell_store::{Database, FaultyStore};
 use crate::dice::hash;
 use crate::generate::{Case, Profile, World, case};
-use crate::reference::{Call, Handlers, Reply, Told, interpret};
+use crate::reference::{Call, Outside, Reply, Told, interpret};
 
 /// Simulated time within which a healed world must have ended every run.
 const PATIENCE: Duration = Duration::from_secs(1800);
 const LEASE_MS: u64 = 1_500;
+/// How long somebody outside waits for an answer.
+const REACH: Duration = Duration::from_secs(2);
 
 /// Runs the case of `seed` through the shell.
 ///
@@ -49,7 +50,7 @@ const LEASE_MS: u64 = 1_500;
 pub fn simulate_shell(seed: u64, planted: Option<Planted>) -> Result<(), String> {
     let case = case(seed, Profile::Any);
     let told = interpret(&case.def, &case.input, &case.world, &run_info());
-    if told.too_large {
+    if told.log.too_large {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -61,8 +62,10 @@ pub fn simulate_shell(seed: u64, planted: Option<Planted>) -> Result<(), String>
     runtime.shutdown_background();
     ended.map_err(|why| {
         format!(
-            "seed {seed}: {why}\n--- definition\n{}\n--- input\n{}",
-            case.text, case.input
+            "seed {seed}: {why}\n--- definition\n{}\n--- workflows it calls\n{}\n--- input\n{}",
+            case.text,
+            case.children_text(),
+            case.input
         )
     })
 }
@@ -72,6 +75,7 @@ struct Process {
     name: String,
     fuse: Arc<Fuse>,
     stop: CancellationToken,
+    clock: OwnClock,
 }
 
 struct Shell<'a> {
@@ -102,6 +106,7 @@ impl<'a> Shell<'a> {
             }
             self.harm();
             self.replace_the_dead();
+            self.reach_in().await?;
         }
         self.heal();
         let mut waited = Duration::ZERO;
@@ -117,6 +122,7 @@ impl<'a> Shell<'a> {
             waited += pause;
             tokio::time::sleep(pause).await;
             self.replace_the_dead();
+            self.reach_in().await?;
         };
         // What is still on the wire may not start anything (G6).
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -125,16 +131,10 @@ impl<'a> Shell<'a> {
 
     async fn new(case: &'a Case, planted: Option<Planted>) -> Shell<'a> {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
-        let format = if case.text.starts_with('{') {
-            Format::Json
-        } else {
-            Format::Yaml
-        };
-        let tree = read(case.text.as_bytes(), format, &Limits::default()).expect("the document was read before");
-        let namespace = Namespace::default_name();
-        let text = tree.canonical_json();
-        let stored = store.put_workflow(&namespace, "generated", "digest", text.as_ref());
-        stored.await.expect("the workflow");
+        let all = case.children.iter().map(|(name, text)| (&**name, text));
+        for (name, text) in all.chain([("generated", &case.text)]) {
+            put_workflow(&*store, name, text).await;
+        }
         let mut shell = Shell {
             case,
             planted,
@@ -161,6 +161,7 @@ impl<'a> Shell<'a> {
             name: format!("{name}-{}", self.born),
             fuse: Fuse::new(),
             stop: CancellationToken::new(),
+            clock: OwnClock::new(&self.database.clock),
         };
         let link = FaultyLink {
             name: process.name.clone(),
@@ -190,7 +191,7 @@ impl<'a> Shell<'a> {
         let config = CoordinatorConfig {
             lease_ms: LEASE_MS,
             lease_keeper: Arc::new(TaskKeeper),
-            clock: Arc::new(self.database.clock.clone()),
+            clock: Arc::new(process.clock.clone()),
             dice: Arc::new(SimDice::new(hash(self.case.seed, &process.name))),
             ..CoordinatorConfig::new(name)
         };
@@ -224,6 +225,7 @@ impl<'a> Shell<'a> {
                     continue;
                 }
                 let id = *run.get_or_insert_with(|| coordinator.new_run_id());
+                self.database.runs.first(id);
                 let start = Command::Start(Box::new(StartRun {
                     namespace: Namespace::default_name(),
                     workflow: "generated".to_owned(),
@@ -246,11 +248,34 @@ impl<'a> Shell<'a> {
         Err("no coordinator takes a start".to_owned())
     }
 
+    /// Events, answers and operators reach the runs through whoever lives; what gets no answer is sent again.
+    async fn reach_in(&self) -> Result<(), String> {
+        let due = self.database.runs.due(&*self.database.store, self.case).await?;
+        let alive: Vec<&Coordinator> = self
+            .coordinators
+            .iter()
+            .filter(|(p, _)| !p.fuse.is_blown())
+            .map(|(_, c)| c)
+            .collect();
+        if due.is_empty() || alive.is_empty() {
+            return Ok(());
+        }
+        let (run, due) = &due[self.dice.below(due.len())];
+        let coordinator = alive[self.dice.below(alive.len())];
+        self.database.tell("", format_args!("from outside: {due:?}"));
+        let answer = tokio::time::timeout(REACH, coordinator.submit(*run, due.command())).await;
+        self.database.tell("", format_args!("the answer: {answer:?}"));
+        Ok(())
+    }
+
     /// Something goes wrong.
     fn harm(&self) {
         let processes: Vec<&Process> = self.coordinators.iter().map(|(p, _)| p).chain(&self.workers).collect();
         let calls = i64::try_from(self.dice.below(25)).unwrap_or(0);
-        match self.dice.below(10) {
+        match self.dice.below(14) {
+            7 => self.freeze(processes[self.dice.below(processes.len())]),
+            8 => self.freeze(&self.coordinators[self.dice.below(self.coordinators.len())].0),
+            9 => self.put_off(&self.coordinators[self.dice.below(self.coordinators.len())].0),
             0 | 1 => self.doom(&self.coordinators[self.dice.below(self.coordinators.len())].0, calls),
             2 | 3 => self.doom(&self.workers[self.dice.below(self.workers.len())], calls),
             4 => {
@@ -268,6 +293,22 @@ impl<'a> Shell<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Past its lease, most of the time: what it does then comes too late, and is refused.
+    fn freeze(&self, process: &Process) {
+        let time = Duration::from_millis(500 + u64::try_from(self.dice.below(5_000)).unwrap_or(0));
+        self.database
+            .tell(&process.name, format_args!("stands still for {time:?}"));
+        process.fuse.freeze(time);
+    }
+
+    /// Its clock jumps, forward or back.
+    fn put_off(&self, process: &Process) {
+        let ms = i64::try_from(self.dice.below(20_000)).unwrap_or(0) - 10_000;
+        self.database
+            .tell(&process.name, format_args!("its clock is off by {ms} ms"));
+        process.clock.set_off(ms);
     }
 
     fn doom(&self, process: &Process, calls: i64) {
@@ -320,7 +361,8 @@ impl<'a> Shell<'a> {
             return Err(broken.clone());
         }
         let row = self.database.store.run(run).await.map_err(|e| e.to_string())?;
-        Ok(row.filter(|row| row.status.is_terminal()))
+        let all = self.database.runs.have_ended(&*self.database.store, self.case).await?;
+        Ok(row.filter(|row| all && row.status.is_terminal()))
     }
 
     async fn check(&self, run: RunId, row: &RunRow, told: &Told) -> Result<(), String> {
@@ -332,60 +374,47 @@ impl<'a> Shell<'a> {
                 return Err(format!("row {} of the journal has number {}", seq, stored.row.seq));
             }
         }
-        if told.doubt.is_some() {
+        if told.log.doubt.is_some() {
             return Ok(());
         }
-        let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| Json::parse(bytes).ok()).unwrap_or_default();
-        let error = text(row.error.as_deref());
-        let kind = error.get("type").and_then(Json::as_str);
-        if row.status != told.status || kind != told.error.as_ref().map(|f| f.kind.as_str()) {
-            let (ours, theirs) = (row.status.as_str(), told.status.as_str());
+        let runs = &self.database.runs;
+        runs.with_reference(&*self.database.store, self.case, told).await?;
+        let is_certain = row.status == RunStatus::Completed && !told.log.may_cancel;
+        // Those of the runs that it called are behind the labels of these.
+        let completed = told.log.completed.iter().filter(|path| !path.contains('~')).count();
+        if is_certain && row.progress.done != completed as u64 {
             return Err(format!(
-                "it ended {ours} with {error}; the reference says {theirs} with {:?}",
-                told.error
-            ));
-        }
-        let context = text(row.context.as_deref());
-        if context != told.context {
-            return Err(format!(
-                "the final context is\n{context}\nthe reference gives\n{}",
-                told.context
-            ));
-        }
-        let is_certain = row.status == RunStatus::Completed && !told.may_cancel;
-        if is_certain && row.progress.done != told.completed.len() as u64 {
-            return Err(format!(
-                "{} steps are done; the reference completes {}",
-                row.progress.done,
-                told.completed.len()
+                "{} steps are done; the reference completes {completed}",
+                row.progress.done
             ));
         }
         Ok(())
     }
 }
 
-/// All handlers that a definition names.
+async fn put_workflow(store: &dyn Store, name: &str, text: &str) {
+    let format = if text.starts_with('{') {
+        Format::Json
+    } else {
+        Format::Yaml
+    };
+    let tree = read(text.as_bytes(), format, &Limits::default()).expect("the document was read before");
+    let namespace = Namespace::default_name();
+    let text = tree.canonical_json();
+    let stored = store.put_workflow(&namespace, name, "digest", text.as_ref());
+    stored.await.expect("the workflow");
+}
+
+/// All handlers that a definition names, and those that it calls.
 fn handlers_of(case: &Case) -> BTreeSet<String> {
-    let uses = case.def.nodes.iter().filter_map(|node| match &node.kind {
-        NodeKind::Step(step) => Some(step.call.uses.to_string()),
-        NodeKind::Decision(Decision::Handler(call)) => Some(call.uses.to_string()),
-        NodeKind::Parallel(_)
-        | NodeKind::Foreach(_)
-        | NodeKind::Graph(_)
-        | NodeKind::Branch(_)
-        | NodeKind::Decision(_)
-        | NodeKind::Group(_)
-        | NodeKind::Try(_)
-        | NodeKind::Repeat(_)
-        | NodeKind::Sleep(_)
-        | NodeKind::Wait(_)
-        | NodeKind::Call(_)
-        | NodeKind::Emit(_)
-        | NodeKind::Set(_)
-        | NodeKind::Fail(_)
-        | NodeKind::Finish(_) => None,
+    let children = case.children.iter();
+    let children = children.filter_map(|(name, _)| case.world.definition(name, None));
+    let nodes = children.flat_map(|def| &def.nodes).chain(&case.def.nodes);
+    let calls = nodes.flat_map(|node| {
+        let undo = node.kind.compensate().map(|compensate| &compensate.call);
+        node.kind.calls().into_iter().chain(undo)
     });
-    uses.collect()
+    calls.map(|call| call.uses.to_string()).collect()
 }
 
 /// The handlers of the case, as a worker runs them.
@@ -417,6 +446,7 @@ impl Handle for SimHandler {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         let input = Json::parse(attempt.input_text().as_bytes()).unwrap_or_default();
         outcome(self.world.call(&Call {
+            run: &self.database.runs.label(order.run),
             path: &order.path,
             attempt: order.attempt,
             handler: &order.handler,

@@ -48,7 +48,9 @@ impl Link for FaultyLink {
         self.fuse.pass().await;
         let told = self.news_of(to, &message);
         let faults = !self.healed.load(Ordering::SeqCst);
+        let is_probe = message.kind == kind::PACK && String::from_utf8_lossy(&message.body).contains("\"probe\":");
         let published = match self.dice.below(100) {
+            _ if is_probe && self.planted == Some(Planted::NoReconcile) => Ok(Published::Accepted),
             // The broker loses it after its confirm: it is disposable (G7).
             0..=2 if faults => Ok(Published::Accepted),
             3 if faults => Ok(Published::Refused),
@@ -181,6 +183,10 @@ impl FusedConsumer {
             (Some(Planted::UncheckedTwin), kind::PACK) => {
                 delivery.redelivered = false;
                 ("\"check\":true", "\"check\":false")
+            }
+            (Some(Planted::RedeliveredRunsAgain), kind::PACK) => {
+                delivery.redelivered = false;
+                return;
             }
             (Some(Planted::WrongVerdict), kind::VERDICTS) => ("\"drop\"", "\"run\""),
             _ => return,

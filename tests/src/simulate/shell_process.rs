@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rejoin_coordinator::owner::clock::{Clock, Dice as ShellDice};
 use rejoin_shared::time::Timestamp;
@@ -21,6 +22,14 @@ pub enum Planted {
     WrongVerdict,
     /// A completion is acknowledged when it arrives.
     AckBeforeCommit,
+    /// What was decided is acted upon though nothing was written.
+    EffectsBeforeCommit,
+    /// Whoever lost a partition writes to it all the same.
+    NoEpochCheck,
+    /// Workers take a redelivered message for a new one.
+    RedeliveredRunsAgain,
+    /// No probe ever asks what was lost with the broker.
+    NoReconcile,
 }
 
 /// Blows after a number of calls: the process has died between two effects, and says nothing any more.
@@ -29,6 +38,8 @@ pub struct Fuse {
     is_blown: AtomicBool,
     /// Calls it still lets through; below zero: all.
     left: AtomicI64,
+    /// It stands still until then.
+    frozen_until: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Fuse {
@@ -56,8 +67,17 @@ impl Fuse {
         self.is_blown.store(true, Ordering::SeqCst);
     }
 
+    /// Stands still for so long: what it says to the world until then comes late.
+    pub fn freeze(&self, time: Duration) {
+        *self.frozen_until.lock().expect("the frost") = Some(tokio::time::Instant::now() + time);
+    }
+
     /// Returns at once in a living process, never in a dead one.
     pub async fn pass(&self) {
+        let until = *self.frozen_until.lock().expect("the frost");
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
         match self.left.load(Ordering::SeqCst) {
             0 => self.blow(),
             n if n > 0 => drop(self.left.fetch_sub(1, Ordering::SeqCst)),
@@ -93,9 +113,32 @@ impl Default for SimClock {
     }
 }
 
-impl Clock for SimClock {
+/// The clock of one process: it may be off, and jump.
+#[derive(Clone, Debug)]
+pub struct OwnClock {
+    time: SimClock,
+    off_ms: Arc<AtomicI64>,
+}
+
+impl OwnClock {
+    /// One that is right.
+    #[must_use]
+    pub fn new(time: &SimClock) -> OwnClock {
+        OwnClock {
+            time: time.clone(),
+            off_ms: Arc::default(),
+        }
+    }
+
+    /// From now on it is off by so much.
+    pub fn set_off(&self, ms: i64) {
+        self.off_ms.store(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for OwnClock {
     fn now(&self) -> Timestamp {
-        self.time()
+        Timestamp(self.time.time().0 + self.off_ms.load(Ordering::SeqCst) * 1000)
     }
 }
 

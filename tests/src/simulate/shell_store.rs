@@ -15,6 +15,7 @@ use rejoin_shared::time::Timestamp;
 
 use super::START;
 use super::shell_process::{Fuse, Planted, SimClock, SimDice};
+use super::shell_runs::Runs;
 
 /// Lines of history that are kept, and characters of each.
 const HISTORY_MAX: usize = 2_000;
@@ -30,6 +31,10 @@ pub struct Database {
     leases: Mutex<BTreeMap<uuid::Uuid, (Member, Timestamp)>>,
     /// Steps whose completion is committed, by run and path.
     pub committed: Mutex<BTreeSet<(RunId, String)>>,
+    /// The ownership in force.
+    current: Mutex<BTreeMap<Partition, Claim>>,
+    /// Which runs there are.
+    pub runs: Runs,
     /// Invariants that broke.
     pub broken: Mutex<Vec<String>>,
     /// What the processes did, as far back as it is kept.
@@ -49,6 +54,8 @@ impl Database {
             clock,
             leases: Mutex::default(),
             committed: Mutex::default(),
+            current: Mutex::default(),
+            runs: Runs::default(),
             broken: Mutex::default(),
             history: Mutex::default(),
             ended: Mutex::default(),
@@ -101,6 +108,7 @@ impl Database {
 
     fn note(&self, batch: &Batch, process: &str) {
         self.note_ends(batch, process);
+        batch.rows.iter().for_each(|row| self.runs.note(row));
         let mut committed = self.committed.lock().expect("the commits");
         for row in batch.rows.iter().filter(|row| row.kind == "step_completed") {
             let path = row.path.clone().unwrap_or_default();
@@ -132,6 +140,26 @@ impl Database {
     /// Notes an invariant that broke.
     pub fn report(&self, what: String) {
         self.broken.lock().expect("the reports").push(what);
+    }
+
+    /// The ownership under which the last append, or claim, was made; `more` batches lie behind it.
+    fn holds(&self, claims: &[Claim], more: u64) {
+        let mut current = self.current.lock().expect("the claims");
+        for claim in claims {
+            let claim = Claim {
+                batch: claim.batch + more,
+                ..*claim
+            };
+            current.insert(claim.partition, claim);
+        }
+    }
+
+    /// Puts the ownership in force in place of one that is lost.
+    fn current(&self, claims: &mut [Claim]) {
+        let current = self.current.lock().expect("the claims");
+        for claim in claims {
+            *claim = current.get(&claim.partition).copied().unwrap_or(*claim);
+        }
     }
 
     /// Ends the leases that have run out by simulated time.
@@ -180,6 +208,23 @@ pub struct FaultyStore {
 const FOR_EVER_MS: u64 = 1 << 40;
 
 impl FaultyStore {
+    /// Before anything but an append: now and then the database is slow, or away.
+    async fn reach(&self) -> Result<(), StoreError> {
+        self.fuse.pass().await;
+        if self.healed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        match self.dice.below(200) {
+            0 => Err(StoreError::Away("simulated".to_owned())),
+            1 => {
+                let ms = u64::try_from(self.dice.below(1000)).unwrap_or(0);
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
         let mut batch = batch.clone();
         if self.planted == Some(Planted::GapInTheChain) && batch.rows.len() > 2 {
@@ -197,7 +242,14 @@ impl FaultyStore {
             );
             self.database.tell(&self.name, what);
         }
-        let at = committed?;
+        let at = match committed {
+            Err(StoreError::NotOwner(_)) if self.planted == Some(Planted::NoEpochCheck) => {
+                self.database.current(&mut batch.claims);
+                self.inner.append(&batch).await?
+            }
+            committed => committed?,
+        };
+        self.database.holds(&batch.claims, 1);
         self.database.note(&batch, &self.name);
         self.fuse.pass().await;
         Ok(at)
@@ -209,7 +261,11 @@ impl Store for FaultyStore {
     async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
         self.fuse.pass().await;
         let faults = !self.healed.load(Ordering::SeqCst);
-        match self.dice.below(100) {
+        let roll = self.dice.below(100);
+        if faults && roll < 8 && self.planted == Some(Planted::EffectsBeforeCommit) {
+            return Ok(self.database.clock.time());
+        }
+        match roll {
             0..=2 if faults => Err(StoreError::Away("simulated".to_owned())),
             3..=4 if faults => Err(StoreError::Unknown("simulated, lost".to_owned())),
             5..=7 if faults => {
@@ -233,7 +289,7 @@ impl Store for FaultyStore {
         Ok(())
     }
     async fn members(&self) -> Result<Vec<MemberRow>, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.database.expire().await?;
         let mut rows = self.inner.members().await?;
         for row in &mut rows {
@@ -242,7 +298,7 @@ impl Store for FaultyStore {
         Ok(rows)
     }
     async fn partitions(&self) -> Result<Vec<PartitionRow>, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.database.expire().await?;
         self.inner.partitions().await
     }
@@ -254,17 +310,19 @@ impl Store for FaultyStore {
     ) -> Result<Vec<Claim>, StoreError> {
         self.fuse.pass().await;
         self.database.expire().await?;
-        self.inner.claim(member, partitions, restart).await
+        let claims = self.inner.claim(member, partitions, restart).await?;
+        self.database.holds(&claims, 0);
+        Ok(claims)
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(self.database.clock.time())
     }
     async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.inner.journal(run, after, limit).await
     }
     async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.inner.run(run).await
     }
     async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>, StoreError> {
@@ -282,7 +340,7 @@ impl Store for FaultyStore {
         self.inner.runs(namespace, filter, before, limit).await
     }
     async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.inner.open_runs(partitions).await
     }
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError> {
@@ -309,7 +367,7 @@ impl Store for FaultyStore {
         name: &str,
         version: Option<u32>,
     ) -> Result<Option<WorkflowRow>, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.inner.workflow(namespace, name, version).await
     }
     async fn workflows(
@@ -340,11 +398,15 @@ impl Store for FaultyStore {
         self.inner.runs_there(runs).await
     }
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64, StoreError> {
-        self.fuse.pass().await;
-        self.inner.inbox_put(message).await
+        self.reach().await?;
+        let id = self.inner.inbox_put(message).await?;
+        match self.dice.below(50) {
+            0 if !self.healed.load(Ordering::SeqCst) => Err(StoreError::Unknown("simulated, put".to_owned())),
+            _ => Ok(id),
+        }
     }
     async fn broadcast(&self, message: &Broadcast) -> Result<u64, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.inner.broadcast(message).await
     }
     async fn inputs(
@@ -357,11 +419,11 @@ impl Store for FaultyStore {
         self.inner.inputs(namespace, after, limit).await
     }
     async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.inner.inbox(partitions, after, limit).await
     }
     async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>, StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.inner.take_verdict(id).await
     }
     async fn leave(&self, member: &Member) -> Result<(), StoreError> {
@@ -373,7 +435,7 @@ impl Store for FaultyStore {
         self.inner.release(member, claims).await
     }
     async fn mark_events(&self, partition: Partition) -> Result<(), StoreError> {
-        self.fuse.pass().await;
+        self.reach().await?;
         self.inner.mark_events(partition).await
     }
     async fn add_schedule(&self, row: &ScheduleRow) -> Result<bool, StoreError> {

@@ -9,4 +9,5 @@ mod merging;
 mod parked;
 mod requests;
 mod resume;
+mod visits;
 mod waits;
