@@ -79,7 +79,7 @@ fn a_nested_definition_of_every_kind_of_node_ends_the_same_in_a_thousand_crash_s
     assert!(deepest.max() >= Some(8), "it goes eight levels down");
     let failures = (0..1_000).find_map(|schedule| {
         let faults = Faults {
-            crashes: 20,
+            crashes: 8,
             schedule: Some(schedule),
             ..Faults::all()
         };

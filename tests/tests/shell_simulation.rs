@@ -13,7 +13,7 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn the_shell_loses_and_repeats_nothing_whatever_fails() {
     let first = number("REJOIN_SIMULATE_FIRST", 0);
-    let seeds = number("REJOIN_SIMULATE_SHELL_SEEDS", 100);
+    let seeds = number("REJOIN_SIMULATE_SHELL_SEEDS", 80);
     let failures_max = number("REJOIN_SIMULATE_FAILURES", 1);
     let mut failures = Vec::new();
     for seed in first..first + seeds {

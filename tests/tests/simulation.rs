@@ -15,7 +15,7 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn runs_end_as_the_reference_says_under_any_schedule() {
     let first = number("REJOIN_SIMULATE_FIRST", 0);
-    let seeds = number("REJOIN_SIMULATE_SEEDS", 10_000);
+    let seeds = number("REJOIN_SIMULATE_SEEDS", 3_000);
     let failures_max = number("REJOIN_SIMULATE_FAILURES", 1);
     let mut verdicts = BTreeMap::<String, u64>::new();
     let mut failures = Vec::new();

@@ -1,11 +1,13 @@
 //! Drives the engine as a shell would, with seeded schedules: completions, events and messages in any order, twice, late; lost
 //! attempts; crashes after which all states are folded from their encoded journals; pauses; resumes of failed runs.
 
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rejoin_engine::decision::{Apply, ChildEnd, Decision, Ignored, Sent, Surroundings};
-use rejoin_engine::event::{Completed, End, Event, Failure, Start};
+use rejoin_engine::event::{Completed, End, Event, Start};
 use rejoin_engine::record::Fact;
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::Ready;
@@ -13,16 +15,17 @@ use rejoin_engine::{decide, start};
 use rejoin_shared::ids::{Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
-use rejoin_shared::run::{ErrorValue, Outcome, Priority, RunStatus};
+use rejoin_shared::run::{ErrorValue, Priority, RunStatus};
 use rejoin_shared::time::Timestamp;
 
 use super::live::Live;
 use super::messages::{Message, Messages};
 use super::outside::{Due, Mailbag};
+use super::replies::{completion, labelled, reply_text};
 use super::{START, run_id};
 use crate::dice::Dice;
 use crate::generate::{Case, World};
-use crate::reference::{Call, Outside, Reply, Seen, Twist};
+use crate::reference::{Call, Outside, Seen, Twist};
 
 /// Which faults a schedule may hold, each as a percentage of its turns, and which bugs are planted.
 #[derive(Clone, Debug, Default)]
@@ -295,16 +298,6 @@ impl<'a> Driver<'a> {
         Ok(true)
     }
 
-    fn cancel(&mut self) -> Result<(), String> {
-        self.was_cancelled = true;
-        let compensate = self.dice.chance(50);
-        let cancel = Event::Cancel {
-            reason: None,
-            compensate,
-        };
-        self.tell(0, cancel, "cancel")
-    }
-
     /// Something that brings a run forward: dispatch, a completion, a message, something from outside, or time.
     fn advance(&mut self) -> Result<bool, String> {
         let first = self.dice.below(10);
@@ -514,79 +507,6 @@ impl<'a> Driver<'a> {
         self.tell(run, Event::Completed(done), &what)
     }
 
-    fn deliver_again(&mut self) -> Result<(), String> {
-        if !self.came.is_empty() && self.dice.chance(20) {
-            let (at, due) = self.dice.pick(&self.came).clone();
-            // What counts by its id counts once; the rest would be something new.
-            if matches!(due, Due::Event { id: Some(_), .. }) {
-                return self.tell(at, due.event(), &format!("again from outside: {due:?}"));
-            }
-        }
-        let copies = if self.dice.chance(50) { &self.past } else { &self.flying };
-        if copies.is_empty() {
-            return Ok(());
-        }
-        let (at, mut done) = copies[self.dice.below(copies.len())].clone();
-        done.random = self.dice.any();
-        if self.faults.planted == Some(Planted::NoAttemptCheck) {
-            let current = self.runs[at].state.open_steps().find(|open| open.step == done.step);
-            done.attempt = current.map_or(done.attempt, |open| open.attempt);
-        }
-        let what = format!("again: completed {} attempt {}", done.step, done.attempt);
-        self.tell(at, Event::Completed(done), &what)
-    }
-
-    /// An attempt gets lost with its worker; the same one goes out again.
-    fn lose(&mut self) {
-        if !self.flying.is_empty() {
-            let at = self.dice.below(self.flying.len());
-            let (run, lost) = self.flying.swap_remove(at);
-            self.history
-                .push(format!("lost {} attempt {}", lost.step, lost.attempt));
-            self.runs[run].state.put_back(lost.step, lost.attempt);
-        }
-    }
-
-    fn pause_and_resume(&mut self) -> Result<(), String> {
-        let at = self.dice.below(self.runs.len());
-        if !matches!(self.runs[at].state.status(), RunStatus::Running | RunStatus::Waiting) {
-            return Ok(());
-        }
-        self.tell(at, Event::Pause, "pause")?;
-        for _ in 0..self.dice.below(4) {
-            if !self.runs[at].state.take_ready(self.now, 10).is_empty() {
-                return Err("a paused run dispatches".to_owned());
-            }
-            match self.dice.below(3) {
-                0 => drop(self.read_message()?),
-                1 => drop(self.reach_in()?),
-                _ => drop(self.complete_one()?),
-            }
-        }
-        if self.dice.chance(30) {
-            self.crash()?;
-        }
-        if self.runs[at].state.status() == RunStatus::Paused {
-            self.tell(at, Event::Resume, "go on")?;
-        }
-        Ok(())
-    }
-
-    /// The process dies: the states are folded from the journals; what was under way is lost or comes late.
-    fn crash(&mut self) -> Result<(), String> {
-        self.history.push("crash".to_owned());
-        let now = self.now;
-        self.runs.iter_mut().try_for_each(|run| run.crash(now))?;
-        if self.faults.planted == Some(Planted::UncheckedTwin) && !self.past.is_empty() {
-            let (at, twin) = &self.past[self.dice.below(self.past.len())];
-            let path = self.paths.get(&(*at, twin.step)).cloned().unwrap_or_default();
-            self.runs[*at].begin_execution(&path, self.history.len())?;
-        }
-        let dice = &mut self.dice;
-        self.flying.retain(|_| dice.chance(50));
-        (0..self.runs.len()).try_for_each(|at| self.tell(at, Event::Loaded, "loaded"))
-    }
-
     fn tell(&mut self, at: usize, event: Event, what: &str) -> Result<(), String> {
         let wanted = if let Event::Completed(done) = &event {
             self.runs[at].state.is_outstanding(done.step, done.attempt)
@@ -674,60 +594,5 @@ impl<'a> Driver<'a> {
             return Err("a late completion changed an ended run".to_owned());
         }
         Ok(())
-    }
-}
-
-/// A value with labels in place of the ids of runs.
-pub(super) fn labelled(value: &Json, labels: &BTreeMap<RunId, String>) -> Json {
-    match value {
-        Json::Str(text) => match text.parse::<RunId>().ok().and_then(|id| labels.get(&id)) {
-            Some(label) if !label.is_empty() => Json::str(label),
-            _ => value.clone(),
-        },
-        Json::List(items) => Json::list(items.iter().map(|item| labelled(item, labels)).collect()),
-        Json::Object(map) => {
-            let entries = map.iter().map(|(key, inner)| (key.clone(), labelled(inner, labels)));
-            Json::Object(std::sync::Arc::new(entries.collect()))
-        }
-        Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) => value.clone(),
-    }
-}
-
-/// The completion that a worker sends for a reply.
-#[must_use]
-pub fn completion(step: StepKey, attempt: u32, reply: Reply, at: Timestamp, random: u64) -> Completed {
-    let end = match reply {
-        Reply::Ok { output, set, unset } => End::Ok { output, set, unset },
-        Reply::Err { kind, retryable } => End::Error(Failure {
-            error: ErrorValue {
-                kind,
-                message: "as told".to_owned(),
-                ..ErrorValue::default()
-            },
-            outcome: Outcome::Error,
-            retryable,
-            retry_after: None,
-        }),
-    };
-    Completed {
-        step,
-        attempt,
-        end,
-        worker: Some("w1".to_owned()),
-        started_at: at,
-        finished_at: at,
-        logs: Vec::new(),
-        random,
-    }
-}
-
-fn reply_text(reply: &Reply) -> String {
-    match reply {
-        Reply::Err { kind, retryable } => format!("error {kind} (retryable: {retryable})"),
-        Reply::Ok { output, set, unset } => {
-            let set: Vec<String> = set.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            let unset: Vec<String> = unset.iter().map(ToString::to_string).collect();
-            format!("output {output}, set {set:?}, unset {unset:?}")
-        }
     }
 }

@@ -6,6 +6,7 @@ pub mod journal;
 pub mod live;
 pub mod messages;
 pub mod outside;
+pub mod replies;
 pub mod script;
 pub mod shell;
 pub mod shell_link;

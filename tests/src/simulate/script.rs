@@ -18,8 +18,8 @@ use rejoin_shared::limits::Limits;
 use rejoin_shared::run::{Priority, RunStatus};
 use rejoin_shared::time::Timestamp;
 
-use super::engine_driver::completion;
 use super::journal::Journal;
+use super::replies::completion;
 use super::{START, run_id};
 use crate::reference::Reply;
 

@@ -12,8 +12,8 @@ use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::RunStatus;
 
-use super::engine_driver::labelled;
 use super::outside::{Due, Mailbag};
+use super::replies::labelled;
 use crate::generate::Case;
 use crate::reference::{Ending, Told};
 
