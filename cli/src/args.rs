@@ -67,6 +67,8 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Find out what is wrong with an installation
     Doctor(DoctorArgs),
+    /// Delete ended runs whose retention is over and snapshots that are not to be kept, as coordinators do now and then
+    Gc(GcArgs),
     /// Measure what given servers and this machine reach, in a database and queues of its own
     Bench(BenchArgs),
     /// Print the JSON Schema of workflow definitions
@@ -179,6 +181,18 @@ pub struct MigrateArgs {
     /// Only tell whether it is up to date (exit code 1 if not)
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Only tell how many that are
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask on a terminal
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

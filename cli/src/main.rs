@@ -52,6 +52,7 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         },
         Command::Migrate(args) => serve::migrate::run(args).await,
         Command::Doctor(args) => serve::doctor::run(&cli.global, args).await,
+        Command::Gc(args) => serve::gc::run(&cli.global, args).await,
         Command::Bench(args) => Box::pin(bench::run(&cli.global, args)).await,
         Command::Dev(args) => serve::dev::run(args).await.map(|()| exit::OK),
         Command::Demo => serve::demo::run().await,

@@ -48,6 +48,10 @@ pub struct CoordinatorConfig {
     pub address: String,
     /// Of the membership lease, in ms.
     pub lease_ms: u64,
+    /// Bytes that runs which only wait may take in memory.
+    pub cache_bytes_max: usize,
+    /// Longest hand-over at a stop.
+    pub drain: Duration,
     /// Names of queues.
     pub topology: Topology,
     /// Limits in force.
@@ -70,6 +74,8 @@ impl CoordinatorConfig {
             name: name.to_owned(),
             address: String::new(),
             lease_ms: 10_000,
+            cache_bytes_max: 256 * 1024 * 1024,
+            drain: Duration::from_secs(10),
             topology: Topology::default(),
             limits: Limits::default(),
             lease_store: None,
@@ -119,6 +125,8 @@ impl Coordinator {
             metrics: Metrics::new(),
             watchers: Watchers::default(),
             lease: Arc::new(Lease::default()),
+            cache_bytes_max: config.cache_bytes_max,
+            drain: config.drain,
             owned: owned_tx,
             is_ready: Arc::new(AtomicBool::new(false)),
             tasks: TaskTracker::new(),

@@ -6,6 +6,7 @@ use prometheus::core::Desc;
 use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
+use rejoin_shared::run::RunStatus;
 
 const LATENCY_S: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -23,6 +24,7 @@ pub struct Metrics {
     pub runs_started: Counter,
     pub runs_finished: CounterVec,
     pub runs: GaugeVec,
+    pub runs_deleted: CounterVec,
     pub run_duration_seconds: Histogram,
     pub steps_completed: CounterVec,
     pub step_duration_seconds: HistogramVec,
@@ -106,7 +108,16 @@ impl Metrics {
         let metrics = Metrics {
             runs_started: m.counter("rejoin_runs_started_total", "Runs started"),
             runs_finished: m.counters("rejoin_runs_finished_total", "Runs that ended", &["workflow", "state"]),
-            runs: m.gauges("rejoin_runs", "Runs in memory by state", &["state"]),
+            runs_deleted: m.counters(
+                "rejoin_runs_deleted_total",
+                "Runs deleted as their retention was over",
+                &["state"],
+            ),
+            runs: m.gauges(
+                "rejoin_runs",
+                "Runs by state; of ended ones those in memory",
+                &["state"],
+            ),
             run_duration_seconds: m.histogram("rejoin_run_duration_seconds", "Start to end of a run", LONG_S),
             steps_completed: m.counters(
                 "rejoin_steps_completed_total",
@@ -154,6 +165,9 @@ impl Metrics {
             .set(1.0);
         for reason in ["first", "retry", "resume", "lost"] {
             metrics.dispatched(reason, 0);
+        }
+        for status in RunStatus::ALL.iter().filter(|status| status.is_terminal()) {
+            metrics.runs_deleted.with_label_values(&[status.as_str()]).inc_by(0.0);
         }
         metrics
     }

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
+use crate::run::RunStatus;
 
 mod duration;
 mod reference;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub http: Http,
     /// A coordinator process.
     pub coordinator: Coordinator,
+    /// Runs that have ended.
+    pub retention: Retention,
     /// Logs.
     pub log: Log,
     /// SPEC 12.
@@ -105,9 +108,47 @@ pub struct Coordinator {
     /// How long it owns its partitions without a sign of life. Example: `10s`.
     #[schemars(with = "String")]
     pub lease: Span,
-    /// Read but not used yet: a stop waits up to 15 s for what is under way. Example: `10s`.
+    /// Longest hand-over at a stop: what was read is judged and acknowledged, then the partitions are given back. What is left then
+    /// is delivered again, and the lease runs out by itself. Example: `10s`.
     #[schemars(with = "String")]
     pub drain: Span,
+    /// Bytes of memory for runs that only wait; above, those that have rested longest leave it and are loaded when they are
+    /// wanted. Example: `268435456`.
+    pub cache_bytes: usize,
+}
+
+/// `[retention]`: how long ended runs are kept whose workflow does not say so; without a key for ever.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// How long completed runs are kept whose workflow does not say so; none: for ever. Example: `30d`.
+    #[schemars(with = "Option<String>")]
+    pub completed: Option<Span>,
+    /// How long failed runs are kept whose workflow does not say so; none: for ever. Example: `90d`.
+    #[schemars(with = "Option<String>")]
+    pub failed: Option<Span>,
+    /// How long runs whose compensation failed are kept whose workflow does not say so; none: for ever. Example: `90d`.
+    #[schemars(with = "Option<String>")]
+    pub compensation_failed: Option<Span>,
+    /// How long cancelled runs are kept whose workflow does not say so; none: for ever. Example: `30d`.
+    #[schemars(with = "Option<String>")]
+    pub cancelled: Option<Span>,
+}
+
+impl Retention {
+    /// Final states with how long runs in them are kept; those that are kept for ever left out.
+    #[must_use]
+    pub fn by_state(&self) -> Vec<(RunStatus, Duration)> {
+        let all = [
+            (RunStatus::Completed, self.completed),
+            (RunStatus::Failed, self.failed),
+            (RunStatus::CompensationFailed, self.compensation_failed),
+            (RunStatus::Cancelled, self.cancelled),
+        ];
+        all.into_iter()
+            .filter_map(|(status, keep)| Some((status, keep?.0)))
+            .collect()
+    }
 }
 
 /// `[log]`
@@ -179,6 +220,7 @@ impl Default for Coordinator {
             name: String::new(),
             lease: Span(Duration::from_secs(10)),
             drain: Span(Duration::from_secs(10)),
+            cache_bytes: 256 * 1024 * 1024,
         }
     }
 }
@@ -381,6 +423,19 @@ mod tests {
         }
         let error = Settings::load(None, env(&[("REJOIN_COORDINATOR__LEASE", "soon")])).expect_err("no duration");
         assert!(error.to_string().contains("REJOIN_COORDINATOR__LEASE"), "{error}");
+    }
+
+    #[test]
+    fn ended_runs_are_kept_for_ever_unless_the_configuration_says_how_long() {
+        assert!(Settings::default().retention.by_state().is_empty());
+        let settings = Settings::load(None, env(&[("REJOIN_RETENTION__FAILED", "90d")])).expect("valid");
+        let kept = [(RunStatus::Failed, Duration::from_secs(90 * 86_400))];
+        assert_eq!(settings.retention.by_state(), kept);
+        assert!(
+            settings.printed().contains("failed = \"90d\""),
+            "{}",
+            settings.printed()
+        );
     }
 
     #[test]

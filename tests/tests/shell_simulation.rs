@@ -48,6 +48,11 @@ fn a_wrong_verdict_is_found() {
 }
 
 #[test]
+fn a_run_that_leaves_memory_without_a_time_to_wake_is_found() {
+    found_within(Planted::NoTimeToWake, 200);
+}
+
+#[test]
 fn an_ack_before_the_commit_is_found() {
     found_within(Planted::AckBeforeCommit, 10);
 }

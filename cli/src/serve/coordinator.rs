@@ -7,6 +7,7 @@ use rejoin_coordinator::api::Api;
 use rejoin_coordinator::api::access::Access;
 use rejoin_coordinator::api::backend::Local;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
+use rejoin_coordinator::services::retention::Retention;
 use rejoin_coordinator::services::schedules::Schedules;
 use rejoin_coordinator::store::Store;
 use rejoin_coordinator::store::tokens::TokenStore;
@@ -82,6 +83,8 @@ pub async fn serve(
     let config = CoordinatorConfig {
         address: format!("http://{address}"),
         lease_ms: u64::try_from(settings.coordinator.lease.0.as_millis()).unwrap_or(u64::MAX),
+        cache_bytes_max: settings.coordinator.cache_bytes,
+        drain: settings.coordinator.drain.0,
         topology: Topology {
             prefix: settings.amqp.prefix.clone(),
         },
@@ -92,12 +95,15 @@ pub async fn serve(
     let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
     let backend = Local::new(coordinator.clone(), &name, store.clone(), link);
     let limits = Arc::new(settings.limits.clone());
-    let metrics = coordinator.metrics().registry.clone();
+    let metrics = coordinator.metrics().clone();
     let body_max = settings.http.body_bytes_max;
     let services = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let api = Api::new(store.clone(), Arc::new(backend), limits, metrics, body_max, stopping).with_access(access);
-    tasks.spawn(Schedules::new(store, Arc::new(api.clone())).run(services.clone()));
+    let registry = metrics.registry.clone();
+    let api = Api::new(store.clone(), Arc::new(backend), limits, registry, body_max, stopping).with_access(access);
+    tasks.spawn(Schedules::new(store.clone(), Arc::new(api.clone())).run(services.clone()));
+    let retention = Retention::new(store, settings.retention.by_state());
+    tasks.spawn(retention.run(metrics, services.clone()));
     output::note(&format!("coordinator {name} serves http://{address}"));
     let served = api.serve(listener).await;
     services.cancel();

@@ -4,6 +4,7 @@ pub mod coordinator;
 pub mod demo;
 pub mod dev;
 pub mod doctor;
+pub mod gc;
 pub mod migrate;
 mod signals;
 pub mod worker;

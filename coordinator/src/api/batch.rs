@@ -19,7 +19,7 @@ use super::Api;
 use super::definitions::Known;
 use super::extract::{Body, Fields, InNamespace, wrong_kind};
 use super::problem::{Code, DocumentError, Problem};
-use super::start::{Request, Wrong, read_object};
+use super::start::{Request, Wrong, deleted_run, read_object};
 use crate::owner::command::{Command, CommandError, NewRun};
 use crate::store::{KeyBinding, Reserved};
 
@@ -218,22 +218,36 @@ impl Api {
         };
         let mut bound: HashMap<&str, &Reserved> = HashMap::new();
         bound.extend(wanted.iter().map(|one| &*one.key).zip(&reserved));
-        let (mut placed, mut taken) = (Vec::with_capacity(all.len()), Vec::new());
+        let (mut placed, mut taken, mut gone) = (Vec::with_capacity(all.len()), Vec::new(), Vec::new());
         for (place, (checked, fresh)) in all.into_iter().zip(fresh).enumerate() {
             let key = checked.request.key.as_deref();
             let (run, is_first) = match key.and_then(|key| bound.get(key)) {
                 None | Some(Reserved::Won) => (fresh, true),
-                Some(Reserved::Bound { run, request_hash }) => {
+                Some(Reserved::Bound {
+                    run,
+                    request_hash,
+                    is_deleted,
+                }) => {
                     if *request_hash != checked.request.hash {
                         taken.extend(other_request(place, key.unwrap_or_default(), *run));
+                    } else if *is_deleted {
+                        let problem = Problem::new(Code::Gone, deleted_run(key.unwrap_or_default(), *run));
+                        gone.extend(problem.into_errors(&format!("/runs/{place}/idempotency_key")));
                     }
                     (*run, false)
                 }
             };
             placed.push(Placed { run, is_first, checked });
         }
-        if taken.is_empty() {
+        if taken.is_empty() && gone.is_empty() {
             return Ok(placed);
+        }
+        if taken.is_empty() {
+            let detail = format!(
+                "{} of the runs were started before and are deleted, so none was started",
+                gone.len()
+            );
+            return Err(Problem::new(Code::Gone, detail).with_errors(gone));
         }
         let detail = format!(
             "idempotency keys of {} runs were used by other requests, so none was started",

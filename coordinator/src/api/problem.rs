@@ -150,7 +150,12 @@ pub struct Problem {
     detail: String,
     errors: Vec<DocumentError>,
     allow: Option<HeaderValue>,
+    nearest: Option<Box<Nearest>>,
 }
+
+/// Positions of a journal that can be read. Few problems have any.
+#[derive(Debug)]
+struct Nearest(Vec<u64>);
 
 impl Problem {
     /// An error of `code`; `detail` says what is wrong this time and what to do.
@@ -161,7 +166,15 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             allow: None,
+            nearest: None,
         }
+    }
+
+    /// The same with the positions around that can be read.
+    #[must_use]
+    pub fn with_nearest(mut self, nearest: Vec<u64>) -> Problem {
+        self.nearest = Some(Box::new(Nearest(nearest)));
+        self
     }
 
     /// The same with the places in the document.
@@ -233,6 +246,8 @@ pub struct ProblemView<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [DocumentError],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    nearest: &'a [u64],
 }
 
 fn code_names(_: &mut SchemaGenerator) -> Schema {
@@ -251,6 +266,7 @@ impl IntoResponse for Problem {
             code,
             retryable,
             errors: &self.errors,
+            nearest: self.nearest.as_ref().map_or(&[], |nearest| &nearest.0),
         };
         let text = serde_json::to_vec(&body).expect("a problem is plain data");
         let mut response = (status, text).into_response();

@@ -1,12 +1,13 @@
 //! What a run did and does: steps, journal, context, graph, why.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
 use rejoin_engine::record::Record;
 use rejoin_engine::state::RunState;
-use rejoin_shared::definition::model::Definition;
+use rejoin_shared::definition::model::{Definition, SnapshotsAfterJoin};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
@@ -25,6 +26,8 @@ use crate::read::waits::WaitView;
 use crate::read::why::{ScopeView, Why, why as explain};
 use crate::store::RunRow;
 
+/// Rows of a journal read at once.
+const PAGE_ROWS: usize = 2_000;
 /// Open scopes listed in an explanation.
 const SCOPES_SHOWN_MAX: usize = 1000;
 
@@ -68,6 +71,39 @@ impl Api {
         Ok((records, state))
     }
 
+    /// Refuses a position that was dropped after its scope's join, naming the readable ones around it.
+    async fn check_kept(&self, row: &RunRow, at: u64) -> Result<(), Problem> {
+        if self.definition(row).await?.snapshots_after_join == SnapshotsAfterJoin::Keep {
+            return Ok(());
+        }
+        let scopes = self.store.joined_scopes(row.id).await?;
+        let around = scopes.iter().filter(|scope| scope.opened < at && at < scope.joined);
+        // The opening record of the outermost of them lies in none.
+        let Some(first) = around.map(|scope| scope.opened).min() else {
+            return Ok(());
+        };
+        let (mut before, mut is_dropped, mut after) = (None, false, first.saturating_sub(1));
+        loop {
+            let page = self.store.journal(row.id, after, PAGE_ROWS).await?;
+            for stored in &page {
+                let (seq, path) = (stored.row.seq, stored.row.path.as_deref());
+                let dropped = scopes.iter().any(|scope| scope.has_dropped(seq, path));
+                match (dropped, seq.cmp(&at)) {
+                    (false, Ordering::Less) => before = Some(seq),
+                    (false, Ordering::Equal) => return Ok(()),
+                    (true, Ordering::Equal) => is_dropped = true,
+                    (false, Ordering::Greater) => return Err(dropped_position(at, before.into_iter().chain([seq]))),
+                    (true, Ordering::Less | Ordering::Greater) => {}
+                }
+            }
+            match page.last() {
+                Some(last) => after = last.row.seq,
+                None if is_dropped => return Err(dropped_position(at, before)),
+                None => return Ok(()),
+            }
+        }
+    }
+
     async fn steps_of(&self, row: &RunRow) -> Result<(Vec<Record>, Vec<StepView>), Problem> {
         let definition = self.definition(row).await?;
         let records = records(&*self.store, row.id, None).await?;
@@ -76,6 +112,16 @@ impl Api {
         let steps = replay::steps(&definition, &records, &held, window).map_err(|e| unreadable(row.id, &e))?;
         Ok((records, steps))
     }
+}
+
+fn dropped_position(at: u64, nearest: impl IntoIterator<Item = u64>) -> Problem {
+    let nearest: Vec<u64> = nearest.into_iter().collect();
+    let readable: Vec<String> = nearest.iter().map(ToString::to_string).collect();
+    let detail = format!(
+        "position {at} was dropped after its branches were joined (snapshots_after_join); the nearest readable: {}",
+        readable.join(", ")
+    );
+    Problem::new(Code::Gone, detail).with_nearest(nearest)
 }
 
 /// `GET /v1/runs/{id}/steps`
@@ -148,6 +194,9 @@ pub async fn context(
     let row = api.run(&namespace, &id).await?;
     if at == Some(0) {
         return Err(Problem::not_found("journal position", "0: the first is 1"));
+    }
+    if let Some(at) = at {
+        api.check_kept(&row, at).await?;
     }
     let (_, state) = api.replayed(&row, at).await?;
     if let Some(at) = at.filter(|at| *at > state.last_seq()) {

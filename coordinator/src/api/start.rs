@@ -115,8 +115,12 @@ impl Api {
             .get(&*self.store, namespace, workflow, request.version)
             .await?;
         known.check_input(&request.input)?;
-        let (run, is_first) = place(self, namespace, &request).await?;
+        let (mut run, mut is_first) = place(self, namespace, &request).await?;
         let is_there = !is_first && self.store.run(run).await?.is_some();
+        if !is_first && !is_there {
+            // Never begun, or deleted since the key was read: then the key says so by now.
+            (run, is_first) = place(self, namespace, &request).await?;
+        }
         // The first request under a key is the one that starts the run, whoever's message about it the owner read first.
         let is_new = !is_there && (begin(self, namespace, &known, run, request, !is_first).await? || is_first);
         Ok((run, is_new))
@@ -143,12 +147,24 @@ async fn place(api: &Api, namespace: &Namespace, request: &Request) -> Result<(R
     };
     match api.store.reserve_key(namespace, key, &request.hash, fresh).await? {
         Reserved::Won => Ok((fresh, true)),
-        Reserved::Bound { run, request_hash } if request_hash == request.hash => Ok((run, false)),
+        Reserved::Bound {
+            run,
+            request_hash,
+            is_deleted,
+        } if request_hash == request.hash => match is_deleted {
+            false => Ok((run, false)),
+            true => Err(Problem::new(Code::Gone, deleted_run(key, run))),
+        },
         Reserved::Bound { run, .. } => Err(Problem::new(
             Code::IdempotencyMismatch,
             format!("idempotency key {key:?} was used by another request, which started run {run}"),
         )),
     }
+}
+
+/// What is said of a key whose run has gone before it.
+pub(super) fn deleted_run(key: &str, run: RunId) -> String {
+    format!("run {run}, which idempotency key {key:?} started, has ended and was deleted")
 }
 
 /// Whether the run was begun by this very call.

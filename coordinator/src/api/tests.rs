@@ -17,6 +17,7 @@ mod batch;
 mod bulk;
 mod contract;
 mod dead_letters;
+mod retention;
 mod waiting;
 
 use super::Api;
@@ -34,6 +35,7 @@ const BODY_MAX: usize = 2 * 1024 * 1024;
 
 struct Server {
     broker: MemoryBroker,
+    store: Arc<dyn Store>,
     address: std::net::SocketAddr,
     coordinator: Coordinator,
     stopping: CancellationToken,
@@ -103,13 +105,14 @@ impl Server {
             stopping.clone(),
         )
         .with_access(access);
-        let schedules = Schedules::new(store, Arc::new(api.clone()));
+        let schedules = Schedules::new(store.clone(), Arc::new(api.clone()));
         tokio::spawn(schedules.run(stopping.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(api.serve(listener));
         Server {
             broker: broker.clone(),
+            store,
             address,
             coordinator,
             stopping,

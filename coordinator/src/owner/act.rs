@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Owner;
 use super::batch::Draft;
 use super::command::CommandError;
-use super::inbound::{Answer, Item, Origin};
+use super::inbound::{Answer, Item, Origin, What};
 use super::run::Try;
 use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Outgoing, Purpose};
@@ -84,6 +84,9 @@ impl Owner {
 
     /// Tells whoever brought an item what came of it.
     fn tell(&mut self, item: Item, answer: Answer) {
+        if let What::Starts(starts) = &item.what {
+            self.rest.let_go_of(starts);
+        }
         match item.origin {
             Origin::Delivery(ticket) => {
                 let how = match answer {
@@ -181,6 +184,7 @@ impl Owner {
     /// After each judgement: the run's timer, its place in the ring, what a pause takes back.
     pub(super) fn follow_up(&mut self, id: RunId) {
         self.reschedule(id);
+        self.rest_if_quiet(id);
         let Some(run) = self.runs.get_mut(&id) else { return };
         match run.state.status() {
             RunStatus::Paused => self.dispatcher.recall(run),

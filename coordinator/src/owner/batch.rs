@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use rejoin_engine::decision::{ChildEnd, Effect, Sent, WaitChange};
-use rejoin_engine::record::{Awaited, Fact, Record};
+use rejoin_engine::record::{Awaited, Fact, Joined, Record};
+use rejoin_shared::definition::model::{Snapshots, SnapshotsAfterJoin};
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::json::Json;
-use rejoin_shared::run::ErrorValue;
+use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Verdict, WorkerId};
 use uuid::Uuid;
@@ -17,7 +18,9 @@ use super::inbound::{Answer, Item};
 use super::run::Run;
 use crate::broker::publisher::Outgoing;
 use crate::read::waits::question;
-use crate::store::{Batch, Broadcast, Claim, InboxMessage, JournalRow, RunChange, RunEnd, RunRow, WaitKind, WaitRow};
+use crate::store::{
+    Batch, Broadcast, Claim, InboxMessage, JoinedScope, JournalRow, RunChange, RunEnd, RunRow, WaitKind, WaitRow,
+};
 
 /// Everything a batch does to one run.
 pub struct Draft {
@@ -43,6 +46,8 @@ pub struct Draft {
     pub waits_over: Vec<u64>,
     /// Waits that opened.
     pub waits: Vec<WaitRow>,
+    /// Joined scopes whose snapshots go.
+    pub joins: Vec<JoinedScope>,
     /// Messages to other runs.
     pub sent: Vec<InboxMessage>,
     /// Messages to all runs that wait for an event.
@@ -71,6 +76,7 @@ impl Draft {
             verdicts: Vec::new(),
             waits_over: Vec::new(),
             waits: Vec::new(),
+            joins: Vec::new(),
             sent: Vec::new(),
             broadcasts: Vec::new(),
             outgoing: Vec::new(),
@@ -84,7 +90,8 @@ impl Draft {
     #[must_use]
     pub fn writes(&self) -> bool {
         let inbox = !self.received.is_empty() || !self.answered.is_empty() || !self.sent.is_empty();
-        self.created.is_some() || !self.rows.is_empty() || self.change.is_some() || inbox
+        let waits = !self.waits.is_empty() || !self.waits_over.is_empty();
+        self.created.is_some() || !self.rows.is_empty() || self.change.is_some() || waits || inbox
     }
 
     /// Adds a record.
@@ -101,10 +108,11 @@ impl Draft {
     pub fn keep_waits(&mut self, run: &Run, changes: Vec<WaitChange>) {
         for change in changes {
             match change {
-                WaitChange::Over(seq) => match self.waits.iter().position(|wait| wait.seq == seq) {
-                    Some(opened_just_now) => drop(self.waits.swap_remove(opened_just_now)),
-                    None => self.waits_over.push(seq),
-                },
+                WaitChange::Over(seq) => {
+                    // One that was put anew may stand there already.
+                    self.waits.retain(|wait| wait.seq != seq);
+                    self.waits_over.push(seq);
+                }
                 WaitChange::Opened(wait) => {
                     let kind = match wait.awaited {
                         Awaited::Input { .. } => WaitKind::Input,
@@ -135,6 +143,26 @@ impl Draft {
     fn put_wait(&mut self, row: WaitRow) {
         self.bytes += row.body.len() + 256;
         self.waits.push(row);
+    }
+
+    /// Notes a joined scope whose snapshots go.
+    pub fn keep_join(&mut self, run: &Run, record: &Record) {
+        let def = &run.definition;
+        if def.snapshots_after_join != SnapshotsAfterJoin::Drop || def.snapshots == Snapshots::None {
+            return;
+        }
+        if let Fact::ScopeJoined(joined) = &record.fact
+            && matches!(joined.result, Joined::Ok(_))
+        {
+            self.bytes += joined.path.len() + 64;
+            self.joins.push(JoinedScope {
+                run: run.id,
+                opened: joined.scope,
+                joined: record.seq,
+                path: joined.path.clone(),
+                next_seq: 0,
+            });
+        }
     }
 
     /// Puts messages to other runs beside the records that they belong to.
@@ -229,7 +257,10 @@ impl Draft {
     pub fn close(&mut self, run: &mut Run, now: Timestamp) {
         let status = run.state.status();
         let is_due = run.row_stale && now.since(run.row_at).as_millis() >= 1_000;
-        if status == run.row_status && !is_due {
+        let wake_at = run.wake_at(now);
+        // Whoever loads runs that wait goes by this time alone.
+        let wakes = matches!(status, RunStatus::Scheduled | RunStatus::Waiting) && wake_at != run.row_wake_at;
+        if status == run.row_status && !is_due && !wakes {
             run.row_stale |= !self.rows.is_empty();
             return;
         }
@@ -239,11 +270,11 @@ impl Draft {
             status,
             progress: run.progress(),
             counts: run.counts,
-            wake_at: run.state.next_due(),
+            wake_at,
             ended: ends.then(|| end_of(run)),
             reopened: !status.is_terminal() && run.row_status.is_terminal(),
         });
-        (run.row_status, run.row_at, run.row_stale) = (status, now, false);
+        (run.row_status, run.row_wake_at, run.row_at, run.row_stale) = (status, wake_at, now, false);
     }
 }
 
@@ -391,6 +422,7 @@ pub fn batch_of(drafts: &[Draft], claim: impl Fn(Partition) -> Option<Claim>) ->
         batch.waits.extend(draft.waits.iter().cloned());
         batch.sent.extend(draft.sent.iter().cloned());
         batch.broadcasts.extend(draft.broadcasts.iter().cloned());
+        batch.joins.extend(draft.joins.iter().cloned());
     }
     batch
 }

@@ -120,10 +120,15 @@ impl Owner {
         for draft in drafts {
             self.forget(draft.run);
             let items = draft.items.into_iter().map(|(item, _)| item);
-            let items = items
+            let items: Vec<Item> = items
                 .filter(|item| !matches!(item.origin, Origin::Own))
                 .map(again)
                 .collect();
+            for item in &items {
+                if let What::Starts(starts) = &item.what {
+                    self.rest.hold_for(starts);
+                }
+            }
             again_for.push((draft.run, items));
         }
         match failure {

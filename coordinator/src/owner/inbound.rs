@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::command::{Command, CommandError, Prepared, PreparedStart, Reply};
 use super::load::Loaded;
+use super::rest::Due;
 use super::run::Try;
 use super::tickets::TicketId;
 use super::views::{Explanation, FleetView};
@@ -63,8 +64,10 @@ pub enum Inbound {
     Inbox(Vec<InboxItem>),
     /// Members and partitions, read anew.
     Membership(Box<Membership>),
-    /// Open runs of a partition that was taken.
+    /// Runs at work of a partition that was taken.
     OpenRuns(Vec<RunId>),
+    /// Runs that are asleep.
+    Due(Due),
     /// Somebody wants to know what a run waits for.
     Explain(RunId, oneshot::Sender<Option<Explanation>>),
     /// Somebody wants to know who holds which attempt of a run.

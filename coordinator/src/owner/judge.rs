@@ -91,7 +91,7 @@ impl Owner {
         {
             let prepared = prepared.clone();
             self.begin(drafts, item, &prepared);
-        } else if !matches!(item.origin, Origin::Own) || matches!(item.what, What::Event(Event::Quarantine { .. })) {
+        } else if !matches!(item.origin, Origin::Own) || !is_made_anew(&item.what) {
             self.load(item.run, vec![item]);
         }
     }
@@ -125,11 +125,16 @@ impl Owner {
     }
 
     fn judge_known(&mut self, drafts: &mut Drafts, item: Item) {
+        self.touch(item.run);
         let status = self.runs.get(&item.run).map(|run| run.state.status());
         match &item.what {
             What::Event(event) => {
-                let event = event.clone();
+                let (event, id) = (event.clone(), item.run);
+                let is_load = matches!(event, Event::Loaded);
                 self.decide(drafts, item, event);
+                if is_load {
+                    self.loaded_and_walked(id);
+                }
             }
             What::Start(_) => {
                 let status = status.unwrap_or(RunStatus::Running);
@@ -156,6 +161,21 @@ impl Owner {
         }
     }
 
+    /// A fold knows what is left to do only once it was walked. Where nothing can be with workers, whatever comes next was never
+    /// published by anyone.
+    fn loaded_and_walked(&mut self, id: RunId) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if run.state.is_quiet() {
+            run.loaded_seq = None;
+        } else {
+            let kept = usize::try_from(run.state.progress().done).unwrap_or(0);
+            self.parts
+                .metrics
+                .branches_kept_on_resume
+                .inc_by(crate::metrics::as_f64(kept));
+        }
+    }
+
     fn decide(&mut self, drafts: &mut Drafts, item: Item, mut event: Event) {
         let ended = self.stamp(&mut event);
         let times = times_of(&event);
@@ -165,6 +185,10 @@ impl Owner {
         let Some(run) = self.runs.get_mut(&item.run) else {
             return;
         };
+        if std::mem::take(&mut run.puts_waits) {
+            let waits = run.state.open_wait_changes();
+            drafts.of(item.run).keep_waits(run, waits);
+        }
         let decision = catch_unwind(AssertUnwindSafe(|| decide(&mut run.state, event, surroundings)));
         let decision = match decision {
             Ok(decision) => decision,
@@ -247,6 +271,7 @@ impl Owner {
         apply.records.iter().for_each(|record| draft.push(record));
         draft.effects.extend(apply.effects);
         if let Some(run) = self.runs.get(&id) {
+            apply.records.iter().for_each(|record| draft.keep_join(run, record));
             draft.keep_waits(run, apply.waits);
             draft.send(run, apply.sent);
         }
@@ -298,6 +323,14 @@ impl Owner {
             false => return self.give_up(drafts, id, "it cannot be quarantined"),
         }
         self.load(id, again);
+    }
+}
+
+/// Whether an item of the owner's own comes again by itself once its run is loaded.
+fn is_made_anew(what: &What) -> bool {
+    match what {
+        What::Check(_) | What::Event(Event::Quarantine { .. }) => false,
+        What::Event(_) | What::Start(_) | What::Starts(_) | What::HandBack(..) | What::Fetch(..) => true,
     }
 }
 

@@ -21,6 +21,7 @@ mod load;
 mod partitions;
 mod queries;
 mod questions;
+mod rest;
 pub mod run;
 mod starts;
 mod tend;
@@ -82,6 +83,10 @@ pub struct Parts {
     pub watchers: Watchers,
     pub lease: Arc<Lease>,
     pub member: Member,
+    /// Longest hand-over at a stop.
+    pub drain: std::time::Duration,
+    /// Bytes that runs at rest may take.
+    pub cache_bytes_max: usize,
     /// What this process owns, for those who draw ids.
     pub owned: watch::Sender<Vec<Partition>>,
     /// Whether it can serve.
@@ -126,6 +131,7 @@ pub struct Owner {
     runs: Runs,
     loading: HashMap<RunId, Loading>,
     loads: u64,
+    rest: rest::Rest,
     /// Ended runs in memory, oldest first.
     ended: VecDeque<RunId>,
     /// Runs that could not be handled: the second failure is final.
@@ -196,6 +202,7 @@ impl Owner {
             runs: Runs::new(),
             loading: HashMap::new(),
             loads: 0,
+            rest: rest::Rest::default(),
             ended: VecDeque::new(),
             quarantined: HashSet::new(),
             backlog: VecDeque::new(),
@@ -225,6 +232,7 @@ impl Owner {
     pub async fn run(mut self, stop: tokio_util::sync::CancellationToken) {
         let link_state = *self.inputs.link.borrow_and_update();
         self.link_changed(link_state);
+        self.begin_looking();
         loop {
             tokio::select! {
                 biased;
@@ -247,6 +255,7 @@ impl Owner {
         self.pass_fences();
         self.put_wanted_fences_up();
         self.pump();
+        self.let_runs_leave();
     }
 
     /// Waits until there is something to do; leaves it where it is, or puts it into the backlog.
@@ -351,6 +360,7 @@ impl Owner {
     }
 
     fn push_own(&mut self, run: RunId, event: rejoin_engine::event::Event) {
+        self.touch(run);
         self.backlog.push_back(Item {
             run,
             what: inbound::What::Event(event),

@@ -9,10 +9,10 @@ use super::load::{Found, Loaded};
 use super::run::Run;
 use super::{Loading, Owner};
 use crate::members::plan;
-use crate::store::Claim;
+use crate::store::{Claim, LOOK_AT_ONCE};
 
-/// Longest hand-over at shutdown.
-const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// Part of a hand-over that is kept for giving the partitions back, if there is as much.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 impl Owner {
     /// Acts on members and partitions as they were read last.
@@ -78,6 +78,7 @@ impl Owner {
             self.claims.insert(claim.partition, *claim);
         }
         self.put_fences_up();
+        self.look_at_rows_now();
         let (store, own) = (self.parts.store.clone(), self.own.clone());
         self.parts.tasks.spawn(async move {
             while !own.is_closed() {
@@ -187,6 +188,7 @@ impl Owner {
     /// Drops a run from memory.
     pub(super) fn forget(&mut self, id: RunId) {
         if let Some(mut run) = self.runs.remove(&id) {
+            self.rest.touch(&mut run);
             self.dispatcher.forget(&mut run);
         }
     }
@@ -216,7 +218,6 @@ impl Owner {
             Found::Run(found) => {
                 let now = self.parts.clock.now();
                 let is_ended = found.state.status().is_terminal();
-                let kept = crate::metrics::as_f64(usize::try_from(found.state.progress().done).unwrap_or(0));
                 let run = Run {
                     id,
                     loaded_seq: Some(found.state.last_seq()),
@@ -228,21 +229,25 @@ impl Owner {
                     priority: found.row.priority,
                     counts: found.row.counts,
                     row_status: found.row.status,
+                    row_wake_at: found.row.wake_at,
                     row_at: now,
                     row_stale: false,
                     loaded_moment: self.dispatcher.next_moment(),
                     flights: std::collections::HashMap::new(),
                     marks: std::collections::HashMap::new(),
                     due: None,
+                    rest: None,
+                    rest_bytes: 0,
+                    puts_waits: found.row.wake_at == Some(LOOK_AT_ONCE),
                     in_ring: false,
                     joined_at: None,
                     base: None,
                 };
+                self.woke(run.row_status);
                 self.runs.insert(id, run);
                 match is_ended {
                     true => self.keep_ended(id),
                     false => {
-                        self.parts.metrics.branches_kept_on_resume.inc_by(kept);
                         self.push_own(id, rejoin_engine::event::Event::Loaded);
                     }
                 }
@@ -260,7 +265,7 @@ impl Owner {
         }
     }
 
-    /// Open runs of partitions that were taken: loaded in the order given, newest activity first.
+    /// Runs at work of partitions that were taken: loaded in the order given, newest activity first.
     pub(super) fn load_open(&mut self, runs: Vec<RunId>) {
         for run in runs {
             if self.claims.contains_key(&run.partition()) && !self.runs.contains_key(&run) {
@@ -272,6 +277,8 @@ impl Owner {
     /// At shutdown: stops consuming, judges what was read, acknowledges, releases, leaves.
     pub(super) async fn hand_everything_over(&mut self) {
         self.is_draining = true;
+        let longest = self.parts.drain;
+        let leave_max = LEAVE_MAX.min(longest / 2);
         self.claims.keys().for_each(|partition| self.consumers.stop(*partition));
         let drain = async {
             while self.tickets.len() > 0 || !self.backlog.is_empty() {
@@ -279,7 +286,7 @@ impl Owner {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(HAND_OVER_MAX, drain).await.is_err() {
+        if tokio::time::timeout(longest - leave_max, drain).await.is_err() {
             tracing::warn!("not everything was drained in time; it will be delivered again");
         }
         // What was handed to the settler is on its way before the subscriptions end.
@@ -290,7 +297,7 @@ impl Owner {
             self.parts.store.release(&self.parts.member, &claims).await?;
             self.parts.store.leave(&self.parts.member).await
         };
-        match tokio::time::timeout(HAND_OVER_MAX, leave).await {
+        match tokio::time::timeout(leave_max, leave).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "partitions could not be released; the lease will run out"),
             Err(_) => tracing::warn!("the database did not answer; the lease will run out"),

@@ -154,7 +154,8 @@ impl Owner {
             .steps_unserved
             .set(as_f64(self.dispatcher.unserved(&self.runs).len()));
         for status in RunStatus::ALL {
-            let count = self.runs.values().filter(|run| run.state.status() == status).count();
+            let in_memory = self.runs.values().filter(|run| run.state.status() == status).count();
+            let count = in_memory + self.asleep(status);
             metrics.runs.with_label_values(&[status.as_str()]).set(as_f64(count));
         }
         for queue in self.dispatcher.queues() {

@@ -54,6 +54,8 @@ pub struct Run {
     pub row_status: RunStatus,
     /// When the row was last written.
     pub row_at: Timestamp,
+    /// When the run's row says that somebody has to look at it.
+    pub row_wake_at: Option<Timestamp>,
     /// Whether progress or counts have changed since.
     pub row_stale: bool,
     /// What was folded from the journal when the run was loaded: attempts of scopes up to here may have been published by
@@ -69,6 +71,12 @@ pub struct Run {
     pub marks: HashMap<Try, Mark>,
     /// The time it was last put on the timers for.
     pub due: Option<Timestamp>,
+    /// Its place among the runs at rest, if it is one of them.
+    pub rest: Option<u64>,
+    /// Bytes it takes there.
+    pub rest_bytes: usize,
+    /// Its row was written by an older version: its waits are put anew.
+    pub puts_waits: bool,
     /// Whether it stands in the dispatcher's ring.
     pub in_ring: bool,
     /// When a join of it became durable after which nothing has been dispatched yet.
@@ -78,6 +86,24 @@ pub struct Run {
 }
 
 impl Run {
+    /// When somebody has to look at its row, written at `now`: if it waits, at its first timer; once it has ended, when its retention
+    /// is over.
+    #[must_use]
+    pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let status = self.state.status();
+        match status {
+            RunStatus::Scheduled | RunStatus::Waiting => return self.state.next_due(),
+            RunStatus::Running | RunStatus::Paused | RunStatus::Compensating => return None,
+            RunStatus::Completed | RunStatus::Failed | RunStatus::CompensationFailed | RunStatus::Cancelled => {}
+        }
+        if self.row_status.is_terminal() {
+            return self.row_wake_at;
+        }
+        let retention = &self.definition.retention;
+        let own = retention.iter().find(|(state, _)| state == status.as_str());
+        own.map(|(_, keep)| now.plus(*keep))
+    }
+
     /// The key of one of its attempts.
     #[must_use]
     pub fn key(&self, attempt: Try) -> AttemptKey {

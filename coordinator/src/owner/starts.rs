@@ -127,6 +127,7 @@ impl Owner {
             priority: prepared.start.priority,
             counts: Counts::default(),
             row_status: RunStatus::Scheduled,
+            row_wake_at: None,
             row_at: now,
             row_stale: false,
             loaded_seq: None,
@@ -135,13 +136,16 @@ impl Owner {
             flights: std::collections::HashMap::new(),
             marks: std::collections::HashMap::new(),
             due: None,
+            rest: None,
+            rest_bytes: 0,
+            puts_waits: false,
             in_ring: false,
             joined_at: None,
             base: None,
         };
         let row = row_of(&run, prepared, now);
         // A run that ends at once gets its result by a change beside its row.
-        run.row_status = row.status;
+        (run.row_status, run.row_wake_at) = (row.status, row.wake_at);
         drafts.of(id).created = Some(row);
         self.runs.insert(id, run);
         self.applied(drafts, id, apply);
@@ -181,7 +185,11 @@ fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timesta
         parent: start.parent,
         progress: run.state.progress(),
         counts: run.counts,
-        wake_at: None,
+        wake_at: if status == run.state.status() {
+            run.wake_at(now)
+        } else {
+            None
+        },
         created_at: now,
         started_at: (status != RunStatus::Scheduled).then_some(now),
         finished_at: None,

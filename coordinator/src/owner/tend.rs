@@ -44,6 +44,7 @@ impl Owner {
                 self.next_tick = self.parts.clock.now();
             }
             Inbound::OpenRuns(runs) => self.load_open(runs),
+            Inbound::Due(due) => self.wake_due(due),
             Inbound::Explain(run, reply) => drop(reply.send(self.explain(run))),
             Inbound::Holders(run, reply) => drop(reply.send(self.fleet.holders(run))),
             Inbound::Unserved(reply) => drop(reply.send(self.unserved())),
@@ -254,6 +255,7 @@ impl Owner {
         self.publish_all(probes);
         self.publish_fences();
         self.ask_again();
+        self.look_at_rows();
         if self.ticks.is_multiple_of(SLOW) {
             self.slow_tick();
         }

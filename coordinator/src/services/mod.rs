@@ -1,4 +1,5 @@
 //! What a coordinator does by itself, beside its partitions. Each service is a `run` that waits around a `run_once` that works.
 
+pub mod retention;
 pub mod runs;
 pub mod schedules;

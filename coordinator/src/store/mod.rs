@@ -9,6 +9,7 @@ mod priority;
 pub mod tokens;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub const JOURNAL_FORMAT: i16 = 1;
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long an idempotency key outlives the end of its run, once the run is deleted, in ms (G1).
 pub const KEY_LIFE_MS: i64 = 24 * 60 * 60 * 1000;
+/// A run that is kept beyond its time for its children's sake is looked at again after so long, in ms.
+pub const HELD_PAUSE_MS: i64 = 10 * 60 * 1000;
 /// How long a verdict waits for its asker, in ms.
 pub const VERDICT_LIFE_MS: i64 = 60 * 60 * 1000;
 /// How long a member whose lease has run out is still listed, in ms.
@@ -89,7 +92,8 @@ pub struct RunRow {
     pub parent: Option<RunId>,
     pub progress: Progress,
     pub counts: Counts,
-    /// When the run wants to be woken though nothing happened; of a run that may leave memory.
+    /// When a coordinator has to look at it: of a scheduled or waiting one no later than its first timer; of one that has ended when
+    /// its retention ends.
     pub wake_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
@@ -107,13 +111,25 @@ pub struct RunChange {
     pub progress: Progress,
     /// New counts.
     pub counts: Counts,
-    /// New time to wake.
+    /// New time to wake; of a run that has ended: when its retention ends.
     pub wake_at: Option<Timestamp>,
     /// `Some` writes these; `None` leaves them.
     pub ended: Option<RunEnd>,
     /// The run goes on after it had ended (resume): clears what [`RunEnd`] wrote.
     pub reopened: bool,
 }
+
+/// A scheduled or waiting run, with the time at which it has to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sleeper {
+    /// No later than its first timer.
+    pub wake_at: Timestamp,
+    /// The run.
+    pub run: RunId,
+}
+
+/// [`RunRow::wake_at`] of a run whose row was written by an older version: its waits may not stand in their table.
+pub const LOOK_AT_ONCE: Timestamp = Timestamp(0);
 
 /// What is written when a run ends.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,6 +184,47 @@ pub struct Batch {
     pub waits: Vec<WaitRow>,
     /// Messages to all runs that wait for an event.
     pub broadcasts: Vec<Broadcast>,
+    /// Joined scopes whose branches' snapshots go.
+    pub joins: Vec<JoinedScope>,
+}
+
+/// A joined scope whose branches' snapshots go (`snapshots_after_join: drop`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedScope {
+    /// The run.
+    pub run: RunId,
+    /// The record that opened it.
+    pub opened: u64,
+    /// The record that joined it.
+    pub joined: u64,
+    /// The scope's node visit.
+    pub path: String,
+    /// Up to here, exclusively, they are gone; what is given when it is put does not count.
+    pub next_seq: u64,
+}
+
+impl JoinedScope {
+    /// Whether the record of this number and path lies in one of its branches.
+    #[must_use]
+    pub fn holds(&self, seq: u64, path: Option<&str>) -> bool {
+        let rest = path.and_then(|path| path.strip_prefix(self.path.as_str()));
+        self.opened < seq && seq < self.joined && rest.is_some_and(|rest| rest.starts_with(['/', '[']))
+    }
+
+    /// Whether the snapshot of this record has gone.
+    #[must_use]
+    pub fn has_dropped(&self, seq: u64, path: Option<&str>) -> bool {
+        seq < self.next_seq && self.holds(seq, path)
+    }
+}
+
+/// Snapshots that were dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Scopes that were worked on.
+    pub scopes: u64,
+    /// Snapshots that went.
+    pub snapshots: u64,
 }
 
 /// What a wait waits for.
@@ -397,6 +454,8 @@ pub enum Reserved {
         run: RunId,
         /// Hash of the request it was bound with.
         request_hash: String,
+        /// The run has ended and was deleted; the key stays bound for a while.
+        is_deleted: bool,
     },
 }
 
@@ -477,12 +536,40 @@ pub trait Store: Send + Sync {
         before: Option<RunId>,
         limit: usize,
     ) -> Result<Vec<RunRow>, StoreError>;
-    /// Runs of these partitions that have not ended, newest activity first: what a takeover loads.
+    /// Runs of these partitions that have not ended and are neither scheduled nor waiting, newest activity first: what a takeover
+    /// loads.
     async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>, StoreError>;
+    /// Scheduled and waiting runs of these partitions whose time to wake comes by `until`, soonest first, those behind `after`; if they
+    /// are fewer than `limit`, then with the next one whose time comes later.
+    async fn asleep(
+        &self,
+        partitions: &[Partition],
+        until: Timestamp,
+        after: Option<Sleeper>,
+        limit: usize,
+    ) -> Result<Vec<Sleeper>, StoreError>;
+    /// How many scheduled and waiting runs these partitions have, by state.
+    async fn asleep_counts(&self, partitions: &[Partition]) -> Result<Vec<(RunStatus, u64)>, StoreError>;
     /// Counts of runs by state, over all namespaces.
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError>;
     /// Deletes an ended run with all that belongs to it; `false` if there is none or it has not ended.
     async fn delete_run(&self, run: RunId) -> Result<bool, StoreError>;
+    /// Deletes ended runs whose retention is over, at most `limit`, in the way of [`Store::delete_run`]; none that waits for an
+    /// unfinished run it called. `keep` says how long those are kept whose row does not say so. Several callers share the work.
+    /// Returns how many went, by state.
+    async fn delete_expired(
+        &self,
+        keep: &[(RunStatus, Duration)],
+        limit: usize,
+    ) -> Result<Vec<(RunStatus, u64)>, StoreError>;
+    /// How many [`Store::delete_expired`] would delete now in all, by state.
+    async fn expired(&self, keep: &[(RunStatus, Duration)]) -> Result<Vec<(RunStatus, u64)>, StoreError>;
+    /// Drops a portion of the snapshots of joined scopes; several callers share the work.
+    async fn drop_snapshots(&self) -> Result<Dropped, StoreError>;
+    /// How many snapshots [`Store::drop_snapshots`] would drop now in all.
+    async fn snapshots_to_drop(&self) -> Result<u64, StoreError>;
+    /// The joined scopes of a run whose snapshots go or have gone, in the order in which they opened.
+    async fn joined_scopes(&self, run: RunId) -> Result<Vec<JoinedScope>, StoreError>;
 
     /// Registers a document: the same digest as any version's is that version again. Returns the row and whether it is new.
     async fn put_workflow(
@@ -578,7 +665,7 @@ pub trait Store: Send + Sync {
     async fn schedules_due(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRow>, StoreError>;
 
     /// Removes what has outlived its use: verdicts nobody fetched, idempotency keys and remains of deleted runs. Bounded; returns
-    /// how many rows went. Called now and then by one member.
+    /// how many rows went. Called now and then by every member.
     async fn sweep(&self) -> Result<u64, StoreError> {
         Ok(0)
     }

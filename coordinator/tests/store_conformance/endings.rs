@@ -236,7 +236,8 @@ async fn the_key_of_a_deleted_run_stays_bound_for_a_day(s: &Subject) {
         again,
         Reserved::Bound {
             run: run.id,
-            request_hash: "hash".to_owned()
+            request_hash: "hash".to_owned(),
+            is_deleted: true,
         }
     );
 }

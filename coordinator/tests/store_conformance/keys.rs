@@ -116,6 +116,7 @@ async fn a_key_is_won_once_and_bound_then(s: &Subject) {
     let bound = Reserved::Bound {
         run,
         request_hash: "h1".to_owned(),
+        is_deleted: false,
     };
     let again = s
         .store
@@ -160,6 +161,7 @@ async fn of_many_reservations_at_once_one_wins(s: &Subject) {
         let bound = Reserved::Bound {
             run: winners[0],
             request_hash: "h".to_owned(),
+            is_deleted: false,
         };
         assert!(run == winners[0] || outcome == bound);
     }
@@ -181,6 +183,7 @@ async fn keys_are_bound_together_or_not_at_all(s: &Subject) {
     let bound = |to: &KeyBinding| Reserved::Bound {
         run: to.run,
         request_hash: to.request_hash.clone(),
+        is_deleted: false,
     };
     let more = [binding("a", "h2", 1), binding("m", "h3", 1), binding("z", "h1", 1)];
     assert_eq!(

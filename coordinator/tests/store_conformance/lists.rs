@@ -1,6 +1,6 @@
 //! Lists of runs: newest first, page by page, by every filter.
 
-use rejoin_coordinator::store::{Batch, RunFilter, RunRow};
+use rejoin_coordinator::store::{Batch, RunFilter, RunRow, Sleeper};
 use rejoin_shared::ids::{Namespace, Partition, RunId};
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
@@ -15,6 +15,7 @@ on_every_store!(
     a_text_finds_ids_by_their_ends_and_workflows_by_a_part,
     ids_are_found_by_either_end,
     open_runs_come_by_their_newest_activity,
+    sleepers_come_by_their_time_in_pages,
     runs_are_counted_by_state,
 );
 
@@ -276,6 +277,89 @@ async fn open_runs_come_by_their_newest_activity(s: &Subject) {
         3
     );
     assert!(s.store.open_runs(&[]).await.expect("read").is_empty());
+}
+
+async fn sleepers_come_by_their_time_in_pages(s: &Subject) {
+    let mut claim = s.own(Partition(4)).await;
+    let mut sleepers = Vec::new();
+    for n in 0..6 {
+        let status = if n % 2 == 0 {
+            RunStatus::Waiting
+        } else {
+            RunStatus::Scheduled
+        };
+        let run = RunRow {
+            status,
+            wake_at: Some(Timestamp(1_850_000_000_000_000 - n / 2)),
+            ..new_run(Partition(4))
+        };
+        sleepers.push(Sleeper {
+            wake_at: run.wake_at.expect("a time"),
+            run: run.id,
+        });
+        let created = vec![run];
+        s.append(
+            &mut claim,
+            Batch {
+                created,
+                ..Batch::default()
+            },
+        )
+        .await;
+    }
+    let waits_for_ever = RunRow {
+        status: RunStatus::Waiting,
+        ..new_run(Partition(4))
+    };
+    let works = RunRow {
+        wake_at: Some(Timestamp(1_800_000_000_000_000)),
+        ..new_run(Partition(4))
+    };
+    let created = vec![waits_for_ever, works.clone()];
+    s.append(
+        &mut claim,
+        Batch {
+            created,
+            ..Batch::default()
+        },
+    )
+    .await;
+    s.append(
+        &mut claim,
+        Batch {
+            changed: vec![end(works.id, RunStatus::Failed)],
+            ..Batch::default()
+        },
+    )
+    .await;
+    sleepers.sort();
+    let of = [Partition(4), Partition(5)];
+    let (first, last) = (sleepers[0].wake_at, sleepers[5].wake_at);
+    let page = async |after, limit| s.store.asleep(&of, last, after, limit).await.expect("read");
+    let due = s.store.asleep(&of, first, None, 10).await.expect("read");
+    assert_eq!(due, sleepers[..3], "those that are due, and the next");
+    let none = Timestamp(first.0 - 1);
+    assert_eq!(s.store.asleep(&of, none, None, 10).await.expect("read"), sleepers[..1]);
+    let behind = s.store.asleep(&of, none, Some(sleepers[3]), 10).await.expect("read");
+    assert_eq!(behind, sleepers[4..5]);
+    assert_eq!(page(None, 10).await, sleepers);
+    assert_eq!(page(None, 2).await, sleepers[..2]);
+    assert_eq!(page(Some(sleepers[1]), 3).await, sleepers[2..5]);
+    assert!(page(Some(sleepers[5]), 3).await.is_empty());
+    assert!(
+        s.store
+            .asleep(&[Partition(5)], last, None, 10)
+            .await
+            .expect("read")
+            .is_empty()
+    );
+    let mut counts = s.store.asleep_counts(&of).await.expect("read");
+    counts.sort_by_key(|(status, _)| status.as_str());
+    assert_eq!(counts, [(RunStatus::Scheduled, 3), (RunStatus::Waiting, 4)]);
+    assert!(
+        s.store.open_runs(&of).await.expect("read").is_empty(),
+        "none of them is at work"
+    );
 }
 
 async fn runs_are_counted_by_state(s: &Subject) {

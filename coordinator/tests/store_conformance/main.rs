@@ -11,6 +11,8 @@ mod lists;
 mod owners;
 mod postgres_only;
 mod restarts;
+mod retention;
 mod schedules;
+mod snapshots;
 mod tokens;
 mod waits;

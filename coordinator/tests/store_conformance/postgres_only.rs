@@ -416,14 +416,42 @@ async fn a_long_journal_is_deleted_in_portions_and_what_is_left_by_the_sweep() {
         },
     )
     .await;
-    let interrupted =
-        "with gone as (delete from runs returning id) insert into deleted_runs (run_id) select id from gone";
+    let interrupted = "with gone as (delete from runs returning id) insert into deleted_runs (run_id, last_seq) select id, 3 from gone";
     client
         .batch_execute(interrupted)
         .await
         .expect("as if the process had died");
     assert_eq!(s.store.sweep().await.expect("swept"), 3);
     assert_eq!(count(&client, "select count(*) from journal").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sweeps_at_once_leave_nothing_of_deleted_runs_behind() {
+    let Some((s, database)) = Subject::postgres().await else {
+        return;
+    };
+    let mut claim = s.own(Partition(3)).await;
+    for _ in 0..40 {
+        let run = s.started(&mut claim).await;
+        let batch = Batch {
+            rows: records(run, 1..=1_600),
+            ..Batch::default()
+        };
+        s.append(&mut claim, batch).await;
+    }
+    let client = database.client().await;
+    let interrupted = "with gone as (delete from runs returning id) insert into deleted_runs (run_id, last_seq) select id, 1600 from gone";
+    client.batch_execute(interrupted).await.expect("deleted");
+    let sweeps = [&s.store, &s.other, &s.store, &s.other].map(|store| store.sweep());
+    let swept: u64 = futures_util::future::join_all(sweeps)
+        .await
+        .into_iter()
+        .map(|rows| rows.expect("swept"))
+        .sum();
+    let rest = s.store.sweep().await.expect("swept");
+    assert_eq!(swept + rest, 40 * 1_600, "each row once");
+    assert_eq!(count(&client, "select count(*) from journal").await, 0);
+    assert_eq!(count(&client, "select count(*) from deleted_runs").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -104,11 +105,42 @@ impl Store for Faulty {
     async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>, StoreError> {
         self.inner.open_runs(partitions).await
     }
+    async fn asleep(
+        &self,
+        partitions: &[Partition],
+        until: Timestamp,
+        after: Option<Sleeper>,
+        limit: usize,
+    ) -> Result<Vec<Sleeper>, StoreError> {
+        self.inner.asleep(partitions, until, after, limit).await
+    }
+    async fn asleep_counts(&self, partitions: &[Partition]) -> Result<Vec<(RunStatus, u64)>, StoreError> {
+        self.inner.asleep_counts(partitions).await
+    }
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError> {
         self.inner.run_counts().await
     }
     async fn delete_run(&self, run: RunId) -> Result<bool, StoreError> {
         self.inner.delete_run(run).await
+    }
+    async fn delete_expired(
+        &self,
+        keep: &[(RunStatus, Duration)],
+        limit: usize,
+    ) -> Result<Vec<(RunStatus, u64)>, StoreError> {
+        self.inner.delete_expired(keep, limit).await
+    }
+    async fn expired(&self, keep: &[(RunStatus, Duration)]) -> Result<Vec<(RunStatus, u64)>, StoreError> {
+        self.inner.expired(keep).await
+    }
+    async fn drop_snapshots(&self) -> Result<Dropped, StoreError> {
+        self.inner.drop_snapshots().await
+    }
+    async fn snapshots_to_drop(&self) -> Result<u64, StoreError> {
+        self.inner.snapshots_to_drop().await
+    }
+    async fn joined_scopes(&self, run: RunId) -> Result<Vec<JoinedScope>, StoreError> {
+        self.inner.joined_scopes(run).await
     }
     async fn put_workflow(
         &self,

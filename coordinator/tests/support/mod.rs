@@ -51,7 +51,13 @@ impl World {
     }
 
     pub fn coordinator(&self, name: &str) -> Coordinator {
+        self.coordinator_with(name, usize::MAX)
+    }
+
+    /// One that keeps so many bytes of runs which only wait.
+    pub fn coordinator_with(&self, name: &str, cache_bytes_max: usize) -> Coordinator {
         let config = CoordinatorConfig {
+            cache_bytes_max,
             lease_ms: 1_500,
             lease_keeper: Arc::new(TaskKeeper),
             ..CoordinatorConfig::new(name)

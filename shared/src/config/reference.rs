@@ -62,8 +62,9 @@ fn section_schema<'a>(schema: &'a Value, section: &str) -> &'a Value {
 
 fn shown(default: &Value) -> String {
     match default {
+        Value::Null => "none".to_owned(),
         Value::String(text) if text.is_empty() => "empty".to_owned(),
         Value::String(text) => format!("`{text}`"),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => format!("`{default}`"),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => format!("`{default}`"),
     }
 }

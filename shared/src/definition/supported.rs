@@ -16,11 +16,7 @@ pub enum Feature {
 }
 
 /// What is not run yet.
-pub const NOT_YET: &[Feature] = &[
-    Feature::Value("step", "idempotent", "false"),
-    Feature::Key("workflow", "retention"),
-    Feature::Value("workflow", "snapshots_after_join", "drop"),
-];
+pub const NOT_YET: &[Feature] = &[Feature::Value("step", "idempotent", "false")];
 
 /// The owner under which the document's own keys are listed.
 pub(super) const DOCUMENT: &str = "workflow";

@@ -86,10 +86,24 @@ fn the_document_of_the_specification_becomes_its_model() {
 #[test]
 fn the_specification_s_example_can_be_registered_and_what_is_not_run_yet_is_refused() {
     parse(ORDER.as_bytes(), Format::Auto, &Limits::default()).expect("all of it is run");
-    let text = "workflow: w\nretention: { completed: 30d }\nsteps: []\n";
-    let errors = parse(text.as_bytes(), Format::Auto, &Limits::default()).expect_err("nothing is removed yet");
+    let text = "workflow: w\nsteps:\n  - step: s\n    idempotent: false\n";
+    let errors = parse(text.as_bytes(), Format::Auto, &Limits::default()).expect_err("nothing is claimed yet");
     let shown: Vec<_> = errors.0.iter().map(|e| (e.code, e.pointer.as_str(), e.line)).collect();
-    assert_eq!(shown, [("not_supported_yet", "/retention", 2)]);
+    assert_eq!(shown, [("not_supported_yet", "/steps/0/idempotent", 4)]);
+}
+
+#[test]
+fn retention_is_read_for_each_final_state_and_no_other() {
+    let text = "workflow: w\nretention: { completed: 30d, compensation_failed: PT5M }\nsteps: []\n";
+    let read = parse(text.as_bytes(), Format::Auto, &Limits::default()).expect("retention is run");
+    let expected = [
+        ("completed".to_owned(), Duration::from_secs(30 * 86_400)),
+        ("compensation_failed".to_owned(), Duration::from_secs(300)),
+    ];
+    assert_eq!(read.retention, expected);
+    let text = "workflow: w\nretention: { running: 30d }\nsteps: []\n";
+    let errors = parse(text.as_bytes(), Format::Auto, &Limits::default()).expect_err("it has not ended");
+    assert_eq!(errors.0[0].pointer, "/retention/running");
 }
 
 #[test]

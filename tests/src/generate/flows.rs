@@ -419,7 +419,7 @@ impl<'a> Generator<'a> {
             0 => node.put("until", Doc::text("2020-01-01T00:00:00Z")),
             1 => node.put("until", Doc::text("= run.started_at + duration('2s')")),
             2 => node.put("for", Doc::text("= get(ctx, 'm', 0) > 3 ? '1s' : '-2s'")),
-            _ => node.put("for", Doc::text("1500ms")),
+            _ => node.put("for", Doc::text("4s")),
         }
         node
     }

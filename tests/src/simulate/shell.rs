@@ -188,7 +188,10 @@ impl<'a> Shell<'a> {
             dice: self.dice.clone(),
             healed: self.healed.clone(),
         };
+        // Runs leave memory as soon as they only wait, or when they have piled up, or never.
+        let cache_bytes_max = [0, 0, 5_000, usize::MAX][self.dice.below(4)];
         let config = CoordinatorConfig {
+            cache_bytes_max,
             lease_ms: LEASE_MS,
             lease_keeper: Arc::new(TaskKeeper),
             clock: Arc::new(process.clock.clone()),

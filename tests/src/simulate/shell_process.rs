@@ -30,6 +30,8 @@ pub enum Planted {
     RedeliveredRunsAgain,
     /// No probe ever asks what was lost with the broker.
     NoReconcile,
+    /// No row says when its run has to be looked at.
+    NoTimeToWake,
 }
 
 /// Blows after a number of calls: the process has died between two effects, and says nothing any more.

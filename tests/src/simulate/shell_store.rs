@@ -35,6 +35,8 @@ pub struct Database {
     current: Mutex<BTreeMap<Partition, Claim>>,
     /// Which runs there are.
     pub runs: Runs,
+    /// When sleeps end, by run and path.
+    sleeps: Mutex<BTreeMap<(RunId, String), Option<Timestamp>>>,
     /// Invariants that broke.
     pub broken: Mutex<Vec<String>>,
     /// What the processes did, as far back as it is kept.
@@ -56,6 +58,7 @@ impl Database {
             committed: Mutex::default(),
             current: Mutex::default(),
             runs: Runs::default(),
+            sleeps: Mutex::default(),
             broken: Mutex::default(),
             history: Mutex::default(),
             ended: Mutex::default(),
@@ -106,9 +109,28 @@ impl Database {
         }
     }
 
+    /// A sleep ends no earlier than it said.
+    fn note_sleeps(&self, batch: &Batch) {
+        let mut sleeps = self.sleeps.lock().expect("the sleeps");
+        for row in &batch.rows {
+            let place = (row.run, row.path.clone().unwrap_or_default());
+            match row.kind.as_str() {
+                "timer_set" => drop(sleeps.insert(place, until_of(&row.body))),
+                "timer_fired" => {
+                    let until = sleeps.get(&place).copied().flatten();
+                    if until.is_none_or(|until| self.clock.time() < until) {
+                        self.report(format!("the sleep {} ended before {until:?}", place.1));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn note(&self, batch: &Batch, process: &str) {
         self.note_ends(batch, process);
         batch.rows.iter().for_each(|row| self.runs.note(row));
+        self.note_sleeps(batch);
         let mut committed = self.committed.lock().expect("the commits");
         for row in batch.rows.iter().filter(|row| row.kind == "step_completed") {
             let path = row.path.clone().unwrap_or_default();
@@ -181,6 +203,11 @@ impl Database {
     }
 }
 
+fn until_of(body: &[u8]) -> Option<Timestamp> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    serde_json::from_value(body.get("until")?.clone()).ok()
+}
+
 fn step_of(body: &[u8]) -> Option<StepKey> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     serde_json::from_value(body.get("step")?.clone()).ok()
@@ -229,6 +256,10 @@ impl FaultyStore {
         let mut batch = batch.clone();
         if self.planted == Some(Planted::GapInTheChain) && batch.rows.len() > 2 {
             batch.rows.remove(1);
+        }
+        if self.planted == Some(Planted::NoTimeToWake) {
+            batch.changed.iter_mut().for_each(|change| change.wake_at = None);
+            batch.created.iter_mut().for_each(|run| run.wake_at = None);
         }
         let committed = self.inner.append(&batch).await;
         for row in &batch.rows {
@@ -343,6 +374,20 @@ impl Store for FaultyStore {
         self.reach().await?;
         self.inner.open_runs(partitions).await
     }
+    async fn asleep(
+        &self,
+        partitions: &[Partition],
+        until: Timestamp,
+        after: Option<Sleeper>,
+        limit: usize,
+    ) -> Result<Vec<Sleeper>, StoreError> {
+        self.reach().await?;
+        self.inner.asleep(partitions, until, after, limit).await
+    }
+    async fn asleep_counts(&self, partitions: &[Partition]) -> Result<Vec<(RunStatus, u64)>, StoreError> {
+        self.reach().await?;
+        self.inner.asleep_counts(partitions).await
+    }
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError> {
         self.fuse.pass().await;
         self.inner.run_counts().await
@@ -350,6 +395,30 @@ impl Store for FaultyStore {
     async fn delete_run(&self, run: RunId) -> Result<bool, StoreError> {
         self.fuse.pass().await;
         self.inner.delete_run(run).await
+    }
+    async fn delete_expired(
+        &self,
+        keep: &[(RunStatus, Duration)],
+        limit: usize,
+    ) -> Result<Vec<(RunStatus, u64)>, StoreError> {
+        self.reach().await?;
+        self.inner.delete_expired(keep, limit).await
+    }
+    async fn expired(&self, keep: &[(RunStatus, Duration)]) -> Result<Vec<(RunStatus, u64)>, StoreError> {
+        self.reach().await?;
+        self.inner.expired(keep).await
+    }
+    async fn drop_snapshots(&self) -> Result<Dropped, StoreError> {
+        self.reach().await?;
+        self.inner.drop_snapshots().await
+    }
+    async fn snapshots_to_drop(&self) -> Result<u64, StoreError> {
+        self.reach().await?;
+        self.inner.snapshots_to_drop().await
+    }
+    async fn joined_scopes(&self, run: RunId) -> Result<Vec<JoinedScope>, StoreError> {
+        self.reach().await?;
+        self.inner.joined_scopes(run).await
     }
     async fn put_workflow(
         &self,

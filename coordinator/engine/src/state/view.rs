@@ -13,7 +13,7 @@ use rejoin_shared::time::Timestamp;
 use super::thread::StepState;
 use super::undo::{Undoing, is_undo, undo_call};
 use super::{Leaf, Phase, RunState};
-use crate::decision::Surroundings;
+use crate::decision::{Surroundings, WaitChange};
 use crate::env::eval_template;
 use crate::record::{Awaited, ThreadKey};
 
@@ -540,6 +540,36 @@ impl RunState {
         })
     }
 
+    /// Whether nothing of it can be with workers, nor go to them before an event or a timer: its state is all in its journal.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let only_waits = match self.phase {
+            Phase::Scheduled(_) => true,
+            Phase::Active => self.only_waits(),
+            Phase::Paused | Phase::Compensating | Phase::Ended { .. } => false,
+        };
+        only_waits && self.tally.outstanding == 0 && self.tally.backing_off == 0
+    }
+
+    /// All that stands in the table of waits, as if it had just begun.
+    #[must_use]
+    pub fn open_wait_changes(&self) -> Vec<WaitChange> {
+        let sleeps = self.agenda.timers.iter().filter_map(|(_, key)| {
+            let Leaf::Sleep(sleep) = &self.thread(*key)?.leaf else {
+                return None;
+            };
+            let name = self.def.node(self.node_of(*key)?).name.to_string();
+            let open = OpenSleep {
+                seq: sleep.seq,
+                path: sleep.path.clone(),
+                name,
+                until: sleep.until,
+            };
+            self.is_live(*key).then_some(WaitChange::Slept(open))
+        });
+        sleeps.chain(self.open_waits().map(WaitChange::Opened)).collect()
+    }
+
     /// Bytes of memory it takes, about.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -557,7 +587,9 @@ impl RunState {
             })
             .sum();
         let lists = self.agenda.ready.len() + self.agenda.due.len() + self.agenda.revoked.len();
-        2000 + self.root.ctx_bytes_max.min(1 << 24) + scopes + lists * 32
+        let kept: usize = self.kept.values().map(|kept| 100 + kept.payload.text_len()).sum();
+        let names: usize = self.event_ids.iter().map(|id| 48 + id.len()).sum();
+        2000 + self.root.ctx_bytes_max.min(1 << 24) + self.input.text_len() + scopes + lists * 32 + kept + names
     }
 }
 

@@ -37,7 +37,7 @@ pub fn routes() -> Vec<Route> {
             .with_headers(&[("Location", "Its address.")])
             .answers::<RunView>(202, "It has begun, and not ended within `wait`.")
             .with_headers(&[("Location", "Its address.")])
-            .problems([Code::InvalidInput, Code::IdempotencyMismatch]),
+            .problems([Code::Gone, Code::InvalidInput, Code::IdempotencyMismatch]),
         post("/v1/runs/batch", "startRuns", batch::start)
             .says(
                 "Starts many runs, all or none",
@@ -46,7 +46,12 @@ pub fn routes() -> Vec<Route> {
             .needs(bodies::batch())
             .answers::<Started>(201, "Their ids, in the order given.")
             .answers::<Started>(200, "Their idempotency keys had started every one of them.")
-            .problems([Code::NotFound, Code::InvalidInput, Code::IdempotencyMismatch]),
+            .problems([
+                Code::NotFound,
+                Code::Gone,
+                Code::InvalidInput,
+                Code::IdempotencyMismatch,
+            ]),
         get("/v1/runs", "listRuns", runs::list)
             .says("Lists runs, newest first", "")
             .query([

@@ -6,7 +6,7 @@ use rejoin_shared::time::Timestamp;
 
 use super::super::{Batch, Claim, JOURNAL_FORMAT, JournalRow, RunChange, RunRow, priority};
 use super::tables::{JOURNAL, PARTITIONS, RUN_ENDINGS, RUN_STATES, RUNS, key, status};
-use super::{Result, StoreError, inbox, waits};
+use super::{Result, StoreError, inbox, snapshots, waits};
 
 pub(super) fn append(tx: &WriteTransaction, batch: &Batch, at: Timestamp) -> Result<Timestamp> {
     move_chain(tx, &batch.claims)?;
@@ -25,6 +25,7 @@ pub(super) fn append(tx: &WriteTransaction, batch: &Batch, at: Timestamp) -> Res
         inbox::put(tx, message, at)?;
     }
     waits::keep(tx, batch, at)?;
+    snapshots::note(tx, &batch.joins)?;
     Ok(at)
 }
 

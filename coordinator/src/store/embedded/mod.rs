@@ -9,8 +9,10 @@
 mod append;
 mod inbox;
 mod owners;
+mod retention;
 mod runs;
 mod schedules;
+mod snapshots;
 mod tables;
 mod tokens;
 mod waits;
@@ -18,6 +20,7 @@ mod workflows;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,8 +31,8 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use super::{
-    Batch, Broadcast, Claim, InboxMessage, InboxRow, KeyBinding, Member, MemberRow, PartitionRow, Reserved, RunFilter,
-    RunRow, ScheduleRow, Store, StoreError, StoredRow, WaitRow, WorkflowRow,
+    Batch, Broadcast, Claim, Dropped, InboxMessage, InboxRow, JoinedScope, KeyBinding, Member, MemberRow, PartitionRow,
+    Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, WaitRow, WorkflowRow,
 };
 
 /// Name of the database file within its folder.
@@ -162,12 +165,53 @@ impl Store for EmbeddedStore {
         self.read(move |tx| runs::open_runs(tx, &partitions)).await
     }
 
+    async fn asleep(
+        &self,
+        partitions: &[Partition],
+        until: Timestamp,
+        after: Option<Sleeper>,
+        limit: usize,
+    ) -> Result<Vec<Sleeper>> {
+        let partitions = partitions.to_vec();
+        self.read(move |tx| runs::asleep(tx, &partitions, until, after, limit))
+            .await
+    }
+
+    async fn asleep_counts(&self, partitions: &[Partition]) -> Result<Vec<(RunStatus, u64)>> {
+        let partitions = partitions.to_vec();
+        self.read(move |tx| runs::asleep_counts(tx, &partitions)).await
+    }
+
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>> {
         self.read(runs::counts).await
     }
 
     async fn delete_run(&self, run: RunId) -> Result<bool> {
         self.write(move |tx| runs::delete(tx, run, Timestamp::now())).await
+    }
+
+    async fn delete_expired(&self, keep: &[(RunStatus, Duration)], limit: usize) -> Result<Vec<(RunStatus, u64)>> {
+        let keep = keep.to_vec();
+        self.write(move |tx| retention::delete_expired(tx, &keep, limit, Timestamp::now()))
+            .await
+    }
+
+    async fn expired(&self, keep: &[(RunStatus, Duration)]) -> Result<Vec<(RunStatus, u64)>> {
+        let keep = keep.to_vec();
+        self.read(move |tx| retention::count_expired(tx, &keep, Timestamp::now()))
+            .await
+    }
+
+    async fn drop_snapshots(&self) -> Result<Dropped> {
+        self.write(snapshots::drop_some).await
+    }
+
+    async fn snapshots_to_drop(&self) -> Result<u64> {
+        self.read(snapshots::to_drop).await
+    }
+
+    async fn joined_scopes(&self, run: RunId) -> Result<Vec<JoinedScope>> {
+        self.read(move |tx| snapshots::of_run(tx, run)).await
     }
 
     async fn put_workflow(

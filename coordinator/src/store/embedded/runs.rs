@@ -7,11 +7,11 @@ use rejoin_shared::run::{Counts, Outcome, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
 use super::super::priority as priorities;
-use super::super::{JournalRow, KEY_LIFE_MS, PAGE_BYTES_MAX, RunFilter, RunRow, StoredRow};
+use super::super::{JournalRow, KEY_LIFE_MS, PAGE_BYTES_MAX, RunFilter, RunRow, Sleeper, StoredRow};
 use super::tables::{
     self, JOURNAL, Journal, RUN_ENDINGS, RUN_STATES, RUNS, RunEnding, RunHead, RunState, key, run_id, status,
 };
-use super::{Result, StoreError, inbox, waits, workflows};
+use super::{Result, StoreError, inbox, snapshots, waits, workflows};
 
 type Value<'a, T> = <T as redb::Value>::SelfType<'a>;
 
@@ -247,12 +247,54 @@ pub(super) fn open_runs(tx: &ReadTransaction, partitions: &[Partition]) -> Resul
     for entry in tx.open_table(RUN_STATES)?.iter()? {
         let (id, state) = entry?;
         let (id, state) = (run_id(id.value()), state.value());
-        if tables::is_in(partitions, id) && !status(state.0)?.is_terminal() {
+        let status = status(state.0)?;
+        if tables::is_in(partitions, id) && !status.is_terminal() && !sleeps(status) {
             found.push((std::cmp::Reverse(state.6), id));
         }
     }
     found.sort_unstable();
     Ok(found.into_iter().map(|(_, id)| id).collect())
+}
+
+fn sleeps(status: RunStatus) -> bool {
+    matches!(status, RunStatus::Scheduled | RunStatus::Waiting)
+}
+
+pub(super) fn asleep(
+    tx: &ReadTransaction,
+    partitions: &[Partition],
+    until: Timestamp,
+    after: Option<Sleeper>,
+    limit: usize,
+) -> Result<Vec<Sleeper>> {
+    let mut found = Vec::new();
+    for entry in tx.open_table(RUN_STATES)?.iter()? {
+        let (id, state) = entry?;
+        let (run, state) = (run_id(id.value()), state.value());
+        if let Some(wake_at) = state.3.map(Timestamp)
+            && tables::is_in(partitions, run)
+            && sleeps(status(state.0)?)
+        {
+            found.push(Sleeper { wake_at, run });
+        }
+    }
+    found.retain(|sleeper| after.is_none_or(|after| *sleeper > after));
+    found.sort_unstable();
+    let due = found.iter().take_while(|sleeper| sleeper.wake_at <= until).count();
+    found.truncate(limit.min(due + 1));
+    Ok(found)
+}
+
+pub(super) fn asleep_counts(tx: &ReadTransaction, partitions: &[Partition]) -> Result<Vec<(RunStatus, u64)>> {
+    let mut counts = [(RunStatus::Scheduled, 0), (RunStatus::Waiting, 0)];
+    for entry in tx.open_table(RUN_STATES)?.iter()? {
+        let (id, state) = entry?;
+        let found = status(state.value().0)?;
+        let is_in = tables::is_in(partitions, run_id(id.value()));
+        let counted = counts.iter_mut().filter(|(status, _)| is_in && *status == found);
+        counted.for_each(|(_, count)| *count += 1);
+    }
+    Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
 }
 
 pub(super) fn counts(tx: &ReadTransaction) -> Result<Vec<(RunStatus, u64)>> {
@@ -279,6 +321,7 @@ pub(super) fn delete(tx: &WriteTransaction, run: RunId, now: Timestamp) -> Resul
         .retain_in((key(run), 0)..=(key(run), u64::MAX), |_, _| false)?;
     inbox::remove_of_run(tx, run)?;
     waits::remove_of_run(tx, run)?;
+    snapshots::remove_of_run(tx, run)?;
     let mut heads = tx.open_table(RUNS)?;
     let head = heads.remove(key(run))?;
     if let Some((namespace, Some(idempotency_key))) = head.as_ref().map(|h| (h.value().0, h.value().6)) {

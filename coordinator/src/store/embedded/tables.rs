@@ -125,6 +125,8 @@ pub(super) const WAITS: TableDefinition<(u128, u64), Wait> = TableDefinition::ne
 pub(super) const SLEEPS: TableDefinition<(u128, u64), ()> = TableDefinition::new("sleeps");
 /// Namespace, event, run, opening record.
 pub(super) const WAIT_EVENTS: TableDefinition<(&str, &str, u128, u64), ()> = TableDefinition::new("wait_events");
+/// By run and opening record: joining record, path, next record.
+pub(super) const JOINED_SCOPES: TableDefinition<(u128, u64), (u64, &str, u64)> = TableDefinition::new("joined_scopes");
 /// By namespace and name.
 pub(super) const SCHEDULES: TableDefinition<(&str, &str), Schedule> = TableDefinition::new("schedules");
 /// By hash.
@@ -148,6 +150,7 @@ pub(super) fn create(tx: &WriteTransaction) -> Result<()> {
     tx.open_table(WAITS)?;
     tx.open_table(SLEEPS)?;
     tx.open_table(WAIT_EVENTS)?;
+    tx.open_table(JOINED_SCOPES)?;
     tx.open_table(SCHEDULES)?;
     tx.open_table(TOKENS)?;
     tx.open_table(MEMBERS)?;

@@ -128,6 +128,7 @@ fn bound(tx: &WriteTransaction, namespace: &Namespace, text: &str, now: Timestam
     Ok(found.map(|bound| Reserved::Bound {
         run: run_id(bound.value().0),
         request_hash: bound.value().1.to_owned(),
+        is_deleted: bound.value().2.is_some(),
     }))
 }
 

@@ -51,7 +51,7 @@ impl<'a> Columns<'a> {
 
     /// The parameters in the order of `rejoin_append`.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut params: Vec<Param<'_>> = Vec::with_capacity(77);
+        let mut params: Vec<Param<'_>> = Vec::with_capacity(81);
         self.claims.push_to(&mut params);
         self.created.push_to(&mut params);
         self.tags.push_to(&mut params);
@@ -65,7 +65,7 @@ impl<'a> Columns<'a> {
         params
     }
 
-    /// Whether there is something for `rejoin_put_waits`, whose parameters then follow.
+    /// Whether there is something for `rejoin_put_waits` or `rejoin_put_joins`, whose parameters then follow.
     pub(super) fn has_waits(&self) -> bool {
         self.waits.is_some()
     }
@@ -410,12 +410,17 @@ struct Waits<'a> {
     cast_kinds: Texts<'a>,
     cast_bodies: Bodies<'a>,
     cast_keys: MaybeTexts<'a>,
+    join_runs: Vec<Uuid>,
+    join_opened: Vec<i64>,
+    join_joined: Vec<i64>,
+    join_paths: Texts<'a>,
 }
 
 impl<'a> Waits<'a> {
     /// `None` where a batch has nothing of this, as most have.
     fn of(batch: &'a Batch) -> Result<Option<Waits<'a>>> {
-        if batch.waits.is_empty() && batch.waits_over.is_empty() && batch.broadcasts.is_empty() {
+        let has_waits = !batch.waits.is_empty() || !batch.waits_over.is_empty();
+        if !has_waits && batch.broadcasts.is_empty() && batch.joins.is_empty() {
             return Ok(None);
         }
         let mut columns = Waits::default();
@@ -447,6 +452,12 @@ impl<'a> Waits<'a> {
             columns.cast_bodies.push(&cast.body);
             columns.cast_keys.push(cast.dedupe_key.as_deref());
         }
+        for join in &batch.joins {
+            columns.join_runs.push(join.run.0);
+            columns.join_opened.push(bigint(join.opened)?);
+            columns.join_joined.push(bigint(join.joined)?);
+            columns.join_paths.push(&join.path);
+        }
         Ok(Some(columns))
     }
 
@@ -472,6 +483,10 @@ impl<'a> Waits<'a> {
             &self.cast_kinds,
             &self.cast_bodies,
             &self.cast_keys,
+            &self.join_runs,
+            &self.join_opened,
+            &self.join_joined,
+            &self.join_paths,
         ]);
     }
 }

@@ -22,6 +22,7 @@ mod tokens;
 mod values;
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,9 +34,9 @@ pub use config::StoreConfig;
 pub use migrate::{MigrationState, migrate, migrate_check};
 
 use super::{
-    Batch, Broadcast, Claim, InboxMessage, InboxRow, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow,
-    PAGE_BYTES_MAX, PartitionRow, PoolView, Reserved, RunFilter, RunRow, ScheduleRow, Store, StoreError, StoredRow,
-    VERDICT_LIFE_MS, WaitKind, WaitRow, WorkflowRow,
+    Batch, Broadcast, Claim, Dropped, HELD_PAUSE_MS, InboxMessage, InboxRow, JoinedScope, KEY_LIFE_MS, KeyBinding,
+    MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX, PartitionRow, PoolView, Reserved, RunFilter, RunRow,
+    ScheduleRow, Sleeper, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitKind, WaitRow, WorkflowRow,
 };
 use appender::Appender;
 use columns::{Columns, fold_changes};
@@ -46,12 +47,16 @@ use values::{At, bigint, integer, row_limit};
 type Result<T> = std::result::Result<T, StoreError>;
 type Param<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
 
-/// Journal rows that one statement removes.
-const JOURNAL_PORTION: i64 = 10_000;
+/// Journal rows of one deleted run that one statement removes.
+const JOURNAL_PORTION: i64 = 500;
 /// Rows that one statement of a sweep removes.
 const SWEEP_PORTION: i64 = 1_000;
-/// Deleted runs whose remains one sweep removes.
-const DELETED_RUNS_PORTION: i64 = 10;
+/// Joined scopes that one statement drops such a portion of the snapshots of.
+const SCOPES_PORTION: i64 = 20;
+/// Deleted runs that one statement removes such a portion of.
+const DELETED_RUNS_PORTION: i64 = 20;
+/// Such statements of one sweep.
+const PORTIONS_AT_ONCE: usize = 50;
 /// How often a write that lost a race against another one looks again.
 const RACES_MAX: usize = 20;
 
@@ -88,21 +93,36 @@ impl PostgresStore {
         self.reader.read(sql, params).await?.first().map(read).transpose()
     }
 
-    async fn remove_journal(&self, run: RunId) -> Result<u64> {
+    /// Removes one portion of the journals of deleted runs; returns how many runs it was about, and how many rows went.
+    async fn remove_journals(&self) -> Result<(u64, u64)> {
+        let params: [Param<'_>; 2] = [&DELETED_RUNS_PORTION, &JOURNAL_PORTION];
+        let found = self
+            .reader
+            .write_returning(sql::DELETED_JOURNALS_REMOVE, &params)
+            .await?;
+        found.first().map_or(Ok((0, 0)), rows::runs_and_rows)
+    }
+
+    /// Removes what is left of deleted runs, at most `portions` of it.
+    async fn remove_deleted(&self, portions: usize) -> Result<u64> {
         let mut removed = 0;
-        loop {
-            let portion = self
-                .reader
-                .write(sql::DELETED_JOURNAL_REMOVE, &[&run.0, &JOURNAL_PORTION])
-                .await?;
-            removed += portion;
-            if portion == 0 {
+        for _ in 0..portions {
+            let (runs, rows) = self.remove_journals().await?;
+            removed += rows;
+            if runs == 0 {
                 break;
             }
         }
-        self.reader.write(sql::DELETED_RUN_REMOVE, &[&run.0]).await?;
         Ok(removed)
     }
+}
+
+/// States and how long runs in them are kept, as two parameters.
+fn kept(keep: &[(RunStatus, Duration)]) -> (Vec<&'static str>, Vec<i64>) {
+    let millis = |keep: &Duration| i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    keep.iter()
+        .map(|(status, keep)| (status.as_str(), millis(keep)))
+        .unzip()
 }
 
 fn numbers(partitions: &[Partition]) -> Vec<i16> {
@@ -210,24 +230,82 @@ impl Store for PostgresStore {
         found.iter().map(rows::id).collect()
     }
 
+    async fn asleep(
+        &self,
+        partitions: &[Partition],
+        until: Timestamp,
+        after: Option<Sleeper>,
+        limit: usize,
+    ) -> Result<Vec<Sleeper>> {
+        let (at, run) = (after.map(|after| At(after.wake_at)), after.map(|after| after.run.0));
+        let params: [Param<'_>; 5] = [&numbers(partitions), &at, &run, &row_limit(limit), &At(until)];
+        let found = self.reader.read(sql::RUNS_ASLEEP, &params).await?;
+        let mut sleepers = found.iter().map(rows::sleeper).collect::<Result<Vec<Sleeper>>>()?;
+        // Of each partition the next one comes too.
+        let due = sleepers.iter().take_while(|sleeper| sleeper.wake_at <= until).count();
+        sleepers.truncate(due + 1);
+        Ok(sleepers)
+    }
+
+    async fn asleep_counts(&self, partitions: &[Partition]) -> Result<Vec<(RunStatus, u64)>> {
+        let found = self
+            .reader
+            .read(sql::RUNS_ASLEEP_COUNT, &[&numbers(partitions)])
+            .await?;
+        found.iter().map(rows::status_count).collect()
+    }
+
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>> {
         let found = self.reader.read(sql::RUN_COUNTS, &[]).await?;
         found.iter().map(rows::status_count).collect()
     }
 
     async fn delete_run(&self, run: RunId) -> Result<bool> {
-        let was_there = self
+        let deleted = self
             .reader
-            .write(sql::RUN_DELETE_IF_ENDED, &[&run.0, &KEY_LIFE_MS])
-            .await?
-            > 0;
+            .write_returning(sql::RUN_DELETE_IF_ENDED, &[&run.0, &KEY_LIFE_MS])
+            .await?;
+        let was_there = deleted.first().map_or(Ok(0), rows::inbox_id)? > 0;
         if was_there {
-            // The run is gone already; what is left of its journal after an error goes with the next sweep.
-            if let Err(error) = self.remove_journal(run).await {
+            // The run is gone already; what is left of its journal goes with the next sweeps.
+            if let Err(error) = self.remove_deleted(PORTIONS_AT_ONCE).await {
                 tracing::warn!(%run, %error, "the journal of a deleted run is left to the next sweep");
             }
         }
         Ok(was_there)
+    }
+
+    async fn delete_expired(&self, keep: &[(RunStatus, Duration)], limit: usize) -> Result<Vec<(RunStatus, u64)>> {
+        let (states, keeps) = kept(keep);
+        let params: [Param<'_>; 5] = [&states, &keeps, &KEY_LIFE_MS, &row_limit(limit), &HELD_PAUSE_MS];
+        let gone = self
+            .reader
+            .write_returning(sql::RUNS_DELETE_IF_EXPIRED, &params)
+            .await?;
+        gone.iter().map(rows::status_count).collect()
+    }
+
+    async fn expired(&self, keep: &[(RunStatus, Duration)]) -> Result<Vec<(RunStatus, u64)>> {
+        let (states, keeps) = kept(keep);
+        let found = self.reader.read(sql::RUNS_EXPIRED_COUNT, &[&states, &keeps]).await?;
+        found.iter().map(rows::status_count).collect()
+    }
+
+    async fn drop_snapshots(&self) -> Result<Dropped> {
+        let params: [Param<'_>; 2] = [&SCOPES_PORTION, &JOURNAL_PORTION];
+        let found = self.reader.write_returning(sql::SNAPSHOTS_DROP, &params).await?;
+        let (scopes, snapshots) = found.first().map_or(Ok((0, 0)), rows::runs_and_rows)?;
+        Ok(Dropped { scopes, snapshots })
+    }
+
+    async fn snapshots_to_drop(&self) -> Result<u64> {
+        let count = self.first(sql::SNAPSHOTS_TO_DROP, &[], rows::inbox_id).await?;
+        Ok(count.unwrap_or(0))
+    }
+
+    async fn joined_scopes(&self, run: RunId) -> Result<Vec<JoinedScope>> {
+        let found = self.reader.read(sql::JOINED_SCOPES_READ, &[&run.0]).await?;
+        found.iter().map(rows::joined_scope).collect()
     }
 
     async fn put_workflow(
@@ -295,8 +373,8 @@ impl Store for PostgresStore {
             if reserved == 1 {
                 return Ok(Reserved::Won);
             }
-            if let Some((run, request_hash)) = self.first(sql::KEY_READ, &[&namespace, &key], rows::bound_key).await? {
-                return Ok(Reserved::Bound { run, request_hash });
+            if let Some(bound) = self.first(sql::KEY_READ, &[&namespace, &key], rows::bound_key).await? {
+                return Ok(bound);
             }
         }
         Err(StoreError::Away(
@@ -496,13 +574,7 @@ impl Store for PostgresStore {
             .await?;
         swept += self.reader.write(sql::KEYS_SWEEP, &[&SWEEP_PORTION]).await?;
         swept += self.reader.write(sql::MEMBERS_SWEEP, &[&MEMBER_LISTED_MS]).await?;
-        for row in self
-            .reader
-            .read(sql::DELETED_RUNS_READ, &[&DELETED_RUNS_PORTION])
-            .await?
-        {
-            swept += self.remove_journal(rows::id(&row)?).await?;
-        }
+        swept += self.remove_deleted(PORTIONS_AT_ONCE).await?;
         Ok(swept)
     }
 
@@ -540,16 +612,13 @@ impl Store for PostgresStore {
 /// What became of each key: `won` names those that were bound just now, `bound` has what all are bound to.
 fn reserved(keys: &[KeyBinding], won: &[tokio_postgres::Row], bound: &[tokio_postgres::Row]) -> Result<Vec<Reserved>> {
     let won: HashSet<String> = won.iter().map(|row| rows::key(row, 0)).collect::<Result<_>>()?;
-    let bound: HashMap<String, (RunId, String)> = bound
+    let bound: HashMap<String, Reserved> = bound
         .iter()
-        .map(|row| Ok((rows::key(row, 2)?, rows::bound_key(row)?)))
+        .map(|row| Ok((rows::key(row, 3)?, rows::bound_key(row)?)))
         .collect::<Result<_>>()?;
     let one = |wanted: &KeyBinding| match bound.get(&wanted.key) {
         _ if won.contains(&wanted.key) => Ok(Reserved::Won),
-        Some((run, request_hash)) => Ok(Reserved::Bound {
-            run: *run,
-            request_hash: request_hash.clone(),
-        }),
+        Some(bound) => Ok(bound.clone()),
         None => Err(StoreError::Away("an idempotency key changes hands".to_owned())),
     };
     keys.iter().map(one).collect()

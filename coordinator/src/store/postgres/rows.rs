@@ -10,8 +10,8 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::super::{
-    Epoch, InboxMessage, InboxRow, JournalRow, Member, MemberRow, PartitionRow, RunRow, ScheduleRow, StoreError,
-    StoredRow, WaitKind, WaitRow, WorkflowRow, priority,
+    Epoch, InboxMessage, InboxRow, JoinedScope, JournalRow, Member, MemberRow, PartitionRow, Reserved, RunRow,
+    ScheduleRow, Sleeper, StoreError, StoredRow, WaitKind, WaitRow, WorkflowRow, priority,
 };
 use super::values::{At, outcome};
 
@@ -126,6 +126,28 @@ pub(super) fn status_count(row: &Row) -> Result<(RunStatus, u64)> {
     Ok((status(row, 0)?, number(row, 1)?))
 }
 
+pub(super) fn sleeper(row: &Row) -> Result<Sleeper> {
+    Ok(Sleeper {
+        run: id(row)?,
+        wake_at: get::<At>(row, 1)?.0,
+    })
+}
+
+pub(super) fn joined_scope(row: &Row) -> Result<JoinedScope> {
+    Ok(JoinedScope {
+        run: id(row)?,
+        opened: number(row, 1)?,
+        joined: number(row, 2)?,
+        path: get(row, 3)?,
+        next_seq: number(row, 4)?,
+    })
+}
+
+/// How many runs a removal was about, and how many rows went.
+pub(super) fn runs_and_rows(row: &Row) -> Result<(u64, u64)> {
+    Ok((number(row, 0)?, number(row, 1)?))
+}
+
 pub(super) fn workflow_row(row: &Row) -> Result<WorkflowRow> {
     Ok(WorkflowRow {
         namespace: namespace(row, 0)?,
@@ -160,8 +182,12 @@ pub(super) fn verdict(row: &Row) -> Result<Bytes> {
     bytes(row, 0)
 }
 
-pub(super) fn bound_key(row: &Row) -> Result<(RunId, String)> {
-    Ok((id(row)?, get(row, 1)?))
+pub(super) fn bound_key(row: &Row) -> Result<Reserved> {
+    Ok(Reserved::Bound {
+        run: id(row)?,
+        request_hash: get(row, 1)?,
+        is_deleted: get(row, 2)?,
+    })
 }
 
 /// The text of an idempotency key.

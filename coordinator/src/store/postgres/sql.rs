@@ -42,6 +42,53 @@ macro_rules! terminal {
     };
 }
 
+/// Ended runs whose time is over, longest ago first: by their own retention, or by the state's ($1, $2 in ms). `now()`, as an index
+/// is not looked into for a time that may change under way. `limit`
+/// bounds each of the two ways.
+macro_rules! expired_runs {
+    ($limit:literal) => {
+        concat!("(select r.id from runs r where r.wake_at <= now() and r.finished_at is not null \
+                order by r.wake_at ", $limit, ") \
+            union all (select late.id from unnest($1::text[], $2::bigint[]) as d (status, keep_ms) cross join lateral \
+                (select r.id from runs r where r.status = d.status and r.wake_at is null and r.finished_at is not null \
+                    and r.finished_at <= now() - d.keep_ms * interval '1 millisecond' \
+                    order by r.finished_at ", $limit, ") late)")
+    };
+}
+
+/// Whether the time of `r` is over: judged again once it is locked, as it may have gone on and ended anew.
+macro_rules! is_expired {
+    () => {
+        concat!("r.finished_at is not null and r.status in ", terminal!(), " and coalesce(r.wake_at, r.finished_at \
+            + (select d.keep_ms from unnest($1::text[], $2::bigint[]) as d (status, keep_ms) where d.status = r.status) \
+                * interval '1 millisecond') <= now()")
+    };
+}
+
+/// Whether `r` has an unfinished child that it waits for. What a child is stands in its first record.
+macro_rules! is_held {
+    () => {
+        "exists (select from runs c where c.parent = r.id \
+            and c.status in ('scheduled', 'running', 'waiting', 'paused', 'compensating') \
+            and coalesce((select (rejoin_json(j.body) ->> 'is_awaited')::boolean from journal j \
+                where j.run_id = c.id and j.seq = 1), true))"
+    };
+}
+
+/// What goes with the runs in `gone` (id, ended_at): all but their journals, which are noted to go. `$key_life` in ms.
+macro_rules! gone_with_runs {
+    ($key_life:literal) => {
+        concat!("gone_tags as (delete from tags where run_id in (select id from gone)), \
+        gone_waits as (delete from waits where run_id in (select id from gone)), \
+        gone_inbox as (delete from inbox where run_id in (select id from gone)), \
+        gone_joins as (delete from joined_scopes where run_id in (select id from gone)), \
+        kept_keys as (update idempotency_keys k set free_from = gone.ended_at + ", $key_life, "::bigint * interval '1 millisecond' \
+            from gone where k.run_id = gone.id), \
+        noted as (insert into deleted_runs (run_id, last_seq) \
+            select id, coalesce((select max(j.seq) from journal j where j.run_id = gone.id), 0) from gone returning run_id)")
+    };
+}
+
 macro_rules! workflow_columns {
     () => {
         "namespace, name, version, digest, document, created_at"
@@ -68,13 +115,14 @@ statements! {
     BATCH_APPEND_IF_OWNER = "select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
         $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, \
         $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57)";
-    /// The same with waits and broadcasts; `waits` and `wait_events` by their primary keys.
+    /// The same with waits, broadcasts and joins; `waits`, `wait_events` and `joined_scopes` by their primary keys.
     BATCH_APPEND_WITH_WAITS_IF_OWNER = "with appended as materialized (select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, \
         $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, \
         $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57) \
-            as at) \
+            as at), \
+        joined as materialized (select rejoin_put_joins(at, $78, $79, $80, $81) as at from appended) \
         select rejoin_put_waits(at, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, $72, $73, $74, $75, \
-            $76, $77) from appended";
+            $76, $77) from joined";
     /// All kinds; a small table.
     KINDS_READ = "select id, name from journal_kinds";
     /// A new kind of record. Unique (name).
@@ -110,28 +158,69 @@ statements! {
         and (select count(*) from unnest($14::text[], $15::text[]) as w (key, value) \
             join tags t on t.run_id = r.id and t.key = w.key and t.value = w.value) = cardinality($14::text[]) and ",
         run_page!());
-    /// What a takeover loads. `runs_open`.
+    /// What a takeover loads. `runs_at_work`.
     OPEN_RUNS = "select id from runs where partition = any($1) \
-        and status in ('scheduled', 'running', 'waiting', 'paused', 'compensating') order by active_at desc, id";
+        and status in ('running', 'paused', 'compensating') order by active_at desc, id";
+    /// Sleepers due by $5, behind ($2, $3), and of each partition and state the next one, soonest first. `runs_asleep`, twice for
+    /// each partition and state.
+    RUNS_ASLEEP = "select s.id, s.wake_at from unnest($1::smallint[]) as p (number) \
+        cross join (values ('scheduled'), ('waiting')) as w (status) \
+        cross join lateral ((select r.id, r.wake_at from runs r where r.partition = p.number and r.status = w.status \
+                and r.status in ('scheduled', 'waiting') and r.wake_at <= $5 \
+                and ($2::timestamptz is null or (r.wake_at, r.id) > ($2, $3::uuid)) order by r.wake_at, r.id limit $4) \
+            union all (select r.id, r.wake_at from runs r where r.partition = p.number and r.status = w.status \
+                and r.status in ('scheduled', 'waiting') and r.wake_at > $5 \
+                and ($2::timestamptz is null or (r.wake_at, r.id) > ($2, $3::uuid)) order by r.wake_at, r.id limit 1)) s \
+        order by s.wake_at, s.id limit $4";
+    /// How many those are, with those that wait for no time. `runs_asleep`.
+    RUNS_ASLEEP_COUNT = "select status, count(*) from runs where partition = any($1) and status in ('scheduled', 'waiting') \
+        group by status";
     /// Counts by state: goes over the whole table, so it is asked for seldom.
     RUN_COUNTS = "select status, count(*) from runs group by status";
     /// Deletes an ended run with its tags and messages, and notes that its journal is to go. Primary keys,
     /// `idempotency_keys_of_run`.
     RUN_DELETE_IF_ENDED = concat!("with gone as (delete from runs where id = $1 and status in ", terminal!(), " \
-            returning id, coalesce(finished_at, clock_timestamp()) as ended_at), \
-        gone_tags as (delete from tags where run_id in (select id from gone)), \
-        gone_waits as (delete from waits where run_id in (select id from gone)), \
-        gone_inbox as (delete from inbox where run_id in (select id from gone)), \
-        kept_keys as (update idempotency_keys k set free_from = gone.ended_at + $2::bigint * interval '1 millisecond' \
-            from gone where k.run_id = gone.id) \
-        insert into deleted_runs (run_id) select id from gone");
-    /// A portion of the journal of a deleted run. Primary key.
-    DELETED_JOURNAL_REMOVE = "delete from journal where run_id = $1 \
-        and seq < (select min(seq) from journal where run_id = $1) + $2::bigint";
-    /// The journal of a deleted run is gone. Primary key.
-    DELETED_RUN_REMOVE = "delete from deleted_runs where run_id = $1";
-    /// Deleted runs whose journals are not gone yet; a small table.
-    DELETED_RUNS_READ = "select run_id from deleted_runs order by deleted_at limit $1";
+            returning id, coalesce(finished_at, clock_timestamp()) as ended_at), ", gone_with_runs!("$2"),
+        " select count(*) from noted");
+    /// The same for ended runs whose time is over, as far as nobody else deletes them at the moment; those that wait for a child are
+    /// looked at again later. `runs_expiring`, `runs_kept`, `runs_of_parent`, primary keys.
+    RUNS_DELETE_IF_EXPIRED = concat!("with found as materialized (", expired_runs!("limit $4"), "), \
+        ended as materialized (select r.id, r.status, r.finished_at, ", is_held!(), " as is_held from runs r \
+            where r.id in (select id from found) and ", is_expired!(), " order by r.id limit $4 for update of r skip locked), \
+        held as (update runs r set wake_at = clock_timestamp() + $5::bigint * interval '1 millisecond' \
+            from ended e where e.id = r.id and e.is_held), \
+        gone as (delete from runs r using ended e where e.id = r.id and not e.is_held \
+            returning r.id, r.status, r.finished_at as ended_at), ", gone_with_runs!("$3"), " \
+        select status, count(*) from gone group by status");
+    /// How many those are: goes over all of them. `runs_expiring`, `runs_kept`, `runs_of_parent`.
+    RUNS_EXPIRED_COUNT = concat!("select r.status, count(*) from runs r where r.id in (", expired_runs!(""), ") \
+        and not ", is_held!(), " group by r.status");
+    /// A portion of the journals of deleted runs, oldest first, as far as nobody else removes them at the moment: each run's next
+    /// $2 records, known from its row, as what others removed may still be seen. `deleted_runs_oldest`, primary keys.
+    DELETED_JOURNALS_REMOVE = "with taken as materialized (select run_id, next_seq from deleted_runs order by deleted_at limit $1 \
+            for update skip locked), \
+        gone as (delete from journal j using taken s where j.run_id = s.run_id and j.seq >= s.next_seq \
+            and j.seq < s.next_seq + $2::bigint returning j.seq), \
+        done as (delete from deleted_runs d using taken s where d.run_id = s.run_id and d.last_seq < d.next_seq + $2::bigint), \
+        on_it as (update deleted_runs d set next_seq = d.next_seq + $2::bigint from taken s where d.run_id = s.run_id \
+            and d.last_seq >= d.next_seq + $2::bigint) \
+        select (select count(*) from taken), (select count(*) from gone)";
+    /// A portion of the snapshots that go, as far as nobody else drops them at the moment: the next $2 records of each of $1 scopes.
+    /// `joined_scopes_waiting`, primary keys.
+    SNAPSHOTS_DROP = "with taken as materialized (select run_id, opened, joined, path, next_seq from joined_scopes \
+            where next_seq < joined order by run_id, opened limit $1 for update skip locked), \
+        gone as (update journal j set snapshot = null from taken s where j.run_id = s.run_id and j.seq >= s.next_seq \
+            and j.seq < least(s.joined, s.next_seq + $2::bigint) and j.snapshot is not null \
+            and (starts_with(j.path, s.path || '/') or starts_with(j.path, s.path || '[')) returning j.seq), \
+        on_it as (update joined_scopes d set next_seq = least(d.joined, d.next_seq + $2::bigint) from taken s \
+            where d.run_id = s.run_id and d.opened = s.opened) \
+        select (select count(*) from taken), (select count(*) from gone)";
+    /// How many snapshots go: looks at all of them. `joined_scopes_waiting`, primary key of `journal`.
+    SNAPSHOTS_TO_DROP = "select count(distinct (j.run_id, j.seq)) from joined_scopes s join journal j on j.run_id = s.run_id \
+        and j.seq >= s.next_seq and j.seq < s.joined and j.snapshot is not null \
+        and (starts_with(j.path, s.path || '/') or starts_with(j.path, s.path || '[')) where s.next_seq < s.joined";
+    /// The scopes of a run whose snapshots go or have gone. Primary key.
+    JOINED_SCOPES_READ = "select run_id, opened, joined, path, next_seq from joined_scopes where run_id = $1 order by opened";
 
     /// A version by its document. Unique (namespace, name, digest).
     WORKFLOW_READ_BY_DIGEST = concat!("select ", workflow_columns!(),
@@ -155,7 +244,7 @@ statements! {
         on conflict (namespace, key) do update set run_id = excluded.run_id, request_hash = excluded.request_hash, \
             reserved_at = clock_timestamp(), free_from = null where k.free_from <= clock_timestamp()";
     /// What a key is bound to. Primary key.
-    KEY_READ = "select run_id, request_hash from idempotency_keys where namespace = $1 and key = $2";
+    KEY_READ = "select run_id, request_hash, free_from is not null from idempotency_keys where namespace = $1 and key = $2";
 
     /// Binds the keys that are free, in their order, so that no two callers wait for each other; locks the others. Primary key.
     KEYS_RESERVE_IF_FREE = "insert into idempotency_keys as k (namespace, key, run_id, request_hash) \
@@ -163,7 +252,7 @@ statements! {
         on conflict (namespace, key) do update set run_id = excluded.run_id, request_hash = excluded.request_hash, \
             reserved_at = clock_timestamp(), free_from = null where k.free_from <= clock_timestamp() returning k.key";
     /// What keys are bound to. Primary key.
-    KEYS_READ = "select run_id, request_hash, key from idempotency_keys where namespace = $1 and key = any($2)";
+    KEYS_READ = "select run_id, request_hash, free_from is not null, key from idempotency_keys where namespace = $1 and key = any($2)";
     /// Which of these runs are there. Primary key.
     RUNS_THERE = "select id from runs where id = any($1)";
 
@@ -254,10 +343,10 @@ statements! {
 
     /// Verdicts that nobody fetched. `inbox_answered`.
     VERDICTS_SWEEP = "delete from inbox where id in (select id from inbox \
-        where answered_at < clock_timestamp() - $1::bigint * interval '1 millisecond' limit $2)";
+        where answered_at < now() - $1::bigint * interval '1 millisecond' limit $2)";
     /// Keys that are free again. `idempotency_keys_free`.
     KEYS_SWEEP = "delete from idempotency_keys where (namespace, key) in (select namespace, key from idempotency_keys \
-        where free_from <= clock_timestamp() limit $1) and free_from <= clock_timestamp()";
+        where free_from <= now() limit $1) and free_from <= now()";
     /// Members that nobody lists any more; a small table.
     MEMBERS_SWEEP = "delete from members where lease_until <= clock_timestamp() - $1::bigint * interval '1 millisecond'";
 
