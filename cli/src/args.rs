@@ -580,7 +580,23 @@ pub enum RunCommand {
         #[arg(long)]
         plan: bool,
     },
-    /// Try parked steps, or those a run failed at, again
+    /// Begin a new run with the same past, from a position of the journal on
+    Fork {
+        #[command(flatten)]
+        run: RunArg,
+        /// The last record that the two have in common [default: the end]
+        #[arg(long, value_name = "SEQ")]
+        at: Option<u64>,
+        /// Another input from there on: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON|@FILE|-")]
+        input: Option<String>,
+        /// Another version of its workflow, which takes what is recorded
+        #[arg(long)]
+        version: Option<u32>,
+    },
+    /// Edit an open parallel, foreach or graph
+    Edit(EditArgs),
+    /// Try parked or failed steps again
     Retry {
         #[command(flatten)]
         run: RunArg,
@@ -590,7 +606,7 @@ pub enum RunCommand {
         #[arg(long, value_name = "JSON|@FILE|-")]
         input: Option<String>,
     },
-    /// Go on behind parked steps
+    /// Go on behind parked or failed steps
     Skip {
         #[command(flatten)]
         run: RunArg,
@@ -600,7 +616,7 @@ pub enum RunCommand {
         #[arg(long, value_name = "JSON|@FILE|-")]
         value: Option<String>,
     },
-    /// Let parked steps fail
+    /// Let parked steps fail, or failed ones with another error
     Fail {
         #[command(flatten)]
         run: RunArg,
@@ -613,7 +629,7 @@ pub enum RunCommand {
         #[arg(long)]
         message: Option<String>,
     },
-    /// Cancel, pause, resume or delete all runs that a filter finds
+    /// Cancel, pause, resume, fork or delete all runs that a filter finds, or retry steps of theirs
     Bulk(BulkArgs),
     /// Delete an ended run
     Delete {
@@ -637,9 +653,30 @@ pub struct StepsArg {
     /// Paths of the steps
     #[arg(required_unless_present = "all_with_error")]
     pub paths: Vec<String>,
-    /// All parked steps whose last error has this type
+    /// All parked and failed steps whose last error has this type
     #[arg(long, value_name = "TYPE", conflicts_with = "paths")]
     pub all_with_error: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("edit").required(true).multiple(true)))]
+pub struct EditArgs {
+    #[command(flatten)]
+    pub run: RunArg,
+    /// Path of the scope
+    pub path: String,
+    /// Branches at once: a number from 1, or unbounded
+    #[arg(long, value_name = "N", group = "edit")]
+    pub concurrency: Option<String>,
+    /// How many must succeed: all, any, a number from 1, or a percentage
+    #[arg(long, value_name = "N|N%", group = "edit", conflicts_with = "tolerate")]
+    pub need: Option<String>,
+    /// How many may fail: a number, or a percentage
+    #[arg(long, value_name = "N|N%", group = "edit")]
+    pub tolerate: Option<String>,
+    /// Retries of the whole scope, as in the definition: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON|@FILE|-", group = "edit")]
+    pub retry: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -716,6 +753,15 @@ pub struct BulkArgs {
     /// With cancel: why, for people
     #[arg(long)]
     pub reason: Option<String>,
+    /// With cancel: undo what they did, where their workflows say how
+    #[arg(long)]
+    pub compensate: bool,
+    /// With retry: the type of the steps' last error
+    #[arg(long, value_name = "TYPE")]
+    pub error_type: Option<String>,
+    /// With fork: another version of their workflow
+    #[arg(long)]
+    pub version: Option<u32>,
     /// Only tell how many runs that are
     #[arg(long)]
     pub dry_run: bool,
@@ -733,6 +779,10 @@ pub enum BulkOperation {
     Pause,
     /// Go on with those that are paused or failed
     Resume,
+    /// Try their parked and failed steps with an error of one type again
+    Retry,
+    /// Begin new runs with their pasts
+    Fork,
     /// Delete those that have ended
     Delete,
 }

@@ -79,9 +79,16 @@ impl Client {
 
     /// Posts a JSON body.
     pub async fn post(&self, path: &str, body: &Json) -> Result<Answer, Failure> {
-        let request = self
-            .request(Method::POST, path)
-            .header("Content-Type", "application/json");
+        self.send_json(Method::POST, path, body).await
+    }
+
+    /// Patches with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Json) -> Result<Answer, Failure> {
+        self.send_json(Method::PATCH, path, body).await
+    }
+
+    async fn send_json(&self, method: Method, path: &str, body: &Json) -> Result<Answer, Failure> {
+        let request = self.request(method, path).header("Content-Type", "application/json");
         self.send(request.body(body.to_bytes())).await
     }
 

@@ -127,6 +127,7 @@ fn new_run() -> RunRow {
         tags: std::collections::BTreeMap::new(),
         idempotency_key: None,
         parent: None,
+        forked_from: None,
         progress: Progress::default(),
         counts: Counts::default(),
         wake_at: None,

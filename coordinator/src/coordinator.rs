@@ -216,13 +216,15 @@ impl Coordinator {
         if !self.owned.borrow().contains(&run.partition()) {
             return inbox::ask(&self.parts.store, &self.parts.link, &self.parts.topology, run, &command).await;
         }
-        let prepared = inbox::prepare(&command, &self.parts.definitions)
+        let prepared = inbox::prepare(run, &command, &self.parts.definitions)
             .await
             .map_err(|error| match error {
                 DefinitionError::Store(error) => CommandError::unavailable(error.to_string()),
-                DefinitionError::Unknown(..) | DefinitionError::Unreadable(..) => CommandError::Refused {
-                    message: error.to_string(),
-                },
+                DefinitionError::Unknown(..) | DefinitionError::Unreadable(..) | DefinitionError::NoPast(_) => {
+                    CommandError::Refused {
+                        message: error.to_string(),
+                    }
+                }
             })?;
         let (reply, answer) = oneshot::channel();
         let call = CommandCall {

@@ -35,6 +35,8 @@ fn name(operation: BulkOperation) -> &'static str {
         BulkOperation::Cancel => "cancel",
         BulkOperation::Pause => "pause",
         BulkOperation::Resume => "resume",
+        BulkOperation::Retry => "retry",
+        BulkOperation::Fork => "fork",
         BulkOperation::Delete => "delete",
     }
 }
@@ -58,9 +60,15 @@ fn body(args: BulkArgs) -> Json {
         ("operation", operation),
         ("all", Json::Bool(args.all)),
     ]);
-    if let Some(reason) = args.reason {
-        body.object_mut().insert("reason".into(), Json::str(&reason));
-    }
+    let mut put = |key: &str, value: Option<Json>| {
+        if let Some(value) = value {
+            body.object_mut().insert(key.into(), value);
+        }
+    };
+    put("reason", args.reason.map(|reason| Json::str(&reason)));
+    put("compensate", args.compensate.then_some(Json::Bool(true)));
+    put("error_type", args.error_type.map(|kind| Json::str(&kind)));
+    put("version", args.version.map(|version| Json::Int(i64::from(version))));
     body
 }
 
@@ -91,6 +99,9 @@ mod tests {
             filter,
             all: false,
             reason: None,
+            compensate: false,
+            error_type: None,
+            version: None,
             dry_run: false,
             yes: true,
         };

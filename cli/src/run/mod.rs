@@ -12,7 +12,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
 use reqwest::Method;
 
-use crate::args::{Global, RunArg, RunCommand, RunFilterArgs, RunListArgs};
+use crate::args::{EditArgs, Global, RunArg, RunCommand, RunFilterArgs, RunListArgs};
 use crate::client::Client;
 use crate::exit::{self, Failure};
 use crate::fleet::show_list;
@@ -67,6 +67,16 @@ pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
         RunCommand::Pause(run) => operate(&client, global, &run, "/pause", &Json::object()).await,
         RunCommand::Resume { run, plan: false } => operate(&client, global, &run, "/resume", &Json::object()).await,
         RunCommand::Resume { run, plan: true } => plan(&client, global, &run).await,
+        RunCommand::Fork {
+            run,
+            at,
+            input,
+            version,
+        } => {
+            let body = operate::fork(at, input, version)?;
+            operate(&client, global, &run, "/fork", &body).await
+        }
+        RunCommand::Edit(args) => edit(&client, global, args).await,
         RunCommand::Retry { run, steps, input } => {
             let mut body = operate::targets(steps);
             if let Some(input) = input {
@@ -111,6 +121,14 @@ async fn read(
 async fn operate(client: &Client, global: &Global, run: &RunArg, what: &str, body: &Json) -> Result<u8, Failure> {
     let id = ids::resolve(client, &run.id).await?;
     let answer = client.post(&format!("/v1/runs/{id}{what}"), body).await?;
+    output::value(global.output, &answer.text, || one_line(&answer.json))?;
+    Ok(exit::OK)
+}
+
+async fn edit(client: &Client, global: &Global, args: EditArgs) -> Result<u8, Failure> {
+    let id = ids::resolve(client, &args.run.id).await?;
+    let body = operate::edit(args)?;
+    let answer = client.patch(&format!("/v1/runs/{id}/scopes"), &body).await?;
     output::value(global.output, &answer.text, || one_line(&answer.json))?;
     Ok(exit::OK)
 }
@@ -249,6 +267,12 @@ pub fn show(run: &Json) -> String {
         "workflow",
         format!("{}@{}", member(run, "workflow"), member(run, "version")),
     );
+    if let Some(from) = run.get("forked_from").filter(|from| !from.is_null()) {
+        row(
+            "forked from",
+            format!(" {} at {}", member(from, "run"), member(from, "seq")),
+        );
+    }
     row("state", output::style::state(&member(run, "state")));
     row("progress", progress(run));
     row("owner", member(run, "owner"));

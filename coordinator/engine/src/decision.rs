@@ -135,6 +135,10 @@ pub enum Ignored {
     NothingDue,
     /// A command that the state does not allow: a 409 with this text.
     NotAllowed(String),
+    /// A command about something that is not there: a 404 with this text.
+    NotThere(String),
+    /// A command whose values do not fit: a 422 with this text.
+    Unfit(String),
     /// An event for which the run has no more room: a 429.
     Full,
     /// A command whose effect is there already (a cancel of a cancelled run).

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decision::ChildEnd;
+use rejoin_shared::definition::model::RetryPolicy;
 use rejoin_shared::ids::{Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
@@ -73,6 +74,13 @@ pub enum Event {
         /// What.
         what: StepOperation,
     },
+    /// An operator edits the open scope at this path.
+    Edit {
+        /// The scope's path.
+        path: String,
+        /// What is to be different.
+        edit: ScopeEdit,
+    },
     /// An operator cancels the run.
     Cancel {
         /// For people.
@@ -99,6 +107,20 @@ pub enum Steps {
     At(Vec<String>),
     /// All whose last error has this type.
     WithError(String),
+}
+
+/// What an operator makes different about an open scope; what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScopeEdit {
+    /// Branches at once.
+    pub concurrency: Option<Json>,
+    /// How many branches must succeed.
+    pub need: Option<Json>,
+    /// How many may fail.
+    pub tolerate: Option<Json>,
+    /// Retries of the whole node, read and completed by the caller.
+    pub retry: Option<Vec<RetryPolicy>>,
 }
 
 /// What an operator does about a step.
@@ -194,4 +216,15 @@ pub struct Start {
     pub is_awaited: bool,
     /// It begins no earlier.
     pub at: Option<Timestamp>,
+}
+
+/// A run is to be forked: what was folded so far becomes its past.
+#[derive(Clone, Debug)]
+pub struct Fork {
+    /// Its id.
+    pub run: RunId,
+    /// The workflow's version, which the past fits.
+    pub version: u32,
+    /// Its input, if that is another one; checked against the definition's schema by the caller.
+    pub input: Option<Json>,
 }

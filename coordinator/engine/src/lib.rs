@@ -25,4 +25,4 @@ pub mod state;
 mod walk;
 
 pub use apply::Misfit;
-pub use on::{decide, start};
+pub use on::{decide, fork, start};

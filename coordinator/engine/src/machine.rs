@@ -166,7 +166,9 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::Late { .. }
         | Fact::CompensationStarted { .. }
         | Fact::RunPaused
-        | Fact::RunResumed
+        | Fact::RunEdited(_)
+        | Fact::RunResumed { .. }
+        | Fact::RunForked(_)
         | Fact::RunFinished(_) => {}
     }
 }

@@ -11,8 +11,12 @@ use rejoin_shared::run::{ErrorValue, Outcome, Priority, RunStatus};
 use rejoin_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod edit;
 mod encoding;
+mod lineage;
+pub use edit::{Edits, RunEdited, Width};
 pub use encoding::{Parts, UnreadableRecord};
+pub use lineage::RunForked;
 
 /// One fact about a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +88,7 @@ pub enum Fact {
         #[serde(skip)]
         path: String,
     },
-    /// An operator goes on behind a parked step with this value.
+    /// An operator goes on behind a parked or failed step with this value.
     StepSkipped {
         /// Which.
         step: StepKey,
@@ -98,7 +102,7 @@ pub enum Fact {
         #[serde(skip)]
         snapshot: Option<Json>,
     },
-    /// An operator lets a parked step fail.
+    /// An operator lets a parked step fail, or a failed one with another error.
     StepGivenUp {
         /// Which.
         step: StepKey,
@@ -411,8 +415,16 @@ pub enum Fact {
     },
     /// Nothing new is dispatched.
     RunPaused,
+    /// An operator edited an open scope.
+    RunEdited(RunEdited),
     /// A paused run goes on, or a failed one tries its failed and missing steps again.
-    RunResumed,
+    RunResumed {
+        /// Of the failed steps only these.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        only: Vec<StepKey>,
+    },
+    /// All before this is the past of another run, which this one shares.
+    RunForked(RunForked),
     /// The run ended.
     RunFinished(RunFinished),
 }

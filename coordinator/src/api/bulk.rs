@@ -3,13 +3,15 @@
 use axum::Json as Answer;
 use axum::extract::State;
 use futures_util::future::join_all;
-use rejoin_shared::ids::{Namespace, RunId};
+use rejoin_engine::event::{StepOperation, Steps};
+use rejoin_shared::ids::Namespace;
 use rejoin_shared::json::Json;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
 use super::extract::{Body, Fields, InNamespace, Params, wrong_kind};
+use super::fork;
 use super::problem::{Code, Problem};
 use crate::owner::command::{Command, CommandError};
 use crate::store::{RunFilter, RunRow};
@@ -34,6 +36,7 @@ pub struct Outcome {
 /// What is done to each run.
 enum Operation {
     Ask(Command),
+    Fork(fork::Request),
     Delete,
 }
 
@@ -45,7 +48,7 @@ pub async fn carry_out(
 ) -> Result<Answer<Outcome>, Problem> {
     let mut fields = Fields::of(&body.object()?);
     let found = read_filter(&fields.take_some("filter").unwrap_or_else(Json::object));
-    let operation = operation(fields.take_text("operation")?, fields.take_text("reason")?);
+    let operation = operation(&api, &mut fields);
     let (dry_run, all) = (fields.take_bool("dry_run")?, fields.take_bool("all")?);
     fields.end()?;
     let (found, operation) = (found?, operation?);
@@ -78,18 +81,33 @@ pub async fn carry_out(
     }
 }
 
-fn operation(name: Option<String>, reason: Option<String>) -> Result<Operation, Problem> {
-    let wrong = |detail: &str| Err(Problem::new(Code::InvalidRequest, detail));
-    match (name.as_deref(), reason) {
-        (Some("cancel"), reason) => Ok(Operation::Ask(Command::Cancel {
-            reason,
-            compensate: false,
+/// The operation, with the members that go with it.
+fn operation(api: &Api, fields: &mut Fields) -> Result<Operation, Problem> {
+    let wrong = |detail: &str| Problem::new(Code::InvalidRequest, detail);
+    let name = fields.take_text("operation")?;
+    match name.as_deref() {
+        Some("cancel") => Ok(Operation::Ask(Command::Cancel {
+            reason: fields.take_text("reason")?,
+            compensate: fields.take_bool("compensate")?,
         })),
-        (Some("pause" | "resume" | "delete"), Some(_)) => wrong("member reason goes with operation cancel only"),
-        (Some("pause"), None) => Ok(Operation::Ask(Command::Pause)),
-        (Some("resume"), None) => Ok(Operation::Ask(Command::Resume)),
-        (Some("delete"), None) => Ok(Operation::Delete),
-        (Some(_) | None, _) => wrong("member operation must be cancel, pause, resume or delete"),
+        Some("pause") => Ok(Operation::Ask(Command::Pause)),
+        Some("resume") => Ok(Operation::Ask(Command::Resume)),
+        Some("retry") => {
+            let kind = fields.take_text("error_type")?;
+            let kind =
+                kind.ok_or_else(|| wrong("operation retry needs `error_type`: the type of the steps' last error"))?;
+            Ok(Operation::Ask(Command::Operate {
+                steps: Steps::WithError(kind),
+                what: StepOperation::Retry {
+                    input: fields.take("input"),
+                },
+            }))
+        }
+        Some("fork") => Ok(Operation::Fork(fork::read(api, fields)?)),
+        Some("delete") => Ok(Operation::Delete),
+        Some(_) | None => Err(wrong(
+            "member operation must be cancel, pause, resume, retry, fork or delete",
+        )),
     }
 }
 
@@ -150,27 +168,40 @@ impl Api {
             if outcome.dry_run {
                 continue;
             }
-            for done in join_all(rows.iter().map(|row| self.on_one(row.id, operation))).await {
+            for done in join_all(rows.iter().map(|row| self.on_one(row, operation))).await {
                 outcome.done += u64::from(done?);
             }
         }
     }
 
     /// Whether the run's state allowed it, as with the call for a single run.
-    async fn on_one(&self, run: RunId, operation: &Operation) -> Result<bool, Problem> {
+    async fn on_one(&self, row: &RunRow, operation: &Operation) -> Result<bool, Problem> {
         let command = match operation {
-            Operation::Delete => return Ok(self.store.delete_run(run).await?),
+            Operation::Delete => return Ok(self.store.delete_run(row.id).await?),
+            Operation::Fork(request) => return allowed(self.fork(row, request.clone()).await),
             Operation::Ask(command) => command.clone(),
         };
-        match self.backend.submit(run, command).await {
+        match self.backend.submit(row.id, command).await {
             Ok(_) => Ok(true),
             Err(
                 CommandError::NotFound
+                | CommandError::Missing { .. }
                 | CommandError::NotAllowed { .. }
                 | CommandError::Full
                 | CommandError::Refused { .. },
             ) => Ok(false),
             Err(error @ CommandError::Unavailable { .. }) => Err(error.into()),
         }
+    }
+}
+
+/// What one run does not allow is left out; what would stop every other one too ends the operation.
+fn allowed<T>(done: Result<T, Problem>) -> Result<bool, Problem> {
+    match done {
+        Ok(_) => Ok(true),
+        Err(problem) => match problem.code() {
+            Code::Unavailable | Code::Internal | Code::TooMany => Err(problem),
+            _ => Ok(false),
+        },
     }
 }

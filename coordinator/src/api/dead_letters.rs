@@ -122,7 +122,9 @@ impl Api {
     async fn retry_poisoned(&self, run: RunId) -> Result<(), Problem> {
         match self.backend.submit(run, Command::Resume).await {
             Ok(_) => Ok(()),
-            Err(CommandError::NotFound) => Err(conflict(format!("run {run} is not there any more"))),
+            Err(CommandError::NotFound | CommandError::Missing { .. }) => {
+                Err(conflict(format!("run {run} is not there any more")))
+            }
             Err(
                 error @ (CommandError::NotAllowed { .. }
                 | CommandError::Full

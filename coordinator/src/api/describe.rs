@@ -268,4 +268,4 @@ macro_rules! methods {
         }
     )* };
 }
-methods! { get GET post POST put PUT delete DELETE }
+methods! { get GET post POST put PUT patch PATCH delete DELETE }

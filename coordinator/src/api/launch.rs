@@ -80,7 +80,9 @@ impl Runs for Api {
         };
         match self.backend.submit(run, command).await {
             // It ended by itself, or is gone.
-            Ok(_) | Err(CommandError::NotAllowed { .. } | CommandError::NotFound) => Ok(()),
+            Ok(_) | Err(CommandError::NotAllowed { .. } | CommandError::NotFound | CommandError::Missing { .. }) => {
+                Ok(())
+            }
             Err(error @ (CommandError::Full | CommandError::Refused { .. } | CommandError::Unavailable { .. })) => {
                 Err(RunsError::Passing(error.to_string()))
             }

@@ -315,7 +315,7 @@ impl From<LinkError> for Problem {
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Problem {
         let code = match &error {
-            CommandError::NotFound => Code::NotFound,
+            CommandError::NotFound | CommandError::Missing { .. } => Code::NotFound,
             CommandError::NotAllowed { .. } => Code::Conflict,
             CommandError::Full => Code::TooMany,
             CommandError::Refused { .. } => Code::InvalidRequest,

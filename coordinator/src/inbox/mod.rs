@@ -13,8 +13,12 @@ use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::kind;
 use tokio::time::Instant;
 
-use crate::owner::command::{CallRun, Command, CommandError, NewRun, Prepared, PreparedStart, Reply, StartRun};
+use crate::owner::command::{
+    CallRun, Command, CommandError, ForkRun, NewRun, Prepared, PreparedFork, PreparedStart, Reply, StartRun,
+};
 use crate::owner::definitions::{DefinitionError, Definitions};
+use crate::read::journal::ReadError;
+use crate::read::past::{PastError, Versions, past};
 use crate::store::{InboxMessage, InboxRow, Store, StoreError};
 
 /// How long an asker waits for a verdict.
@@ -60,7 +64,7 @@ async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, Sto
         return called(&row, call, definitions).await;
     }
     let command = match read {
-        Ok(command) => match prepare(&command, definitions).await {
+        Ok(command) => match prepare(row.message.run, &command, definitions).await {
             Ok(prepared) => Ok((command, prepared)),
             Err(DefinitionError::Store(error)) => return Err(error),
             Err(error) => Err(CommandError::Refused {
@@ -156,11 +160,11 @@ fn misfit(definition: &Definition, input: &Json) -> Option<String> {
     ))
 }
 
-/// Finds the definition that a start needs.
+/// Finds the definition that a start needs, and what the past of a fork folds to.
 ///
 /// # Errors
 /// [`DefinitionError`]
-pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Prepared, DefinitionError> {
+pub async fn prepare(run: RunId, command: &Command, definitions: &Definitions) -> Result<Prepared, DefinitionError> {
     match command {
         Command::Start(start) => Ok(Prepared::Start(Box::new(prepare_start(start, definitions).await?))),
         Command::StartMany { runs } => {
@@ -170,7 +174,9 @@ pub async fn prepare(command: &Command, definitions: &Definitions) -> Result<Pre
             }
             Ok(Prepared::Starts(starts))
         }
+        Command::Fork(fork) => Ok(Prepared::Fork(Arc::new(prepare_fork(run, fork, definitions).await?))),
         Command::Operate { .. }
+        | Command::Edit { .. }
         | Command::Call(_)
         | Command::ChildEnded { .. }
         | Command::GoOn { .. }
@@ -188,6 +194,27 @@ async fn prepare_start(start: &StartRun, definitions: &Definitions) -> Result<Pr
         .await?;
     let start = start.clone();
     Ok(PreparedStart { start, definition })
+}
+
+async fn prepare_fork(run: RunId, fork: &ForkRun, definitions: &Definitions) -> Result<PreparedFork, DefinitionError> {
+    let definition = definitions.get(&fork.namespace, &fork.workflow, fork.version).await?;
+    let versions = Versions {
+        old: definition.clone(),
+        new: None,
+    };
+    // The copy, not the source: that may be deleted by now.
+    let past = match past(definitions.store(), run, None, &versions).await {
+        Ok(Some(past)) if past.last_seq() == fork.from.seq => Ok(past),
+        Ok(_) => Err(DefinitionError::NoPast("its copy is not there any more".to_owned())),
+        Err(PastError::Read(ReadError::Store(error))) => Err(DefinitionError::Store(error)),
+        Err(PastError::Read(error)) => Err(DefinitionError::NoPast(error.to_string())),
+        Err(PastError::Unfit(why)) => Err(DefinitionError::NoPast(why)),
+    };
+    Ok(PreparedFork {
+        fork: fork.clone(),
+        definition,
+        past: past?,
+    })
 }
 
 /// A verdict as it is stored.

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rejoin_engine::decision::ChildEnd;
-use rejoin_engine::event::{Event, Start, StepOperation, Steps};
+use rejoin_engine::event::{Event, Fork, ScopeEdit, Start, StepOperation, Steps};
+use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::{Priority, RunStatus};
 use rejoin_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::store::ForkedFrom;
 
 /// A run to be started; its id was drawn by the caller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +78,57 @@ pub struct NewRun {
     pub start: StartRun,
 }
 
+/// A run to be begun with a past that stands in its journal already; its id was drawn by the caller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForkRun {
+    /// Whose past it is.
+    pub from: ForkedFrom,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// The workflow.
+    pub workflow: String,
+    /// Its version, which the past fits.
+    pub version: u32,
+    /// Its input, checked against the definition's schema.
+    pub input: Json,
+    /// Whether that is another one than its past began with.
+    pub has_new_input: bool,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+    /// Order among runs.
+    pub priority: Priority,
+}
+
+impl ForkRun {
+    /// The engine's words for it.
+    #[must_use]
+    pub fn to_engine(&self, run: RunId) -> Fork {
+        Fork {
+            run,
+            version: self.version,
+            input: self.has_new_input.then(|| self.input.clone()),
+        }
+    }
+
+    /// The run as one that starts: what its row says.
+    #[must_use]
+    pub fn as_start(&self) -> StartRun {
+        StartRun {
+            namespace: self.namespace.clone(),
+            workflow: self.workflow.clone(),
+            version: self.version,
+            input: self.input.clone(),
+            tags: self.tags.clone(),
+            priority: self.priority,
+            parent: None,
+            is_awaited: false,
+            at: None,
+            idempotency_key: None,
+            may_exist: true,
+        }
+    }
+}
+
 /// What can be asked of the owner of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -85,6 +139,15 @@ pub enum Command {
     StartMany {
         /// All of them.
         runs: Vec<NewRun>,
+    },
+    /// Begins it with the past of another run, which was copied into its journal.
+    Fork(Box<ForkRun>),
+    /// Edits the open scope at this path.
+    Edit {
+        /// The scope's path.
+        path: String,
+        /// What is to be different.
+        edit: ScopeEdit,
     },
     /// Cancels it.
     Cancel {
@@ -148,7 +211,11 @@ impl Command {
     #[must_use]
     pub fn event(&self) -> Option<Event> {
         match self {
-            Command::Start(_) | Command::StartMany { .. } | Command::Call(_) => None,
+            Command::Start(_) | Command::StartMany { .. } | Command::Fork(_) | Command::Call(_) => None,
+            Command::Edit { path, edit } => Some(Event::Edit {
+                path: path.clone(),
+                edit: edit.clone(),
+            }),
             Command::ChildEnded { child, end } => Some(Event::ChildEnded {
                 child: *child,
                 end: end.clone(),
@@ -194,6 +261,8 @@ impl Command {
             Command::ChildEnded { .. } => "child_ended",
             Command::GoOn { .. } => "go_on",
             Command::StartMany { .. } => "start_many",
+            Command::Fork(_) => "fork",
+            Command::Edit { .. } => "edit",
             Command::Cancel { .. } => "cancel",
             Command::Pause => "pause",
             Command::Resume => "resume",
@@ -219,6 +288,12 @@ pub enum CommandError {
     /// 404.
     #[error("there is no such run")]
     NotFound,
+    /// 404: the run is there, and what the command is about is not.
+    #[error("{message}")]
+    Missing {
+        /// What.
+        message: String,
+    },
     /// 409.
     #[error("{message}")]
     NotAllowed {
@@ -279,6 +354,17 @@ impl PreparedStart {
     }
 }
 
+/// A fork together with the definition it runs and the state its past folds to.
+#[derive(Debug)]
+pub struct PreparedFork {
+    /// What was asked.
+    pub fork: ForkRun,
+    /// Its definition.
+    pub definition: Arc<Definition>,
+    /// The fold of its past.
+    pub past: RunState,
+}
+
 /// What a command needs beside itself: the definitions of the runs it starts.
 #[derive(Clone, Debug)]
 pub enum Prepared {
@@ -288,4 +374,6 @@ pub enum Prepared {
     Start(Box<PreparedStart>),
     /// It starts these, all or none.
     Starts(Vec<(RunId, PreparedStart)>),
+    /// It begins one with a past.
+    Fork(Arc<PreparedFork>),
 }

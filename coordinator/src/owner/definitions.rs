@@ -24,6 +24,9 @@ pub enum DefinitionError {
     /// It is not registered.
     #[error("workflow {0} version {1} is not registered")]
     Unknown(String, u32),
+    /// The past of a fork does not fold.
+    #[error("the past of the fork cannot be read: {0}")]
+    NoPast(String),
     /// It does not parse any more.
     #[error("workflow {0} version {1} cannot be read: {2}")]
     Unreadable(String, u32, String),
@@ -67,6 +70,12 @@ impl Definitions {
         }
         kept.insert(key, definition.clone());
         Ok(definition)
+    }
+
+    /// The database that it reads.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
     }
 
     /// Number of the newest version, if there is any.

@@ -9,7 +9,7 @@ use rejoin_shared::wire::{Report, WorkerId};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::command::{Command, CommandError, Prepared, PreparedStart, Reply};
+use super::command::{Command, CommandError, Prepared, PreparedFork, PreparedStart, Reply};
 use super::load::Loaded;
 use super::rest::Due;
 use super::run::Try;
@@ -98,6 +98,8 @@ pub enum What {
     Start(Box<PreparedStart>),
     /// Runs begin, all or none; the item's run is one of them.
     Starts(Arc<Vec<(RunId, PreparedStart)>>),
+    /// A run begins with the past of another one.
+    Fork(Arc<PreparedFork>),
     /// May these run?
     Check(Question),
     /// Not started, and will not be.
@@ -112,6 +114,7 @@ impl What {
     pub fn of(command: &Command, prepared: Prepared) -> Option<What> {
         match prepared {
             Prepared::Start(prepared) => Some(What::Start(prepared)),
+            Prepared::Fork(fork) => Some(What::Fork(fork)),
             Prepared::Starts(starts) => Some(What::Starts(Arc::new(starts))),
             Prepared::Nothing => command.event().map(What::Event),
         }

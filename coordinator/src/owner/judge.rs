@@ -112,6 +112,10 @@ impl Owner {
                 self.drop_all(drafts, item.run, &question);
                 settle(drafts, item, Answer::Settled(Settle::Ack));
             }
+            What::Fork(prepared) => {
+                let prepared = prepared.clone();
+                self.begin_fork(drafts, item, &prepared);
+            }
             What::Event(Event::GoOn { parent }) => {
                 let parent = *parent;
                 drafts.of(item.run).tell_parent_it_is_gone(parent);
@@ -136,7 +140,7 @@ impl Owner {
                     self.loaded_and_walked(id);
                 }
             }
-            What::Start(_) => {
+            What::Start(_) | What::Fork(_) => {
                 let status = status.unwrap_or(RunStatus::Running);
                 settle(drafts, item, Answer::Command(Ok(Reply { status, changed: false })));
             }
@@ -231,6 +235,7 @@ impl Owner {
             | Event::GoOn { .. }
             | Event::Operate { .. }
             | Event::Answer { .. }
+            | Event::Edit { .. }
             | Event::Cancel { .. }
             | Event::Pause
             | Event::Resume
@@ -277,26 +282,31 @@ impl Owner {
         }
     }
 
-    fn ignored(&mut self, id: RunId, ignored: Ignored) -> Result<bool, CommandError> {
+    /// `id` need not be in memory: of a run that does not begin there is nothing to count.
+    pub(super) fn ignored(&mut self, id: RunId, ignored: Ignored) -> Result<bool, CommandError> {
         let metrics = &self.parts.metrics;
-        let Some(run) = self.runs.get_mut(&id) else {
-            return Ok(false);
-        };
+        let run = self.runs.get_mut(&id);
         match ignored {
             Ignored::Duplicate => {
-                run.counts.duplicate += 1;
-                run.row_stale = true;
+                if let Some(run) = run {
+                    run.counts.duplicate += 1;
+                    run.row_stale = true;
+                }
                 metrics.duplicate_completions.inc();
                 Ok(false)
             }
             Ignored::Late => {
-                run.counts.late += 1;
-                run.row_stale = true;
+                if let Some(run) = run {
+                    run.counts.late += 1;
+                    run.row_stale = true;
+                }
                 metrics.late_completions.inc();
                 Ok(false)
             }
             Ignored::NothingDue | Ignored::AlreadySo => Ok(false),
             Ignored::Full => Err(CommandError::Full),
+            Ignored::NotThere(message) => Err(CommandError::Missing { message }),
+            Ignored::Unfit(message) => Err(CommandError::Refused { message }),
             Ignored::NotAllowed(message) => Err(CommandError::NotAllowed { message }),
         }
     }
@@ -308,7 +318,7 @@ impl Owner {
         let id = item.run;
         let judged = drafts.remove(id).map(|draft| draft.items).unwrap_or_default();
         self.forget(id);
-        let is_new = matches!(item.what, What::Start(_));
+        let is_new = matches!(item.what, What::Start(_) | What::Fork(_));
         settle(drafts, item, Answer::Settled(Settle::DeadLetter));
         let quarantine = Item {
             run: id,
@@ -374,6 +384,7 @@ fn times_of(event: &Event) -> Option<Times> {
         | Event::GoOn { .. }
         | Event::Operate { .. }
         | Event::Answer { .. }
+        | Event::Edit { .. }
         | Event::Cancel { .. }
         | Event::Pause
         | Event::Resume

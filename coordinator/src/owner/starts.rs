@@ -3,24 +3,24 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rejoin_engine::decision::{Apply, Surroundings};
-use rejoin_engine::start;
 use rejoin_engine::state::RunState;
+use rejoin_engine::{fork, start};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::run::{Counts, RunStatus};
 
 use super::Owner;
 use super::batch::Drafts;
-use super::command::{CommandError, PreparedStart, Reply};
+use super::command::{CommandError, PreparedFork, PreparedStart, Reply};
 use super::inbound::{Answer, Item};
 use super::judge::settle;
 use super::run::Run;
-use crate::store::RunRow;
+use crate::store::{ForkedFrom, RunRow};
 
 impl Owner {
     pub(super) fn begin(&mut self, drafts: &mut Drafts, item: Item, prepared: &PreparedStart) {
         let answer = match self.begun(item.run, prepared) {
             Ok((state, apply)) => {
-                let status = self.enter(drafts, item.run, prepared, state, apply);
+                let status = self.enter(drafts, item.run, prepared, None, (state, apply));
                 Ok(Reply { status, changed: true })
             }
             Err(refused) => Err(refused),
@@ -82,7 +82,7 @@ impl Owner {
                 item.run = all[0].run;
             }
             for one in all {
-                self.enter(drafts, one.run, one.prepared, one.state, one.apply);
+                self.enter(drafts, one.run, one.prepared, None, (one.state, one.apply));
             }
             let status = self.runs.get(&item.run).map(|run| run.state.status());
             Reply {
@@ -108,14 +108,43 @@ impl Owner {
         })
     }
 
+    /// A run begins with the past of another one, which was copied into its journal.
+    pub(super) fn begin_fork(&mut self, drafts: &mut Drafts, item: Item, prepared: &PreparedFork) {
+        let limits = self.parts.limits.clone();
+        let surroundings = Surroundings {
+            now: self.parts.clock.now(),
+            limits: &limits,
+        };
+        let (wanted, from) = (prepared.fork.to_engine(item.run), prepared.fork.from);
+        let forked = catch_unwind(AssertUnwindSafe(|| fork(&prepared.past, wanted, surroundings)));
+        let answer = match forked {
+            Ok(Ok(begun)) => {
+                let prepared = PreparedStart {
+                    start: prepared.fork.as_start(),
+                    definition: prepared.definition.clone(),
+                };
+                let status = self.enter(drafts, item.run, &prepared, Some(from), begun);
+                Ok(Reply { status, changed: true })
+            }
+            Ok(Err(ignored)) => self.ignored(item.run, ignored).map(|changed| Reply {
+                status: prepared.past.status(),
+                changed,
+            }),
+            Err(_) => Err(CommandError::Refused {
+                message: "the run could not be forked: rejoin.internal".to_owned(),
+            }),
+        };
+        settle(drafts, item, Answer::Command(answer));
+    }
+
     /// Takes a run that begins into memory and into the batch.
     fn enter(
         &mut self,
         drafts: &mut Drafts,
         id: RunId,
         prepared: &PreparedStart,
-        state: RunState,
-        apply: Apply,
+        from: Option<ForkedFrom>,
+        (state, apply): (RunState, Apply),
     ) -> RunStatus {
         let (status, now) = (state.status(), self.parts.clock.now());
         let mut run = Run {
@@ -143,7 +172,10 @@ impl Owner {
             joined_at: None,
             base: None,
         };
-        let row = row_of(&run, prepared, now);
+        let row = RunRow {
+            forked_from: from,
+            ..row_of(&run, prepared, now)
+        };
         // A run that ends at once gets its result by a change beside its row.
         (run.row_status, run.row_wake_at) = (row.status, row.wake_at);
         drafts.of(id).created = Some(row);
@@ -183,6 +215,7 @@ fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timesta
         tags: start.tags.clone(),
         idempotency_key: start.idempotency_key.clone(),
         parent: start.parent,
+        forked_from: None,
         progress: run.state.progress(),
         counts: run.counts,
         wake_at: if status == run.state.status() {

@@ -147,7 +147,9 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::Late { .. }
             | Fact::CompensationStarted { .. }
             | Fact::RunPaused
-            | Fact::RunResumed
+            | Fact::RunEdited(_)
+            | Fact::RunForked(_)
+            | Fact::RunResumed { .. }
             | Fact::RunFinished(_) => {}
         }
     }

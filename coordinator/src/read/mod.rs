@@ -6,6 +6,7 @@
 pub mod graph;
 pub mod journal;
 pub mod locate;
+pub mod past;
 pub mod ranges;
 pub mod replay;
 pub mod run;

@@ -66,6 +66,10 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
             (Joined::Failed(_), _) | (Joined::Ok(_), Some(Quota::Need(_))) => true,
             (Joined::Ok(_), Some(Quota::All | Quota::Whatever | Quota::Tolerate(_)) | None) => false,
         },
+        Fact::RunEdited(edited) => {
+            quotas.extend(edited.edits.quota.map(|quota| (edited.scope, quota)));
+            false
+        }
         Fact::CompensationStarted { .. } | Fact::RunFinished(_) => true,
         Fact::RunStarted(_)
         | Fact::RunBegun
@@ -102,7 +106,8 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::RepeatEnded { .. }
         | Fact::Late { .. }
         | Fact::RunPaused
-        | Fact::RunResumed => false,
+        | Fact::RunForked(_)
+        | Fact::RunResumed { .. } => false,
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::waits::WaitView;
-use crate::store::RunRow;
+use crate::store::{ForkedFrom, RunRow};
 
 /// INTERFACE 8, `GET /v1/runs/{id}`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -38,6 +38,8 @@ pub struct RunView {
     pub waits: Vec<WaitView>,
     pub children: Vec<RunId>,
     pub parent: Option<RunId>,
+    /// The run whose past it shares, and the last record that they have in common.
+    pub forked_from: Option<ForkedFrom>,
     pub partition: Partition,
     pub owner: Option<String>,
     pub idempotency_key: Option<String>,
@@ -69,6 +71,7 @@ impl RunView {
             waits: Vec::new(),
             children: Vec::new(),
             parent: row.parent,
+            forked_from: row.forked_from,
             owner: None,
             idempotency_key: row.idempotency_key,
             created_at: row.created_at,

@@ -200,7 +200,7 @@ impl<'a> Fold<'a> {
                 self.last_seq.insert(*thread, seq);
             }
             Fact::RunFinished(_) => self.ended = true,
-            Fact::RunResumed => self.ended = false,
+            Fact::RunResumed { .. } | Fact::RunForked(_) => self.ended = false,
             Fact::EventReceived(received) => {
                 let taken = received.to.iter().map(|thread| (*thread, seq));
                 self.last_seq.extend(taken);
@@ -209,6 +209,7 @@ impl<'a> Fold<'a> {
             | Fact::RunBegun
             | Fact::Late { .. }
             | Fact::CompensationStarted { .. }
+            | Fact::RunEdited(_)
             | Fact::RunPaused => {}
         }
     }

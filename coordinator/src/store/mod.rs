@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rejoin_shared::ids::{Namespace, Partition, RunId};
 use rejoin_shared::run::{Counts, Outcome, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Version of the layout of [`JournalRow::body`], stored with each row.
 pub const JOURNAL_FORMAT: i16 = 1;
@@ -25,6 +26,10 @@ pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const KEY_LIFE_MS: i64 = 24 * 60 * 60 * 1000;
 /// A run that is kept beyond its time for its children's sake is looked at again after so long, in ms.
 pub const HELD_PAUSE_MS: i64 = 10 * 60 * 1000;
+/// How long the copy of a past waits for its run, in ms.
+pub const COPY_LIFE_MS: i64 = 60 * 60 * 1000;
+/// Journal rows that are copied at once.
+pub const COPY_PORTION: u64 = 10_000;
 /// How long a verdict waits for its asker, in ms.
 pub const VERDICT_LIFE_MS: i64 = 60 * 60 * 1000;
 /// How long a member whose lease has run out is still listed, in ms.
@@ -90,6 +95,7 @@ pub struct RunRow {
     pub tags: BTreeMap<String, String>,
     pub idempotency_key: Option<String>,
     pub parent: Option<RunId>,
+    pub forked_from: Option<ForkedFrom>,
     pub progress: Progress,
     pub counts: Counts,
     /// When a coordinator has to look at it: of a scheduled or waiting one no later than its first timer; of one that has ended when
@@ -98,6 +104,15 @@ pub struct RunRow {
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+}
+
+/// Where a run was forked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ForkedFrom {
+    /// The run it was forked from, which may be deleted since.
+    pub run: RunId,
+    /// The last record that the two have in common.
+    pub seq: u64,
 }
 
 /// What changes in a run's row; the key is the run.
@@ -166,7 +181,7 @@ pub struct Epoch {
 pub struct Batch {
     /// The partitions it touches, sorted: each moves from `batch` to `batch + 1`, or nothing is written.
     pub claims: Vec<Claim>,
-    /// New runs.
+    /// New runs. The past of one that was forked must be there ([`Store::copy_past`]), or nothing is written.
     pub created: Vec<RunRow>,
     /// Rows, each run's in the order of `seq`.
     pub rows: Vec<JournalRow>,
@@ -552,6 +567,10 @@ pub trait Store: Send + Sync {
     async fn asleep_counts(&self, partitions: &[Partition]) -> Result<Vec<(RunStatus, u64)>, StoreError>;
     /// Counts of runs by state, over all namespaces.
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError>;
+    /// Copies the journal of a run up to a position, portion by portion, to be the past of `run`. Nobody sees the copy before an
+    /// append creates the run with this [`RunRow::forked_from`]; one that is never used is swept after [`COPY_LIFE_MS`], and an
+    /// append that comes later yet is refused. `false`: these records are not all there.
+    async fn copy_past(&self, run: RunId, from: ForkedFrom) -> Result<bool, StoreError>;
     /// Deletes an ended run with all that belongs to it; `false` if there is none or it has not ended.
     async fn delete_run(&self, run: RunId) -> Result<bool, StoreError>;
     /// Deletes ended runs whose retention is over, at most `limit`, in the way of [`Store::delete_run`]; none that waits for an

@@ -5,6 +5,7 @@ mod subject;
 
 mod appends;
 mod endings;
+mod forks;
 mod inbox;
 mod keys;
 mod lists;

@@ -247,6 +247,7 @@ pub fn new_run(partition: Partition) -> RunRow {
         tags: BTreeMap::new(),
         idempotency_key: None,
         parent: None,
+        forked_from: None,
         progress: Progress::default(),
         counts: Counts::default(),
         wake_at: None,

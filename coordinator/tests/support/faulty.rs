@@ -120,6 +120,9 @@ impl Store for Faulty {
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>, StoreError> {
         self.inner.run_counts().await
     }
+    async fn copy_past(&self, run: RunId, from: ForkedFrom) -> Result<bool, StoreError> {
+        self.inner.copy_past(run, from).await
+    }
     async fn delete_run(&self, run: RunId) -> Result<bool, StoreError> {
         self.inner.delete_run(run).await
     }

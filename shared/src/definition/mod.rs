@@ -26,8 +26,9 @@ pub use reference::reference;
 pub use schema::schema;
 pub use source::{Entry, Format, NodeRef, Tree, TreeKind, read};
 
+use crate::json::Json;
 use crate::limits::Limits;
-use model::Definition;
+use model::{Definition, RetryPolicy};
 
 /// Reads, checks and compiles a document.
 ///
@@ -43,6 +44,27 @@ pub fn parse(source: &[u8], format: Format, limits: &Limits) -> Result<Definitio
 /// Everything that is wrong with it, in the order of its text.
 pub fn compile(tree: &Tree, limits: &Limits) -> Result<Definition, DefinitionErrors> {
     check::compile(tree, limits, supported::NOT_YET)
+}
+
+/// Reads retry policies as a document's `retry` of a group or scope: by the same rules, without `defaults`.
+///
+/// # Errors
+/// Everything that is wrong with them; places are meant for nobody.
+pub fn read_retry(given: &Json, limits: &Limits) -> Result<Vec<RetryPolicy>, DefinitionErrors> {
+    let step = Json::from_entries([("step", Json::str("s"))]);
+    let group = [
+        ("group", Json::str("g")),
+        ("retry", given.clone()),
+        ("steps", Json::list(vec![step])),
+    ];
+    let document = Json::from_entries([
+        ("workflow", Json::str("w")),
+        ("steps", Json::list(vec![Json::from_entries(group)])),
+    ]);
+    let definition = parse(&document.to_bytes(), Format::Json, limits)?;
+    let mut nodes = definition.nodes.iter();
+    let retry = nodes.find_map(|node| node.kind.as_group().map(|group| group.retry.clone()));
+    Ok(retry.unwrap_or_default())
 }
 
 /// Compiles a registered document from its stored form ([`Tree::canonical_json`]).

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::expr::{Expr, Template};
 use crate::json::Json;
 use crate::keypath::KeyPath;
@@ -248,7 +250,7 @@ pub struct Compensate {
 }
 
 /// One retry policy (SPEC 5.1), complete.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetryPolicy {
     /// Attempts in all; 1 is no retry. The policy allows one less than this of retries.
     pub max_attempts: u32,
@@ -284,7 +286,8 @@ impl Default for RetryPolicy {
 }
 
 /// How the delay between attempts grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Backoff {
     /// Always `initial`.
     Constant,
@@ -706,6 +709,16 @@ impl NodeKind {
     pub fn as_parallel(&self) -> Option<&Parallel> {
         if let NodeKind::Parallel(parallel) = self {
             Some(parallel)
+        } else {
+            None
+        }
+    }
+
+    /// The branch, if it is one.
+    #[must_use]
+    pub fn as_branch(&self) -> Option<&Branch> {
+        if let NodeKind::Branch(branch) = self {
+            Some(branch)
         } else {
             None
         }

@@ -521,6 +521,7 @@ impl<'a> Driver<'a> {
                 | Event::Cancel { .. }
                 | Event::Operate { .. }
                 | Event::GoOn { .. }
+                | Event::Edit { .. }
         );
         let (now, limits) = (self.now, self.limits.clone());
         let decision = decide(&mut self.runs[at].state, event, Surroundings { now, limits: &limits });

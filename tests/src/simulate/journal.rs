@@ -44,7 +44,7 @@ impl Journal {
     }
 
     fn check(&mut self, record: &Record) -> Result<(), String> {
-        let is_resumed = matches!(record.fact, Fact::RunResumed);
+        let is_resumed = matches!(record.fact, Fact::RunResumed { .. });
         if self.has_ended && !is_resumed {
             return Err(format!("{} follows the end of the run", record.fact.kind()));
         }
@@ -78,6 +78,31 @@ impl Journal {
             }
         }
         Ok(())
+    }
+
+    /// The journal as it stood at a position.
+    ///
+    /// # Panics
+    /// If a row cannot be read.
+    #[must_use]
+    pub fn up_to(&self, at: u64) -> Journal {
+        let mut journal = Journal::default();
+        let rows = self.rows.iter().take_while(|row| row.seq <= at);
+        let records: Result<Vec<Record>, _> = rows.map(Record::from_parts).collect();
+        let appended = records.map_err(|e| e.to_string()).and_then(|r| journal.append(&r));
+        appended.unwrap_or_else(|why| panic!("{why}"));
+        journal
+    }
+
+    /// The position of the first record of this kind that the path stands beside, if it is given.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn position(&self, kind: &str, path: Option<&str>) -> u64 {
+        let fits = |row: &&Parts| row.kind == kind && (path.is_none() || row.path.as_deref() == path);
+        let found = self.rows.iter().find(fits);
+        found.map_or_else(|| panic!("no {kind} at {path:?}: {:#?}", self.shown(0)), |row| row.seq)
     }
 
     /// Folds the rows, as after a restart.

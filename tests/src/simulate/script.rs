@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_engine::decision::{Apply, ChildEnd, Decision, Effect, Ignored, Sent, Surroundings, WaitChange};
-use rejoin_engine::event::{Event, Start};
+use rejoin_engine::event::{Event, Fork, Start};
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::Request;
 use rejoin_engine::{decide, start};
@@ -99,6 +99,38 @@ impl Script {
         script.append(&apply);
         script.dispatch();
         script
+    }
+
+    /// Forks the run at a journal position, with another input if one is given.
+    ///
+    /// # Panics
+    /// If the past cannot be folded.
+    pub fn fork(&self, at: u64, input: Option<&str>) -> Result<Script, Ignored> {
+        let journal = self.journal.up_to(at);
+        let past = journal.fold(&self.def).unwrap_or_else(|why| panic!("{why}"));
+        let fork = Fork {
+            run: RunId::child_of(self.state.id(), at, self.now),
+            version: 1,
+            input: input.map(json),
+        };
+        let around = Surroundings {
+            now: self.now,
+            limits: &self.limits,
+        };
+        let (state, apply) = rejoin_engine::fork(&past, fork, around)?;
+        let mut script = Script {
+            def: self.def.clone(),
+            limits: self.limits.clone(),
+            now: self.now,
+            state,
+            journal,
+            open: BTreeMap::new(),
+            sent: Vec::new(),
+            waits: Vec::new(),
+        };
+        script.append(&apply);
+        script.dispatch();
+        Ok(script)
     }
 
     fn append(&mut self, apply: &Apply) {
@@ -307,6 +339,17 @@ impl Script {
         self.open.clear();
         self.tell(Event::Loaded);
         self.dispatch();
+    }
+
+    /// What workers hold of it: they do not know of restarts.
+    #[must_use]
+    pub fn held(&self) -> BTreeMap<String, (StepKey, u32)> {
+        self.open.clone()
+    }
+
+    /// Workers hold these still.
+    pub fn hold(&mut self, held: BTreeMap<String, (StepKey, u32)>) {
+        self.open.extend(held);
     }
 
     /// An event comes for this run.

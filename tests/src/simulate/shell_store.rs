@@ -392,6 +392,10 @@ impl Store for FaultyStore {
         self.fuse.pass().await;
         self.inner.run_counts().await
     }
+    async fn copy_past(&self, run: RunId, from: ForkedFrom) -> Result<bool, StoreError> {
+        self.fuse.pass().await;
+        self.inner.copy_past(run, from).await
+    }
     async fn delete_run(&self, run: RunId) -> Result<bool, StoreError> {
         self.fuse.pass().await;
         self.inner.delete_run(run).await

@@ -19,6 +19,7 @@ macro_rules! fault {
 
 mod fanout;
 mod fleet;
+mod forks;
 mod language;
 mod links;
 mod processes;

@@ -2,10 +2,13 @@
 
 mod calls;
 mod compensation;
+mod edits;
 mod flow;
+mod fork;
 mod guard;
 mod join;
 mod merging;
+mod operating;
 mod parked;
 mod requests;
 mod resume;

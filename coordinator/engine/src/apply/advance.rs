@@ -110,7 +110,7 @@ impl RunState {
         let retries = self
             .scopes
             .get(&key.scope)
-            .is_some_and(|scope| !scope.join(&def).retry.is_empty());
+            .is_some_and(|scope| !scope.retry(&def).is_empty());
         let Some(thread) = self.thread(key).filter(|thread| retries && thread.frames.len() == 1) else {
             return;
         };

@@ -33,6 +33,15 @@ impl RunState {
         })
     }
 
+    /// Whether whoever owned the run before may have begun this branch. How many ran at once then is not asked: an edit may have
+    /// lowered it since.
+    pub(crate) fn may_have_begun(&self, key: ThreadKey) -> bool {
+        self.scopes.get(&key.scope).is_some_and(|scope| match scope.kind {
+            ScopeKind::Parallel | ScopeKind::FanOut => true,
+            ScopeKind::Loop | ScopeKind::Graph => self.may_begin(key),
+        })
+    }
+
     /// Whether the branch begins with a step of which nothing has to be read: it then begins without a record.
     pub(crate) fn starts_plain(&self, key: ThreadKey) -> bool {
         self.scopes.get(&key.scope).is_some_and(|scope| {
@@ -140,7 +149,7 @@ impl RunState {
     }
 
     /// Nodes of a graph that need one that failed or was cancelled can no longer start.
-    fn cancel_dependents(&mut self, id: u64) {
+    pub(super) fn cancel_dependents(&mut self, id: u64) {
         let def = self.def.clone();
         let Some(scope) = self.scopes.get_mut(&id) else { return };
         let NodeKind::Graph(graph) = &def.node(scope.node).kind else {
@@ -210,9 +219,13 @@ fn keep_changes(def: &Definition, scope: &mut Scope, branch: u32, thread: &Threa
     }
 }
 
-/// A loop's context behind an item: the item's own, unless later ones succeeded before it (it failed, and was resumed).
+/// A loop's context behind an item: the item's own, unless others succeeded since it began, or later ones before it (it failed,
+/// and was resumed).
 fn flowing_after(scope: &Scope, branch: u32, thread: &Thread, changes: &Delta) -> Json {
-    if !scope.contributions.keys().any(|other| *other > branch) {
+    let is_next = scope.contributions.range(branch..).next().is_none();
+    let flowing = scope.flowing.as_ref();
+    let went_on = flowing.is_some_and(|flowing| !Delta::between(&thread.base, flowing).is_empty());
+    if is_next && (!went_on || scope.contributions.is_empty()) {
         return thread.ctx.clone();
     }
     let mut ctx = scope.base.clone();

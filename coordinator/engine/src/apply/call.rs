@@ -130,10 +130,23 @@ impl RunState {
             self.agenda.outbox.push(Sent::GoOn { child });
             return self.enlist_call(key);
         }
+        call.allowed.clear();
+        self.call_again(key);
+    }
+
+    /// The thread stands at its call once more: another run is called.
+    pub(super) fn call_again(&mut self, key: ThreadKey) {
+        let Some(Leaf::Call(call)) = self.thread_mut(key).map(|thread| &mut thread.leaf) else {
+            return;
+        };
+        let carried = Carried {
+            allowed: std::mem::take(&mut call.allowed),
+            ..Carried::default()
+        };
         let entered = Entered {
-            path: call.path.clone(),
+            path: std::mem::take(&mut call.path),
             problem: None,
-            carried: Some(Box::default()),
+            carried: Some(Box::new(carried)),
             rounds: None,
         };
         if let Some(thread) = self.thread_mut(key) {

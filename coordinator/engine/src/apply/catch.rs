@@ -127,7 +127,7 @@ impl RunState {
             (guard.is_done, guard.finally_visits) = (true, visits);
         }
         if stopped.goes_on {
-            return self.revive(key);
+            return self.revive(key, None);
         }
         self.stop_thread(key, ThreadEnd::Failed(stopped.error));
     }

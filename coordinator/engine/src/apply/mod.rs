@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
 
 use crate::record::{Fact, Record, ThreadKey};
 use crate::state::{Leaf, Phase, RunState, Todo};
@@ -13,7 +14,9 @@ mod branch;
 mod call;
 mod catch;
 mod choose;
+mod edit;
 mod fail;
+mod fork;
 mod park;
 mod repeat;
 mod resume;
@@ -58,15 +61,17 @@ impl RunState {
             return Err(format!("record {} follows record {}", record.seq, self.last_seq));
         }
         self.agenda.just_ended = None;
-        self.now = record.decided_at;
-        self.fold(record)?;
+        let before = std::mem::replace(&mut self.now, record.decided_at);
+        self.fold(record, before)?;
         self.last_seq = record.seq;
         Ok(())
     }
 
-    fn fold(&mut self, record: &Record) -> Result<(), Misfit> {
+    /// `before` is when the record before this one was decided.
+    fn fold(&mut self, record: &Record, before: Timestamp) -> Result<(), Misfit> {
         match &record.fact {
             Fact::RunStarted(_) => Err("a run starts once".to_owned()),
+            Fact::RunForked(forked) => self.fork(forked, before),
             Fact::RunBegun => {
                 self.phase = Phase::Active;
                 self.started_at = record.decided_at;
@@ -138,7 +143,8 @@ impl RunState {
                 self.start_undo(*status, error.clone(), reason.clone());
                 Ok(())
             }
-            Fact::RunResumed => self.resume(record.decided_at),
+            Fact::RunEdited(edited) => self.edit_scope(edited),
+            Fact::RunResumed { only } => self.resume(record.decided_at, only),
             Fact::RunFinished(finished) => {
                 self.finish(finished);
                 Ok(())

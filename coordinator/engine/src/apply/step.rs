@@ -26,18 +26,18 @@ impl RunState {
             .scopes
             .get(&key.scope)
             .is_some_and(|scope| key.branch < scope.total && !scope.is_begun(key.branch));
-        if begins && self.is_scope_live(key.scope) && self.starts_plain(key) && self.may_begin(key) {
+        if begins && self.is_scope_live(key.scope) && self.starts_plain(key) && self.may_have_begun(key) {
             self.begin_branch(key);
         }
     }
 
     /// Begins the branch that a record is about, if it was begun without a record of its own.
-    pub(super) fn materialize_thread(&mut self, key: ThreadKey) {
+    pub(crate) fn materialize_thread(&mut self, key: ThreadKey) {
         let begins = self
             .scopes
             .get(&key.scope)
             .is_some_and(|scope| key.branch < scope.total && !scope.is_begun(key.branch));
-        if begins && self.is_scope_live(key.scope) && self.may_begin(key) {
+        if begins && self.is_scope_live(key.scope) && self.may_have_begun(key) {
             self.begin_branch(key);
         }
     }

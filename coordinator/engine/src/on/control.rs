@@ -121,7 +121,7 @@ impl Machine<'_> {
                 status: RunStatus::Failed | RunStatus::CompensationFailed,
                 ..
             } => {
-                self.emit(Fact::RunResumed);
+                self.emit(Fact::RunResumed { only: Vec::new() });
                 self.take_kept_again();
                 Ok(())
             }

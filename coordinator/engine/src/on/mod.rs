@@ -3,8 +3,12 @@
 mod child;
 mod completed;
 mod control;
+mod edit;
+mod fork;
 mod operate;
 mod signal;
+
+pub use fork::fork;
 
 use crate::decision::{Decision, Ignored, Surroundings};
 use crate::event::{Event, Failure, Start};
@@ -87,6 +91,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
         Event::ChildEnded { child, end } => machine.child_ended(child, end).err(),
         Event::GoOn { .. } => machine.go_on_for_parent().err(),
         Event::Operate { steps, what } => machine.operate(&steps, what).err(),
+        Event::Edit { path, edit } => machine.edit(&path, edit).err(),
         Event::Cancel { reason, compensate } => machine.cancel(reason, compensate).err(),
         Event::Pause => machine.pause().err(),
         Event::Resume => machine.resume().err(),

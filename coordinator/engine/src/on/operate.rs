@@ -1,6 +1,7 @@
-//! What operators do about single steps (SPEC 5.5).
+//! What operators do about single steps (SPEC 5.5): those that are parked, and those that failed.
 
 use rejoin_shared::ids::StepKey;
+use rejoin_shared::json::Json;
 use rejoin_shared::run::{ErrorValue, RunStatus};
 
 use crate::decision::Ignored;
@@ -11,83 +12,123 @@ use crate::state::Phase;
 use crate::state::view::{OpenStatus, OpenStep};
 
 impl Machine<'_> {
+    /// All of the steps or none: what is wrong with one is told before anything is done to any. A run that has failed goes on
+    /// with these; what else failed in it stays failed.
     pub(super) fn operate(&mut self, steps: &Steps, what: StepOperation) -> Result<(), Ignored> {
-        let has_failed = matches!(
+        let found = self.found(steps)?;
+        if let StepOperation::Skip { value } = &what {
+            for step in &found {
+                self.check_skip(step.step, value, &step.path)?;
+            }
+        }
+        let had_failed = self.has_failed();
+        if had_failed {
+            self.resume_only(&found, &what)?;
+        }
+        for step in found {
+            self.operate_on(step, &what, had_failed);
+        }
+        Ok(())
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(
             self.state.phase,
             Phase::Ended {
                 status: RunStatus::Failed,
                 ..
             }
-        );
-        let wanted = match has_failed {
-            true => OpenStatus::Failed,
-            false => OpenStatus::Parked,
+        )
+    }
+
+    /// The steps that are meant.
+    fn found(&self, steps: &Steps) -> Result<Vec<OpenStep>, Ignored> {
+        let has_failed = self.has_failed();
+        let may_be = |step: &OpenStep| match step.status {
+            OpenStatus::Parked => !has_failed,
+            OpenStatus::Failed => has_failed || self.state.reopened_from(ThreadKey::of(step.step)).is_some(),
+            OpenStatus::Outstanding | OpenStatus::Retrying(_) | OpenStatus::Cancelled => false,
         };
-        let found: Vec<OpenStep> = self
-            .state
-            .open_steps()
-            .filter(|step| step.status == wanted && is_among(steps, step))
-            .collect();
-        if let Steps::At(paths) = steps
-            && let Some(path) = paths.iter().find(|path| !found.iter().any(|step| step.path == **path))
-        {
-            return Err(Ignored::NotAllowed(format!(
-                "the step at {path} is neither parked nor has it failed the run"
-            )));
+        let open = self.state.open_steps();
+        let found: Vec<OpenStep> = open.filter(|step| is_among(steps, step) && may_be(step)).collect();
+        let missing = match steps {
+            Steps::At(paths) => paths.iter().find(|path| !found.iter().any(|step| step.path == **path)),
+            Steps::WithError(_) => None,
+        };
+        match missing {
+            Some(path) => Err(Ignored::NotAllowed(format!(
+                "the step at {path} is neither parked nor has it failed in what is open still"
+            ))),
+            None if found.is_empty() => Err(Ignored::NotAllowed(
+                "no step with such an error is parked or has failed".to_owned(),
+            )),
+            None => Ok(found),
         }
-        if found.is_empty() {
-            return Err(Ignored::NotAllowed("no step is parked with such an error".to_owned()));
+    }
+
+    /// Resumes a failed run for these steps alone, if that leads to anything.
+    fn resume_only(&mut self, found: &[OpenStep], what: &StepOperation) -> Result<(), Ignored> {
+        let refuse = |text: &str| Err(Ignored::NotAllowed(text.to_owned()));
+        if self.state.undo.is_some() {
+            return refuse("what the run had done was being undone: its steps stay as they are");
         }
+        let only = found.iter().map(|step| step.step).collect();
+        let resumed = Fact::RunResumed { only };
+        let mut trial = self.state.clone();
+        let mut machine = Machine::new(&mut trial, self.around, self.random);
+        machine.emit(resumed.clone());
         match what {
-            StepOperation::Retry { input } if has_failed => {
-                self.resume()?;
-                if input.is_some() {
-                    found.iter().for_each(|step| self.retry_one(step, input.clone()));
+            StepOperation::Retry { .. } => {
+                machine.walk();
+                if matches!(trial.phase, Phase::Ended { .. } | Phase::Compensating) {
+                    return refuse(
+                        "the run would fail at once, because others have failed too: name them as well, or resume the run",
+                    );
                 }
             }
-            _ if has_failed => {
-                let text = "the run has failed: its steps can be retried, and no longer skipped or failed";
-                return Err(Ignored::NotAllowed(text.to_owned()));
-            }
-            StepOperation::Retry { input } => found.iter().for_each(|step| self.retry_one(step, input.clone())),
-            StepOperation::Skip { value } => {
-                // All or none: what is wrong with one is told before any is skipped.
-                for step in &found {
-                    self.check_skip(step.step, &value, &step.path)?;
-                }
-                for step in &found {
-                    self.emit(Fact::StepSkipped {
-                        step: step.step,
-                        output: value.clone(),
-                        path: step.path.clone(),
-                        snapshot: None,
-                    });
-                }
-            }
-            StepOperation::Fail { error } => {
-                for step in found {
-                    let error = ErrorValue {
-                        path: Some(step.path.clone()),
-                        attempt: Some(step.attempt),
-                        ..error.clone()
-                    };
-                    let (step, path) = (step.step, step.path);
-                    self.emit(Fact::StepGivenUp { step, error, path });
+            StepOperation::Skip { .. } | StepOperation::Fail { .. } => {
+                if !found.iter().all(|step| trial.is_live(ThreadKey::of(step.step))) {
+                    return refuse("a finally runs before such a step goes on: retry it, or resume the run");
                 }
             }
         }
+        self.emit(resumed);
         Ok(())
     }
 
-    fn retry_one(&mut self, step: &OpenStep, input: Option<rejoin_shared::json::Json>) {
-        self.emit(Fact::StepRetried {
-            step: step.step,
-            input,
-            path: step.path.clone(),
-        });
+    fn operate_on(&mut self, found: OpenStep, what: &StepOperation, is_outstanding: bool) {
+        let (step, path) = (found.step, found.path);
+        match what {
+            // The resume has done it already.
+            StepOperation::Retry { input: None } if is_outstanding => {}
+            StepOperation::Retry { input } => self.emit(Fact::StepRetried {
+                step,
+                input: input.clone(),
+                path,
+            }),
+            StepOperation::Skip { value } => self.emit(Fact::StepSkipped {
+                step,
+                output: value.clone(),
+                path,
+                snapshot: None,
+            }),
+            StepOperation::Fail { error } => {
+                let error = ErrorValue {
+                    path: Some(path.clone()),
+                    attempt: Some(found.attempt),
+                    ..error.clone()
+                };
+                self.emit(Fact::StepGivenUp { step, error, path });
+            }
+        }
     }
 
-    fn check_skip(&self, step: StepKey, value: &rejoin_shared::json::Json, path: &str) -> Result<(), Ignored> {
+    fn check_skip(&self, step: StepKey, value: &Json, path: &str) -> Result<(), Ignored> {
+        let node = self.state.node_of(ThreadKey::of(step));
+        if node.is_none_or(|node| self.state.def.node(node).kind.as_step().is_none()) {
+            let text = format!("{path} is a decision: it has no value, and can only be retried or failed");
+            return Err(Ignored::NotAllowed(text));
+        }
         let checked = self.check_step_output(ThreadKey::of(step), value, path);
         checked.map_err(|error| Ignored::NotAllowed(error.message))
     }

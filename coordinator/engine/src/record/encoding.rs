@@ -120,7 +120,9 @@ impl Fact {
             Fact::Late { .. } => "late",
             Fact::CompensationStarted { .. } => "compensation_started",
             Fact::RunPaused => "run_paused",
-            Fact::RunResumed => "run_resumed",
+            Fact::RunEdited(_) => "run_edited",
+            Fact::RunResumed { .. } => "run_resumed",
+            Fact::RunForked(_) => "run_forked",
             Fact::RunFinished(_) => "run_finished",
         }
     }
@@ -193,6 +195,7 @@ impl Fact {
                 parts.snapshot = text_of(joined.snapshot.as_ref());
             }
             Fact::ScopeOpened(opened) => parts.path = Some(opened.path.clone()),
+            Fact::RunEdited(edited) => parts.path = Some(edited.path.clone()),
             Fact::NodeSkipped { path, .. }
             | Fact::NodeRetryScheduled { path, .. }
             | Fact::TimerSet { path, .. }
@@ -214,7 +217,8 @@ impl Fact {
             | Fact::EventTaken { .. }
             | Fact::CompensationStarted { .. }
             | Fact::RunPaused
-            | Fact::RunResumed => {}
+            | Fact::RunResumed { .. }
+            | Fact::RunForked(_) => {}
         }
     }
 
@@ -288,6 +292,7 @@ impl Fact {
                 joined.snapshot = read_json(parts.snapshot.as_deref())?;
             }
             Fact::ScopeOpened(opened) => opened.path = own_path(),
+            Fact::RunEdited(edited) => edited.path = own_path(),
             Fact::NodeSkipped { path, .. }
             | Fact::NodeRetryScheduled { path, .. }
             | Fact::TimerSet { path, .. }
@@ -310,7 +315,8 @@ impl Fact {
             | Fact::EventTaken { .. }
             | Fact::CompensationStarted { .. }
             | Fact::RunPaused
-            | Fact::RunResumed => {}
+            | Fact::RunResumed { .. }
+            | Fact::RunForked(_) => {}
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::decision::{Sent, WaitChange};
 use crate::record::{RunStarted, ThreadKey};
 
 pub mod bitmap;
+mod place;
 pub mod scope;
 pub mod thread;
 pub(crate) mod undo;
@@ -169,11 +170,7 @@ pub(crate) struct EndedBranch {
 
 impl RunState {
     pub(crate) fn new(def: &Arc<Definition>, first: &RunStarted, at: Timestamp) -> RunState {
-        let context = if first.input.as_object().is_some() {
-            first.input.clone()
-        } else {
-            Json::object()
-        };
+        let context = context_of(&first.input);
         RunState {
             def: def.clone(),
             id: first.run,
@@ -274,6 +271,12 @@ impl RunState {
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// Its input.
+    #[must_use]
+    pub fn input(&self) -> &Json {
+        &self.input
     }
 
     /// Its place among runs.
@@ -391,6 +394,14 @@ impl RunState {
             .find(|(_, key)| self.is_live(*key))
             .map(|(at, _)| *at);
         earliest(attempt, timer)
+    }
+}
+
+/// The context that a run with this input begins with.
+pub(crate) fn context_of(input: &Json) -> Json {
+    match input.as_object() {
+        Some(_) => input.clone(),
+        None => Json::object(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rejoin_shared::definition::model::{Definition, FlowId, Join, NodeId};
+use rejoin_shared::definition::model::{Definition, FlowId, Join, NodeId, RetryPolicy};
 use rejoin_shared::delta::Delta;
 use rejoin_shared::json::Json;
 use rejoin_shared::path;
@@ -12,7 +12,7 @@ use rejoin_shared::run::ErrorValue;
 use super::bitmap::Bitmap;
 use super::thread::{Thread, ThreadEnd, Visits};
 use super::undo::Done;
-use crate::record::{Branches, Quota, ScopeOpened, ThreadKey};
+use crate::record::{Branches, Edits, Quota, ScopeOpened, ThreadKey};
 
 /// An open parallel, foreach or graph, or one that failed and may be resumed.
 #[derive(Clone, Debug)]
@@ -83,6 +83,8 @@ pub struct Contribution {
 pub struct Carried {
     /// Failures that each retry policy allowed.
     pub(crate) allowed: Vec<u32>,
+    /// What an operator made different.
+    pub(crate) edits: Edits,
     /// Visits of the branches' nodes, so that their paths go on counting.
     pub(crate) visits: BTreeMap<u32, Vec<Visits>>,
 }
@@ -157,6 +159,12 @@ impl Scope {
 
     pub(crate) fn join<'d>(&self, def: &'d Definition) -> &'d Join {
         def.join(self.node).expect("a scope's node has a join")
+    }
+
+    /// The retry of the whole node.
+    pub(crate) fn retry<'s>(&'s self, def: &'s Definition) -> &'s [RetryPolicy] {
+        let edited = self.carried.edits.retry.as_deref();
+        edited.unwrap_or_else(|| &self.join(def).retry)
     }
 
     /// Branches whose `when` held, as far as it has been read.

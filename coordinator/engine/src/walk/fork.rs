@@ -1,6 +1,6 @@
 //! Opens scopes, and begins branches whose first node must be evaluated.
 
-use rejoin_shared::definition::model::{Definition, Foreach, Graph, Items, Join, Parallel, Snapshots};
+use rejoin_shared::definition::model::{Foreach, Graph, Items, Join, Parallel, Snapshots};
 use rejoin_shared::expr::Env;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
@@ -8,7 +8,7 @@ use rejoin_shared::run::ErrorValue;
 use super::quota::{concurrency, quota};
 use crate::env::{eval, eval_bool, wrong_type};
 use crate::machine::Machine;
-use crate::record::{Branches, Fact, ScopeOpened, ThreadKey};
+use crate::record::{Branches, Edits, Fact, ScopeOpened, ThreadKey};
 
 /// A scope whose base times branches exceeds this is refused under `snapshots: full`.
 const FULL_SNAPSHOT_BYTES_MAX: usize = 1 << 30;
@@ -81,14 +81,19 @@ impl Machine<'_> {
 
     fn open(&mut self, thread: ThreadKey, path: String, branches: Branches, count: usize, join: &Join, env: &Env) {
         let limits = self.around.limits;
+        let edits = self.edits(thread);
         let opened = self.check_branches(thread, &path, count).and_then(|()| {
             let is_loop = join.concurrency.is_none() && !matches!(branches, Branches::Named { .. });
             Ok(ScopeOpened {
                 thread,
-                quota: quota(join, env, limits, &path)?,
-                concurrency: match is_loop {
-                    true => Some(1),
-                    false => concurrency(join.concurrency.as_ref(), env, limits, &path)?,
+                quota: match edits.quota {
+                    Some(quota) => quota,
+                    None => quota(join, env, limits, &path)?,
+                },
+                concurrency: match (is_loop, edits.concurrency) {
+                    (true, _) => Some(1),
+                    (false, Some(width)) => width.most(),
+                    (false, None) => concurrency(join.concurrency.as_ref(), env, limits, &path)?,
                 },
                 path: path.clone(),
                 branches,
@@ -98,6 +103,13 @@ impl Machine<'_> {
             Ok(opened) => self.emit(Fact::ScopeOpened(opened)),
             Err(error) => self.fail_node(thread, error),
         }
+    }
+
+    /// What an operator made different in an earlier try of the node.
+    fn edits(&self, thread: ThreadKey) -> Edits {
+        let entered = self.state.thread(thread).and_then(|thread| thread.entered());
+        let carried = entered.and_then(|entered| entered.carried.as_ref());
+        carried.map(|carried| carried.edits.clone()).unwrap_or_default()
     }
 
     fn check_branches(&self, thread: ThreadKey, path: &str, count: usize) -> Result<(), ErrorValue> {
@@ -152,12 +164,4 @@ impl crate::state::RunState {
             (self.has_room(*id) && self.may_begin(key) && !self.starts_plain(key)).then_some(key)
         })
     }
-}
-
-/// The retries of the scope node `node`.
-pub(super) fn retries<'d>(
-    def: &'d Definition,
-    scope: &crate::state::Scope,
-) -> &'d [rejoin_shared::definition::model::RetryPolicy] {
-    &scope.join(def).retry
 }

@@ -23,6 +23,7 @@ mod undo;
 mod unwind;
 mod wait;
 
+pub(crate) use quota::{need, tolerate, width};
 pub(crate) use set::{check_context_depth, check_context_size};
 
 impl Machine<'_> {

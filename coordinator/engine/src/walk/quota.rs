@@ -7,7 +7,7 @@ use rejoin_shared::limits::Limits;
 use rejoin_shared::run::ErrorValue;
 
 use crate::env::{EXPRESSION, eval_template};
-use crate::record::{Quota, Share};
+use crate::record::{Quota, Share, Width};
 
 /// What the join asks for.
 pub(super) fn quota(join: &Join, env: &Env, limits: &Limits, path: &str) -> Result<Quota, ErrorValue> {
@@ -18,10 +18,7 @@ pub(super) fn quota(join: &Join, env: &Env, limits: &Limits, path: &str) -> Resu
     }
     if let Some(template) = &join.tolerate {
         let value = eval_template(template, env, limits, path)?;
-        let share = share(&value, 0);
-        return share
-            .map(Quota::Tolerate)
-            .ok_or_else(|| unfit("tolerate", "a number or a percentage", &value, path));
+        return tolerate(&value).ok_or_else(|| unfit("tolerate", "a number or a percentage", &value, path));
     }
     Ok(match join.on_error {
         OnError::FailFast => Quota::All,
@@ -29,12 +26,18 @@ pub(super) fn quota(join: &Join, env: &Env, limits: &Limits, path: &str) -> Resu
     })
 }
 
-fn need(value: &Json) -> Option<Quota> {
+/// What `need` asks for, as it was given.
+pub(crate) fn need(value: &Json) -> Option<Quota> {
     match value.as_str() {
         Some("all") => Some(Quota::All),
         Some("any") => Some(Quota::Need(Share::Count(1))),
         _ => share(value, 1).map(Quota::Need),
     }
+}
+
+/// What `tolerate` asks for, as it was given.
+pub(crate) fn tolerate(value: &Json) -> Option<Quota> {
+    share(value, 0).map(Quota::Tolerate)
 }
 
 fn share(value: &Json, least: u32) -> Option<Share> {
@@ -60,10 +63,16 @@ pub(super) fn concurrency(
         Some(Concurrency::At(template)) => template,
     };
     let value = eval_template(template, env, limits, path)?;
+    let wanted = || unfit("concurrency", "a number from 1 or `unbounded`", &value, path);
+    width(&value).map(Width::most).ok_or_else(wanted)
+}
+
+/// What `concurrency` asks for, as it was given.
+pub(crate) fn width(value: &Json) -> Option<Width> {
     match (value.as_str(), value.as_int()) {
-        (Some("unbounded"), _) => Ok(None),
-        (_, Some(n)) if n >= 1 => Ok(Some(u32::try_from(n).unwrap_or(u32::MAX))),
-        _ => Err(unfit("concurrency", "a number from 1 or `unbounded`", &value, path)),
+        (Some("unbounded"), _) => Some(Width::Unbounded),
+        (_, Some(n)) if n >= 1 => Some(Width::AtMost(u32::try_from(n).unwrap_or(u32::MAX))),
+        _ => None,
     }
 }
 

@@ -4,7 +4,6 @@ use rejoin_shared::delta::Delta;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 
-use super::fork::retries;
 use super::set::check_context_size;
 use crate::env::eval;
 use crate::join::failure::branches_failed;
@@ -52,7 +51,7 @@ impl Machine<'_> {
         let random = self.draw();
         let scope = &self.state.scopes[&id];
         let again = next_try(
-            retries(&def, scope),
+            scope.retry(&def),
             &scope.carried.allowed,
             &error,
             None,

@@ -114,6 +114,28 @@ pub fn fail() -> Value {
     steps(json!({"error": optional(object(members, &[]))}))
 }
 
+fn fork_members() -> Value {
+    let at = json!({"type": "integer", "minimum": 0, "description": "The last record in common; without it the end."});
+    let mut version = version();
+    version["description"] = json!("Another version, which takes what is recorded.");
+    json!({"at": optional(at), "input": any("Another input from there on."), "version": version})
+}
+
+pub fn fork() -> Value {
+    object(fork_members(), &[])
+}
+
+pub fn edit() -> Value {
+    let members = json!({
+        "path": {"type": "string", "description": "Path of the scope."},
+        "concurrency": any("Branches at once: a number from 1, or `unbounded`."),
+        "need": any("How many must succeed: `all`, `any`, a number from 1, or a percentage."),
+        "tolerate": any("How many may fail: a number, or a percentage. Not together with `need`."),
+        "retry": any("Retries of the whole scope, as in a definition."),
+    });
+    object(members, &["path"])
+}
+
 pub fn event() -> Value {
     let name = json!({"type": "string", "minLength": 1, "maxLength": 256, "description": "Its name."});
     let id = json!({"type": "string", "maxLength": 256, "description": "The same id counts once in a run."});
@@ -144,8 +166,13 @@ pub fn bulk() -> Value {
     object(
         json!({
             "filter": filter,
-            "operation": {"type": "string", "enum": ["cancel", "pause", "resume", "delete"]},
+            "operation": {"type": "string", "enum": ["cancel", "pause", "resume", "retry", "fork", "delete"]},
             "reason": text("With cancel: for people."),
+            "compensate": truth("With cancel: undo what they did, where their workflows say how."),
+            "error_type": text("With retry: the type of the steps' last error."),
+            "input": any("With retry: what the steps get. With fork: another input."),
+            "at": optional(json!({"type": "integer", "minimum": 0, "description": "With fork: the last record in common."})),
+            "version": version(),
             "dry_run": truth("Only tell how many runs the filter finds."),
             "all": truth("Every run of the namespace, where the filter is empty."),
         }),

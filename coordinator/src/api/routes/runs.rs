@@ -6,13 +6,13 @@ use super::bodies;
 use super::parameters::{duration, flag, list, page, run_states, sequence, step_states, tags, text, time, words};
 use crate::api::batch::{self, Started};
 use crate::api::bulk::{self, Outcome};
-use crate::api::describe::{Route, delete, get, post};
+use crate::api::describe::{Route, delete, get, patch, post};
 use crate::api::events::{self, Accepted};
 use crate::api::inputs::{self, InputView};
 use crate::api::operations::{self, Resumed};
 use crate::api::page::Page;
 use crate::api::problem::Code;
-use crate::api::{reads, runs, start, steps, watch};
+use crate::api::{fork, reads, runs, scopes, start, steps, watch};
 use crate::read::graph::GraphView;
 use crate::read::journal::Entry;
 use crate::read::run::RunView;
@@ -139,6 +139,20 @@ pub fn operations() -> Vec<Route> {
             .body(bodies::nothing())
             .answers::<Resumed>(200, "The run, or with `plan` what would be done.")
             .problems([Code::Conflict]),
+        post("/v1/runs/{id}/fork", "forkRun", fork::fork)
+            .says(
+                "Begins a new run with the past of this one",
+                "Up to a record of its journal: the same past, another future.",
+            )
+            .body(bodies::fork())
+            .answers::<RunView>(201, "The fork has begun.")
+            .with_headers(&[("Location", "Its address.")])
+            .problems([Code::Conflict, Code::InvalidInput]),
+        patch("/v1/runs/{id}/scopes", "editScope", scopes::edit)
+            .says("Edits an open parallel, foreach or graph", "It acts at once.")
+            .needs(bodies::edit())
+            .answers::<RunView>(200, A_RUN)
+            .problems([Code::Conflict]),
         delete("/v1/runs/{id}", "deleteRun", operations::delete)
             .says("Deletes an ended run", "")
             .answers_empty(204, "It is gone.")
@@ -155,19 +169,19 @@ pub fn operations() -> Vec<Route> {
             .admin(),
         post("/v1/runs/{id}/steps/retry", "retrySteps", steps::retry)
             .says(
-                "Tries parked steps, or those a run failed at, again",
+                "Tries parked and failed steps again",
                 "With a fresh budget.",
             )
             .needs(bodies::retry())
             .answers::<RunView>(200, A_RUN)
             .problems([Code::Conflict]),
         post("/v1/runs/{id}/steps/skip", "skipSteps", steps::skip)
-            .says("Goes on behind parked steps", "")
+            .says("Goes on behind parked and failed steps", "")
             .needs(bodies::skip())
             .answers::<RunView>(200, A_RUN)
             .problems([Code::Conflict]),
         post("/v1/runs/{id}/steps/fail", "failSteps", steps::fail)
-            .says("Lets parked steps fail", "")
+            .says("Lets parked steps fail, or failed ones with another error", "")
             .needs(bodies::fail())
             .answers::<RunView>(200, A_RUN)
             .problems([Code::Conflict]),

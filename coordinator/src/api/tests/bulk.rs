@@ -41,6 +41,8 @@ async fn every_run_that_matches_is_operated_on_over_many_pages_if_its_state_allo
     assert_eq!(some, (Some(0), Some(0), Some(false)));
     let all = ask(r#"{"filter":{"tag":["of:a"]},"operation":"cancel","reason":"enough"}"#).await;
     assert_eq!(all, (Some(120), Some(120), Some(false)));
+    let retried = ask(r#"{"filter":{"tag":"of:b"},"operation":"retry","error_type":"app.bad"}"#).await;
+    assert_eq!(retried, (Some(3), Some(0), Some(false)), "no step of theirs has failed");
     let paused = ask(r#"{"filter":{"workflow":["w","x"]},"operation":"pause"}"#).await;
     assert_eq!(
         paused,
@@ -92,6 +94,9 @@ async fn a_filter_that_says_nothing_touches_no_run() {
         r#"{"filter":{"state":"running"}}"#,
         r#"{"filter":{"state":"running"},"operation":"pause","reason":"x"}"#,
         r#"{"filter":{"state":"running"},"operation":"cancel","dryrun":true}"#,
+        r#"{"filter":{"state":"running"},"operation":"retry"}"#,
+        r#"{"filter":{"state":"running"},"operation":"resume","compensate":true}"#,
+        r#"{"filter":{"state":"running"},"operation":"delete","version":1}"#,
         r#"{"filter":{"state":"running"},"operation":"cancel","dry_run":"yes"}"#,
     ] {
         let refused = server.call(LINE, "", body).await;

@@ -4,9 +4,11 @@ use redb::{ReadableTable, WriteTransaction};
 use rejoin_shared::run::{Counts, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
-use super::super::{Batch, Claim, JOURNAL_FORMAT, JournalRow, RunChange, RunRow, priority};
-use super::tables::{JOURNAL, PARTITIONS, RUN_ENDINGS, RUN_STATES, RUNS, key, status};
-use super::{Result, StoreError, inbox, snapshots, waits};
+use super::super::{Batch, Claim, JOURNAL_FORMAT, JournalRow, RunChange, RunRow, StoredRow, priority};
+use super::tables::{JOURNAL, Journal, PARTITIONS, RUN_ENDINGS, RUN_STATES, RUNS, key, status};
+use super::{Result, StoreError, forks, inbox, snapshots, waits};
+
+type JournalTable<'tx> = redb::Table<'tx, (u128, u64), Journal>;
 
 pub(super) fn append(tx: &WriteTransaction, batch: &Batch, at: Timestamp) -> Result<Timestamp> {
     move_chain(tx, &batch.claims)?;
@@ -89,6 +91,9 @@ fn create(tx: &WriteTransaction, created: &[RunRow], at: Timestamp) -> Result<()
             run.compensated,
         );
         endings.insert(key(run.id), ending)?;
+        if run.forked_from.is_some() {
+            forks::begin(tx, run.id)?;
+        }
     }
     Ok(())
 }
@@ -96,27 +101,37 @@ fn create(tx: &WriteTransaction, created: &[RunRow], at: Timestamp) -> Result<()
 fn insert_rows(tx: &WriteTransaction, rows: &[JournalRow], at: Timestamp) -> Result<()> {
     let mut journal = tx.open_table(JOURNAL)?;
     for row in rows {
-        let value = (
-            at.0,
-            JOURNAL_FORMAT,
-            row.kind.as_str(),
-            row.path.as_deref(),
-            row.attempt,
-            row.outcome.map(|o| o.as_str()),
-            row.worker.as_deref(),
-            &*row.body,
-            row.output.as_deref(),
-            row.snapshot.as_deref(),
-            row.logs.as_deref(),
-        );
-        if journal.insert((key(row.run), row.seq), value)?.is_some() {
-            return Err(StoreError::Refused(format!(
-                "record {} of run {} exists already",
-                row.seq, row.run
-            )));
-        }
+        put_row(&mut journal, row, at, JOURNAL_FORMAT)?;
     }
     Ok(())
+}
+
+/// Puts a row in that was read elsewhere, as it is.
+pub(super) fn insert_row(journal: &mut JournalTable<'_>, stored: &StoredRow) -> Result<()> {
+    put_row(journal, &stored.row, stored.at, stored.format)
+}
+
+fn put_row(journal: &mut JournalTable<'_>, row: &JournalRow, at: Timestamp, format: i16) -> Result<()> {
+    let value = (
+        at.0,
+        format,
+        row.kind.as_str(),
+        row.path.as_deref(),
+        row.attempt,
+        row.outcome.map(|o| o.as_str()),
+        row.worker.as_deref(),
+        &*row.body,
+        row.output.as_deref(),
+        row.snapshot.as_deref(),
+        row.logs.as_deref(),
+    );
+    match journal.insert((key(row.run), row.seq), value)?.is_some() {
+        false => Ok(()),
+        true => Err(StoreError::Refused(format!(
+            "record {} of run {} exists already",
+            row.seq, row.run
+        ))),
+    }
 }
 
 fn change_run(tx: &WriteTransaction, change: &RunChange, at: Timestamp) -> Result<()> {

@@ -7,6 +7,7 @@
 //! same, so that the owner's code is one; the database's clock is the process's.
 
 mod append;
+mod forks;
 mod inbox;
 mod owners;
 mod retention;
@@ -31,8 +32,9 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use super::{
-    Batch, Broadcast, Claim, Dropped, InboxMessage, InboxRow, JoinedScope, KeyBinding, Member, MemberRow, PartitionRow,
-    Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, WaitRow, WorkflowRow,
+    Batch, Broadcast, COPY_PORTION, Claim, Dropped, ForkedFrom, InboxMessage, InboxRow, JoinedScope, KeyBinding, Member,
+    MemberRow, PartitionRow, Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, WaitRow,
+    WorkflowRow,
 };
 
 /// Name of the database file within its folder.
@@ -184,6 +186,21 @@ impl Store for EmbeddedStore {
 
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>> {
         self.read(runs::counts).await
+    }
+
+    async fn copy_past(&self, run: RunId, from: ForkedFrom) -> Result<bool> {
+        self.write(move |tx| forks::begin_copy(tx, run, from, Timestamp::now()))
+            .await?;
+        let mut copied = 0;
+        while copied < from.seq {
+            let (after, until) = (copied, from.seq.min(copied + COPY_PORTION));
+            let portion = move |tx: &WriteTransaction| forks::copy(tx, run, after, until, Timestamp::now());
+            if !self.write(portion).await? {
+                return Ok(false);
+            }
+            copied = until;
+        }
+        Ok(true)
     }
 
     async fn delete_run(&self, run: RunId) -> Result<bool> {
@@ -361,8 +378,11 @@ impl Store for EmbeddedStore {
     }
 
     async fn sweep(&self) -> Result<u64> {
-        self.write(|tx| Ok(inbox::sweep(tx, Timestamp::now())? + workflows::sweep_keys(tx, Timestamp::now())?))
-            .await
+        self.write(|tx| {
+            let now = Timestamp::now();
+            Ok(inbox::sweep(tx, now)? + workflows::sweep_keys(tx, now)? + forks::sweep(tx, now)?)
+        })
+        .await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -9,9 +9,9 @@ use rejoin_shared::time::Timestamp;
 use super::super::priority as priorities;
 use super::super::{JournalRow, KEY_LIFE_MS, PAGE_BYTES_MAX, RunFilter, RunRow, Sleeper, StoredRow};
 use super::tables::{
-    self, JOURNAL, Journal, RUN_ENDINGS, RUN_STATES, RUNS, RunEnding, RunHead, RunState, key, run_id, status,
+    self, FORKS, JOURNAL, Journal, RUN_ENDINGS, RUN_STATES, RUNS, RunEnding, RunHead, RunState, key, run_id, status,
 };
-use super::{Result, StoreError, inbox, snapshots, waits, workflows};
+use super::{Result, StoreError, forks, inbox, snapshots, waits, workflows};
 
 type Value<'a, T> = <T as redb::Value>::SelfType<'a>;
 
@@ -38,7 +38,7 @@ fn row_bytes(row: &JournalRow) -> usize {
     row.body.len() + of(&row.output) + of(&row.snapshot) + of(&row.logs)
 }
 
-fn stored_row(run: RunId, seq: u64, value: &Value<'_, Journal>) -> Result<StoredRow> {
+pub(super) fn stored_row(run: RunId, seq: u64, value: &Value<'_, Journal>) -> Result<StoredRow> {
     let (at, format, kind, path, attempt, outcome, worker, body, output, snapshot, logs) = *value;
     let outcome = match outcome {
         Some(name) => Some(Outcome::from_name(name).ok_or_else(|| StoreError::Schema(format!("outcome {name}")))?),
@@ -64,8 +64,9 @@ fn stored_row(run: RunId, seq: u64, value: &Value<'_, Journal>) -> Result<Stored
     })
 }
 
-/// The three tables a run's row is spread over.
+/// The tables a run's row is spread over.
 struct RunTables {
+    forks: redb::ReadOnlyTable<u128, (u128, u64, bool, i64)>,
     heads: redb::ReadOnlyTable<u128, RunHead>,
     states: redb::ReadOnlyTable<u128, RunState>,
     endings: redb::ReadOnlyTable<u128, RunEnding>,
@@ -74,6 +75,7 @@ struct RunTables {
 impl RunTables {
     fn open(tx: &ReadTransaction) -> Result<RunTables> {
         Ok(RunTables {
+            forks: tx.open_table(FORKS)?,
             heads: tx.open_table(RUNS)?,
             states: tx.open_table(RUN_STATES)?,
             endings: tx.open_table(RUN_ENDINGS)?,
@@ -88,7 +90,12 @@ impl RunTables {
     fn row(&self, id: u128, head: &Value<'_, RunHead>) -> Result<RunRow> {
         let state = self.states.get(id)?.ok_or_else(|| half_a_run(id))?;
         let ending = self.endings.get(id)?.ok_or_else(|| half_a_run(id))?;
-        run_row(run_id(id), head, &state.value(), &ending.value())
+        let forked = self.forks.get(id)?.map(|row| forks::forked_from(row.value()));
+        let row = run_row(run_id(id), head, &state.value(), &ending.value())?;
+        Ok(RunRow {
+            forked_from: forked,
+            ..row
+        })
     }
 }
 
@@ -121,6 +128,7 @@ fn run_row(
         tags: serde_json::from_str(tags).map_err(|e| StoreError::Schema(format!("tags of run {id}: {e}")))?,
         idempotency_key: idempotency_key.map(str::to_owned),
         parent: parent.map(run_id),
+        forked_from: None,
         progress: Progress {
             total,
             done,
@@ -319,6 +327,7 @@ pub(super) fn delete(tx: &WriteTransaction, run: RunId, now: Timestamp) -> Resul
     tx.open_table(RUN_ENDINGS)?.remove(key(run))?;
     tx.open_table(JOURNAL)?
         .retain_in((key(run), 0)..=(key(run), u64::MAX), |_, _| false)?;
+    tx.open_table(FORKS)?.remove(key(run))?;
     inbox::remove_of_run(tx, run)?;
     waits::remove_of_run(tx, run)?;
     snapshots::remove_of_run(tx, run)?;

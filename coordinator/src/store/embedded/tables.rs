@@ -112,6 +112,8 @@ pub(super) const RUN_STATES: TableDefinition<u128, RunState> = TableDefinition::
 pub(super) const RUN_ENDINGS: TableDefinition<u128, RunEnding> = TableDefinition::new("run_endings");
 /// By run and sequence number.
 pub(super) const JOURNAL: TableDefinition<(u128, u64), Journal> = TableDefinition::new("journal");
+/// Source, the last record in common, whether the run is there, when a portion was last copied.
+pub(super) const FORKS: TableDefinition<u128, (u128, u64, bool, i64)> = TableDefinition::new("forks");
 pub(super) const WORKFLOWS: TableDefinition<WorkflowKey, Workflow> = TableDefinition::new("workflows");
 /// Namespace and key: run, request hash, free from (set once the run is deleted).
 pub(super) const KEYS: TableDefinition<(&str, &str), (u128, &str, Option<i64>)> =
@@ -143,6 +145,7 @@ pub(super) fn create(tx: &WriteTransaction) -> Result<()> {
     tx.open_table(RUN_STATES)?;
     tx.open_table(RUN_ENDINGS)?;
     tx.open_table(JOURNAL)?;
+    tx.open_table(FORKS)?;
     tx.open_table(WORKFLOWS)?;
     tx.open_table(KEYS)?;
     tx.open_table(INBOX)?;

@@ -26,6 +26,7 @@ struct Line {
     client: Client,
     append: Statement,
     append_with_waits: Statement,
+    append_with_forks: Statement,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -48,9 +49,10 @@ impl Appender {
             None => slot.insert(self.connect().await?),
         };
         let params = columns.params();
-        let statement = match columns.has_waits() {
-            true => &line.append_with_waits,
-            false => &line.append,
+        let statement = match (columns.has_forks(), columns.has_waits()) {
+            (true, _) => &line.append_with_forks,
+            (false, true) => &line.append_with_waits,
+            (false, false) => &line.append,
         };
         let answer = tokio::time::timeout(self.answer_timeout, line.client.query_one(statement, &params)).await;
         match answer {
@@ -94,10 +96,12 @@ impl Appender {
         };
         let append = prepare(sql::BATCH_APPEND_IF_OWNER).await?;
         let append_with_waits = prepare(sql::BATCH_APPEND_WITH_WAITS_IF_OWNER).await?;
+        let append_with_forks = prepare(sql::BATCH_APPEND_WITH_FORKS_IF_OWNER).await?;
         Ok(Line {
             client,
             append,
             append_with_waits,
+            append_with_forks,
             _driver: driver,
         })
     }

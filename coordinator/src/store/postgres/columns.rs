@@ -29,6 +29,7 @@ pub(super) struct Columns<'a> {
     answered: Vec<i64>,
     verdicts: Bodies<'a>,
     waits: Option<Waits<'a>>,
+    forks: Vec<Uuid>,
 }
 
 impl<'a> Columns<'a> {
@@ -46,12 +47,13 @@ impl<'a> Columns<'a> {
             answered: ids(&mut batch.answered.iter().map(|(id, _)| *id))?,
             verdicts: batch.answered.iter().map(|(_, verdict)| &**verdict).collect(),
             waits: Waits::of(batch)?,
+            forks: forks_of(batch),
         })
     }
 
     /// The parameters in the order of `rejoin_append`.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut params: Vec<Param<'_>> = Vec::with_capacity(81);
+        let mut params: Vec<Param<'_>> = Vec::with_capacity(82);
         self.claims.push_to(&mut params);
         self.created.push_to(&mut params);
         self.tags.push_to(&mut params);
@@ -62,13 +64,28 @@ impl<'a> Columns<'a> {
         if let Some(waits) = &self.waits {
             waits.push_to(&mut params);
         }
+        if self.has_forks() {
+            params.push(&self.forks);
+        }
         params
+    }
+
+    /// Whether there are forks, which `rejoin_begin_forks` marks; the parameters of `rejoin_put_waits` and `rejoin_put_joins` are
+    /// there too then.
+    pub(super) fn has_forks(&self) -> bool {
+        !self.forks.is_empty()
     }
 
     /// Whether there is something for `rejoin_put_waits` or `rejoin_put_joins`, whose parameters then follow.
     pub(super) fn has_waits(&self) -> bool {
         self.waits.is_some()
     }
+}
+
+/// Created runs that share the past of another one.
+fn forks_of(batch: &Batch) -> Vec<Uuid> {
+    let forks = batch.created.iter().filter(|run| run.forked_from.is_some());
+    forks.map(|run| run.id.0).collect()
 }
 
 /// One change a run, sorted by run: what several changes of one batch come to.
@@ -419,8 +436,8 @@ struct Waits<'a> {
 impl<'a> Waits<'a> {
     /// `None` where a batch has nothing of this, as most have.
     fn of(batch: &'a Batch) -> Result<Option<Waits<'a>>> {
-        let has_waits = !batch.waits.is_empty() || !batch.waits_over.is_empty();
-        if !has_waits && batch.broadcasts.is_empty() && batch.joins.is_empty() {
+        let has_waits = !batch.waits.is_empty() || !batch.waits_over.is_empty() || !batch.broadcasts.is_empty();
+        if !has_waits && batch.joins.is_empty() && forks_of(batch).is_empty() {
             return Ok(None);
         }
         let mut columns = Waits::default();

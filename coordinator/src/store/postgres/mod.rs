@@ -34,9 +34,10 @@ pub use config::StoreConfig;
 pub use migrate::{MigrationState, migrate, migrate_check};
 
 use super::{
-    Batch, Broadcast, Claim, Dropped, HELD_PAUSE_MS, InboxMessage, InboxRow, JoinedScope, KEY_LIFE_MS, KeyBinding,
-    MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX, PartitionRow, PoolView, Reserved, RunFilter, RunRow,
-    ScheduleRow, Sleeper, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitKind, WaitRow, WorkflowRow,
+    Batch, Broadcast, COPY_LIFE_MS, COPY_PORTION, Claim, Dropped, ForkedFrom, HELD_PAUSE_MS, InboxMessage, InboxRow,
+    JoinedScope, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX, PartitionRow, PoolView,
+    Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitKind, WaitRow,
+    WorkflowRow,
 };
 use appender::Appender;
 use columns::{Columns, fold_changes};
@@ -258,6 +259,24 @@ impl Store for PostgresStore {
     async fn run_counts(&self) -> Result<Vec<(RunStatus, u64)>> {
         let found = self.reader.read(sql::RUN_COUNTS, &[]).await?;
         found.iter().map(rows::status_count).collect()
+    }
+
+    async fn copy_past(&self, run: RunId, from: ForkedFrom) -> Result<bool> {
+        let last = bigint(from.seq)?;
+        let source = from.run.0;
+        self.reader.write(sql::COPY_BEGIN, &[&run.0, &source, &last]).await?;
+        let mut copied = 0;
+        while copied < from.seq {
+            let until = from.seq.min(copied + COPY_PORTION);
+            let portion: [Param<'_>; 4] = [&run.0, &source, &bigint(copied)?, &bigint(until)?];
+            let rows = self.reader.write(sql::COPY_PORTION_IF_WANTED, &portion).await?;
+            if rows != until - copied {
+                self.reader.write(sql::COPY_GIVE_UP, &[&run.0]).await?;
+                return Ok(false);
+            }
+            copied = until;
+        }
+        Ok(true)
     }
 
     async fn delete_run(&self, run: RunId) -> Result<bool> {
@@ -573,6 +592,7 @@ impl Store for PostgresStore {
             .write(sql::VERDICTS_SWEEP, &[&VERDICT_LIFE_MS, &SWEEP_PORTION])
             .await?;
         swept += self.reader.write(sql::KEYS_SWEEP, &[&SWEEP_PORTION]).await?;
+        swept += self.reader.write(sql::COPIES_SWEEP, &[&COPY_LIFE_MS]).await?;
         swept += self.reader.write(sql::MEMBERS_SWEEP, &[&MEMBER_LISTED_MS]).await?;
         swept += self.remove_deleted(PORTIONS_AT_ONCE).await?;
         Ok(swept)

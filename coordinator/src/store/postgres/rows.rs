@@ -10,7 +10,7 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::super::{
-    Epoch, InboxMessage, InboxRow, JoinedScope, JournalRow, Member, MemberRow, PartitionRow, Reserved, RunRow,
+    Epoch, ForkedFrom, InboxMessage, InboxRow, JoinedScope, JournalRow, Member, MemberRow, PartitionRow, Reserved, RunRow,
     ScheduleRow, Sleeper, StoreError, StoredRow, WaitKind, WaitRow, WorkflowRow, priority,
 };
 use super::values::{At, outcome};
@@ -98,6 +98,7 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
             .unwrap_or_default(),
         idempotency_key: get(row, 12)?,
         parent: get::<Option<Uuid>>(row, 13)?.map(RunId),
+        forked_from: forked_from(row)?,
         progress: Progress {
             total: number(row, 14)?,
             done: number(row, 15)?,
@@ -116,6 +117,14 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
         started_at: time(25)?,
         finished_at: time(26)?,
     })
+}
+
+fn forked_from(row: &Row) -> Result<Option<ForkedFrom>> {
+    let Some(source) = get::<Option<Uuid>>(row, 27)? else {
+        return Ok(None);
+    };
+    let (run, seq) = (RunId(source), number(row, 28)?);
+    Ok(Some(ForkedFrom { run, seq }))
 }
 
 fn namespace(row: &Row, column: usize) -> Result<Namespace> {

@@ -8,13 +8,14 @@ macro_rules! statements {
     };
 }
 
-/// Columns of a run's row, in the order `rows::run_row` reads them. Tags come from the primary key of `tags`.
+/// Columns of a run's row, in the order `rows::run_row` reads them. Tags and the source of a fork come from the primary keys of `tags` and `forks`.
 macro_rules! run_columns {
     () => {
         "r.id, r.namespace, r.workflow, r.version, r.status, r.priority, r.input, r.context, r.output, r.error, r.compensated, \
          (select json_object_agg(t.key, t.value)::text from tags t where t.run_id = r.id), r.idempotency_key, r.parent, \
          r.steps_total, r.steps_done, r.steps_failed, r.steps_running, r.steps_waiting, r.dispatched, r.redelivered, r.duplicate, \
-         r.late, r.wake_at, r.created_at, r.started_at, r.finished_at"
+         r.late, r.wake_at, r.created_at, r.started_at, r.finished_at, \
+         (select f.source from forks f where f.run_id = r.id), (select f.seq from forks f where f.run_id = r.id)"
     };
 }
 
@@ -79,6 +80,7 @@ macro_rules! is_held {
 macro_rules! gone_with_runs {
     ($key_life:literal) => {
         concat!("gone_tags as (delete from tags where run_id in (select id from gone)), \
+        gone_forks as (delete from forks where run_id in (select id from gone)), \
         gone_waits as (delete from waits where run_id in (select id from gone)), \
         gone_inbox as (delete from inbox where run_id in (select id from gone)), \
         gone_joins as (delete from joined_scopes where run_id in (select id from gone)), \
@@ -123,6 +125,15 @@ statements! {
         joined as materialized (select rejoin_put_joins(at, $78, $79, $80, $81) as at from appended) \
         select rejoin_put_waits(at, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, $72, $73, $74, $75, \
             $76, $77) from joined";
+    /// The same with forks; `forks` by its primary key.
+    BATCH_APPEND_WITH_FORKS_IF_OWNER = "with appended as materialized (select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+        $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, \
+        $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57) \
+            as at), \
+        joined as materialized (select rejoin_put_joins(at, $78, $79, $80, $81) as at from appended), \
+        put as materialized (select rejoin_put_waits(at, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, \
+            $72, $73, $74, $75, $76, $77) as at from joined) \
+        select rejoin_begin_forks(at, $82) from put";
     /// All kinds; a small table.
     KINDS_READ = "select id, name from journal_kinds";
     /// A new kind of record. Unique (name).
@@ -221,6 +232,21 @@ statements! {
         and (starts_with(j.path, s.path || '/') or starts_with(j.path, s.path || '[')) where s.next_seq < s.joined";
     /// The scopes of a run whose snapshots go or have gone. Primary key.
     JOINED_SCOPES_READ = "select run_id, opened, joined, path, next_seq from joined_scopes where run_id = $1 order by opened";
+    /// A copy begins. Primary key.
+    COPY_BEGIN = "insert into forks (run_id, source, seq) values ($1, $2, $3)";
+    /// Copies the records behind $3 up to $4, if the copy was not given up. Primary keys.
+    COPY_PORTION_IF_WANTED = "with wanted as (update forks set copied_at = clock_timestamp() where run_id = $1 and not is_begun \
+            returning run_id) \
+        insert into journal (run_id, seq, at, attempt, format, kind, outcome, path, worker, body, output, snapshot, logs) \
+        select wanted.run_id, j.seq, j.at, j.attempt, j.format, j.kind, j.outcome, j.path, j.worker, j.body, j.output, j.snapshot, \
+            j.logs from wanted, journal j where j.run_id = $2 and j.seq > $3 and j.seq <= $4";
+    /// Gives a copy up: its records go as those of a deleted run do. Primary key.
+    COPY_GIVE_UP = "with gone as (delete from forks where run_id = $1 and not is_begun returning run_id, seq) \
+        insert into deleted_runs (run_id, last_seq) select run_id, seq from gone on conflict do nothing";
+    /// Gives up copies that nobody used. `forks_unused`.
+    COPIES_SWEEP = "with gone as (delete from forks where not is_begun \
+            and copied_at < clock_timestamp() - $1::bigint * interval '1 millisecond' returning run_id, seq) \
+        insert into deleted_runs (run_id, last_seq) select run_id, seq from gone on conflict do nothing";
 
     /// A version by its document. Unique (namespace, name, digest).
     WORKFLOW_READ_BY_DIGEST = concat!("select ", workflow_columns!(),
