@@ -83,6 +83,8 @@ pub enum Sent {
     Cancel {
         /// Which.
         child: RunId,
+        /// The caller fails or undoes what it did: what the child did is undone too.
+        compensate: bool,
     },
     /// A called run that had failed is waited for again: it goes on, or says how it ended since.
     GoOn {

@@ -47,6 +47,8 @@ pub enum Event {
         id: Option<String>,
         /// It is for this very run: kept if no wait takes it.
         is_addressed: bool,
+        /// The run that sent it: nobody is told if it is refused, so that is recorded.
+        sender: Option<RunId>,
     },
     /// Somebody answers the input that waits at this path.
     Answer {

@@ -158,6 +158,7 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::StepGivenUp { .. }
         | Fact::WaitOpened { .. }
         | Fact::EventReceived(_)
+        | Fact::EventRefused { .. }
         | Fact::EventTaken { .. }
         | Fact::WaitTimedOut { .. }
         | Fact::TryFailed { .. }

@@ -227,6 +227,16 @@ pub enum Fact {
     },
     /// An event came that some wait of the run takes, or that is kept for one.
     EventReceived(EventReceived),
+    /// An event that another run sent was for this one, which keeps as many as it may.
+    EventRefused {
+        /// Its name.
+        event: String,
+        /// What the sender calls it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// Who sent it.
+        sender: RunId,
+    },
     /// A wait takes an event that was kept.
     EventTaken {
         /// Where the wait is.
@@ -692,4 +702,7 @@ pub struct RunFinished {
     /// Why an operator cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Runs that it waits for are cancelled, and undo what they did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undoes_children: bool,
 }

@@ -199,9 +199,7 @@ impl Api {
 fn allowed<T>(done: Result<T, Problem>) -> Result<bool, Problem> {
     match done {
         Ok(_) => Ok(true),
-        Err(problem) => match problem.code() {
-            Code::Unavailable | Code::Internal | Code::TooMany => Err(problem),
-            _ => Ok(false),
-        },
+        Err(problem) if matches!(problem.code(), Code::Unavailable | Code::Internal | Code::TooMany) => Err(problem),
+        Err(_) => Ok(false),
     }
 }

@@ -45,6 +45,7 @@ pub async fn send(
         payload: event.payload,
         id: event.id,
         is_addressed: true,
+        sender: None,
     };
     api.backend.submit(row.id, command).await?;
     Ok((StatusCode::ACCEPTED, Answer(Accepted { runs: 1 })))
@@ -63,6 +64,7 @@ pub async fn broadcast(
         payload: event.payload,
         id: event.id.clone(),
         is_addressed: false,
+        sender: None,
     };
     let message = Broadcast {
         namespace,

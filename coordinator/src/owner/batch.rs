@@ -188,16 +188,9 @@ impl Draft {
                     };
                     self.put(child, &Command::Call(Box::new(call)), Some("call".to_owned()));
                 }
-                Sent::Cancel { child } => {
+                Sent::Cancel { child, compensate } => {
                     let reason = Some("the call that waited for it has ended".to_owned());
-                    self.put(
-                        child,
-                        &Command::Cancel {
-                            reason,
-                            compensate: false,
-                        },
-                        None,
-                    );
+                    self.put(child, &Command::Cancel { reason, compensate }, None);
                 }
                 Sent::GoOn { child } => self.put(child, &Command::GoOn { parent: run.id }, None),
                 Sent::Ended { parent, seq, end } => {
@@ -215,6 +208,7 @@ impl Draft {
             payload,
             id: Some(id.clone()),
             is_addressed: to.is_some(),
+            sender: Some(run.id),
         };
         if let Some(to) = to {
             return self.put(to, &command, Some(id));

@@ -196,6 +196,9 @@ pub enum Command {
         id: Option<String>,
         /// It is for this very run: kept if no wait takes it.
         is_addressed: bool,
+        /// The run that sent it.
+        #[serde(default)]
+        sender: Option<RunId>,
     },
     /// The answer to the input that waits at this path.
     Answer {
@@ -237,12 +240,14 @@ impl Command {
                 payload,
                 id,
                 is_addressed,
+                sender,
             } => Some(Event::Signal {
                 from: from.clone(),
                 event: event.clone(),
                 payload: payload.clone(),
                 id: id.clone(),
                 is_addressed: *is_addressed,
+                sender: *sender,
             }),
             Command::Answer { path, value } => Some(Event::Answer {
                 path: path.clone(),

@@ -140,6 +140,7 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::StepSkipped { .. }
             | Fact::StepGivenUp { .. }
             | Fact::EventReceived(_)
+            | Fact::EventRefused { .. }
             | Fact::EventTaken { .. }
             | Fact::ErrorCaught { .. }
             | Fact::TryFailed { .. }

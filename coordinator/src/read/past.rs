@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use rejoin_engine::record::{Branches, Choice, Fact, Record};
+use rejoin_engine::record::{Choice, Fact, Record};
 use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::{Cases, Definition, NodeKind};
 use rejoin_shared::ids::RunId;
@@ -112,26 +112,26 @@ fn check_place(new: &Definition, stands: Option<&str>, path: &str) -> Result<(),
 
 /// Whether the places of branches and cases mean the same in both.
 fn check_names(fact: &Fact, old: &Definition, new: &Definition) -> Result<(), String> {
-    let (at, kept) = match fact {
-        Fact::ScopeOpened(opened) if matches!(opened.branches, Branches::Named { .. }) => {
-            let names = |def: &Definition| branch_names(def, &opened.path);
-            (&opened.path, starts_with(&names(new), &names(old)))
-        }
-        Fact::Chosen {
-            choice: Choice::Case(case),
-            path,
-            ..
-        } => {
-            let name = |def: &Definition| case_name(def, path, *case as usize);
-            (path, name(new) == name(old))
-        }
-        _ => return Ok(()),
+    let checked = if let Fact::ScopeOpened(opened) = fact {
+        // Of a foreach, which has no names, there is nothing to compare.
+        let names = |def: &Definition| branch_names(def, &opened.path);
+        Some((&opened.path, starts_with(&names(new), &names(old))))
+    } else if let Fact::Chosen {
+        choice: Choice::Case(case),
+        path,
+        ..
+    } = fact
+    {
+        let name = |def: &Definition| case_name(def, path, *case as usize);
+        Some((path, name(new) == name(old)))
+    } else {
+        None
     };
-    match kept {
-        true => Ok(()),
-        false => Err(format!(
+    match checked {
+        Some((at, false)) => Err(format!(
             "the branches or cases of {at} are others, or stand in another order"
         )),
+        Some((_, true)) | None => Ok(()),
     }
 }
 

@@ -89,6 +89,7 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::TimerFired { .. }
         | Fact::WaitOpened { .. }
         | Fact::EventReceived(_)
+        | Fact::EventRefused { .. }
         | Fact::EventTaken { .. }
         | Fact::InputAnswered { .. }
         | Fact::WaitTimedOut { .. }

@@ -209,6 +209,7 @@ impl<'a> Fold<'a> {
             | Fact::RunBegun
             | Fact::Late { .. }
             | Fact::CompensationStarted { .. }
+            | Fact::EventRefused { .. }
             | Fact::RunEdited(_)
             | Fact::RunPaused => {}
         }

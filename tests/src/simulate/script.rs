@@ -45,7 +45,16 @@ impl Script {
     /// If either cannot be read.
     #[must_use]
     pub fn start(document: &str, input: &str) -> Script {
-        Script::begin(None, None, document, input)
+        Script::begin((None, None), Limits::default(), document, input)
+    }
+
+    /// The same within other limits.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn within(limits: Limits, document: &str, input: &str) -> Script {
+        Script::begin((None, None), limits, document, input)
     }
 
     /// The same, called by another run that waits for its end.
@@ -54,7 +63,7 @@ impl Script {
     /// As [`Self::start`].
     #[must_use]
     pub fn called_by(parent: RunId, document: &str, input: &str) -> Script {
-        Script::begin(Some(parent), None, document, input)
+        Script::begin((Some(parent), None), Limits::default(), document, input)
     }
 
     /// The same, to begin at a time.
@@ -63,11 +72,10 @@ impl Script {
     /// As [`Self::start`].
     #[must_use]
     pub fn later(at: Timestamp, document: &str, input: &str) -> Script {
-        Script::begin(None, Some(at), document, input)
+        Script::begin((None, Some(at)), Limits::default(), document, input)
     }
 
-    fn begin(parent: Option<RunId>, at: Option<Timestamp>, document: &str, input: &str) -> Script {
-        let limits = Limits::default();
+    fn begin((parent, at): (Option<RunId>, Option<Timestamp>), limits: Limits, document: &str, input: &str) -> Script {
         let def = parse(document.as_bytes(), Format::Yaml, &limits).unwrap_or_else(|e| panic!("{e}\n{document}"));
         let def = Arc::new(def);
         let begin = Start {
@@ -369,6 +377,7 @@ impl Script {
             payload: json(payload),
             id: id.map(str::to_owned),
             is_addressed,
+            sender: None,
         })
     }
 

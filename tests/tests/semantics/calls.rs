@@ -89,7 +89,13 @@ fn a_call_that_takes_too_long_fails_and_cancels_its_child() {
     run.restart();
     run.wait();
     run.assert_failed("rejoin.timeout", "/c");
-    assert_eq!(run.sent.last(), Some(&Sent::Cancel { child }));
+    assert_eq!(
+        run.sent.last(),
+        Some(&Sent::Cancel {
+            child,
+            compensate: false
+        })
+    );
     run.resume();
     assert_ne!(only_child(&run), child, "a cancelled child is of no use");
 }
@@ -112,7 +118,13 @@ steps:
         .iter()
         .filter(|sent| matches!(sent, Sent::Cancel { .. }))
         .collect();
-    assert_eq!(cancelled, [&Sent::Cancel { child: a }]);
+    assert_eq!(
+        cancelled,
+        [&Sent::Cancel {
+            child: a,
+            compensate: false
+        }]
+    );
     let mut run = Script::start(document, "{}");
     run.cancel();
     assert_eq!(
@@ -190,4 +202,27 @@ fn a_run_that_is_waited_for_tells_its_end_and_tells_it_again_when_asked() {
         }
     )));
     assert_eq!(run.status(), RunStatus::Completed);
+}
+
+#[test]
+fn children_of_a_run_that_undoes_what_it_did_undo_what_they_did() {
+    let document = "workflow: w
+steps:
+  - step: s
+    compensate: { uses: undo }
+  - call: c
+    workflow: other
+";
+    for (compensate, has_undo) in [(true, true), (true, false), (false, true)] {
+        let document = match has_undo {
+            true => document.to_owned(),
+            false => document.replace("    compensate: { uses: undo }\n", ""),
+        };
+        let mut run = Script::start(&document, "{}");
+        run.done("/s");
+        let child = only_child(&run);
+        let reason = None;
+        run.tell(Event::Cancel { reason, compensate });
+        assert_eq!(run.sent.last(), Some(&Sent::Cancel { child, compensate }));
+    }
 }

@@ -7,6 +7,7 @@ mod flow;
 mod fork;
 mod guard;
 mod join;
+mod limits;
 mod merging;
 mod operating;
 mod parked;

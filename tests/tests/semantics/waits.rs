@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use rejoin_engine::decision::{Ignored, Sent, WaitChange};
+use rejoin_engine::event::Event;
+use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
 use rejoin_tests::simulate::script::{Script, json};
 
 fn waiting(steps: &str) -> Script {
@@ -151,6 +154,37 @@ fn a_run_keeps_a_thousand_events_and_not_one_more() {
         assert_eq!(run.signal("a", "1", None), None);
     }
     assert_eq!(run.signal("a", "1", None), Some(Ignored::Full));
+    run.restart();
+    let rows = run.journal.len();
+    let sender = RunId::child_of(run.state.id(), 7, Timestamp(0));
+    let sent = Event::Signal {
+        from: Namespace::default_name(),
+        event: "a".to_owned(),
+        payload: json("1"),
+        id: Some("x:7".to_owned()),
+        is_addressed: true,
+        sender: Some(sender),
+    };
+    assert_eq!(run.tell(sent), None, "no client is told, so that it is recorded");
+    assert_eq!(run.journal.position("event_refused", None), rows as u64 + 1);
+    run.restart();
+    assert_eq!(run.signal("a", "1", None), Some(Ignored::Full));
+}
+
+#[test]
+fn a_run_that_undoes_what_it_did_keeps_events_and_gives_them_to_nobody() {
+    let document = "workflow: w
+steps: [ { step: a, compensate: { uses: undo } }, { step: b }, { wait: x, event: e } ]
+";
+    let mut run = Script::start(document, "{}");
+    run.done("/a");
+    run.fails("/b", "app.bad");
+    assert_eq!(run.status(), RunStatus::Compensating);
+    assert_eq!(run.signal("e", "1", None), None);
+    run.restart();
+    run.done("/a/compensate");
+    run.assert_failed("app.bad", "/b");
+    assert!(matches!(run.signal("e", "1", None), Some(Ignored::NotAllowed(_))));
 }
 
 #[test]

@@ -87,8 +87,9 @@ impl RunState {
         self.forget_call(key, end)
     }
 
-    /// A call that ends before its child: the child is cancelled, unless it is to be left alone.
-    pub(super) fn orphan(&mut self, key: ThreadKey) {
+    /// A call that ends before its child: the child is cancelled, with what it did undone if `compensate`, unless it is to be left
+    /// alone.
+    pub(super) fn orphan(&mut self, key: ThreadKey, compensate: bool) {
         let Some(Leaf::Call(call)) = self.thread(key).map(|thread| &thread.leaf) else {
             return;
         };
@@ -97,7 +98,7 @@ impl RunState {
         }
         let child = call.child;
         if !self.call_at(key).is_some_and(|(_, call)| call.abandon) {
-            self.agenda.outbox.push(Sent::Cancel { child });
+            self.agenda.outbox.push(Sent::Cancel { child, compensate });
         }
         self.forget_call(key, CallEnd::Over).ok();
     }
@@ -157,7 +158,7 @@ impl RunState {
 
     /// What another try of a call must know.
     pub(super) fn reset_call(&mut self, key: ThreadKey) -> Option<Carried> {
-        self.orphan(key);
+        self.orphan(key, false);
         let Leaf::Call(call) = &mut self.thread_mut(key)?.leaf else {
             return None;
         };

@@ -11,7 +11,7 @@ impl RunState {
     pub(super) fn fail_node(&mut self, key: ThreadKey, error: &ErrorValue) -> Result<(), Misfit> {
         match self.live(key)?.leaf {
             Leaf::Wait(_) => self.time_out_wait(key)?,
-            Leaf::Call(_) => self.orphan(key),
+            Leaf::Call(_) => self.orphan(key, false),
             Leaf::Ready(_) | Leaf::Step(_) | Leaf::Scope(_) | Leaf::Backoff(_) | Leaf::Sleep(_) | Leaf::Done => {
                 self.ready(key)?;
             }
@@ -84,7 +84,7 @@ impl RunState {
         let branches = self.scopes.get(&id).map(running).unwrap_or_default();
         for branch in branches {
             let key = ThreadKey { scope: id, branch };
-            self.revoke_below(key);
+            self.revoke_below(key, false);
             self.thread_mut(key).expect("listed just above").end = Some(ThreadEnd::Cancelled);
         }
         if let Some(scope) = self.scopes.get_mut(&id) {
@@ -93,8 +93,8 @@ impl RunState {
         self.agenda.open.remove(&id);
     }
 
-    /// Takes back the attempts that are outstanding in this thread and below it.
-    pub(crate) fn revoke_below(&mut self, key: ThreadKey) {
+    /// Takes back the attempts that are outstanding in this thread and below it, and cancels the runs that it waits for.
+    pub(crate) fn revoke_below(&mut self, key: ThreadKey, compensate: bool) {
         let Some(thread) = self.thread(key) else { return };
         if thread.end.is_some() {
             return;
@@ -119,13 +119,13 @@ impl RunState {
                 };
                 branches
                     .into_iter()
-                    .for_each(|branch| self.revoke_below(ThreadKey { scope: id, branch }));
+                    .for_each(|branch| self.revoke_below(ThreadKey { scope: id, branch }, compensate));
             }
             Leaf::Wait(wait) => {
                 let (seq, until) = (wait.seq, wait.until);
                 self.forget_wait(key, seq, until);
             }
-            Leaf::Call(_) => self.orphan(key),
+            Leaf::Call(_) => self.orphan(key, compensate),
             Leaf::Sleep(sleep) => {
                 let seq = sleep.seq;
                 self.agenda.wait_changes.push(crate::decision::WaitChange::Over(seq));

@@ -103,6 +103,7 @@ impl RunState {
                 thread, awaited, until, ..
             } => self.open_wait(*thread, record.seq, awaited, *until),
             Fact::EventReceived(received) => self.receive(received, record.seq),
+            Fact::EventRefused { .. } => Ok(()),
             Fact::EventTaken { thread, from } => self.take_kept(*thread, *from),
             Fact::InputAnswered {
                 thread, value: output, ..
@@ -154,7 +155,7 @@ impl RunState {
 
     fn finish(&mut self, finished: &crate::record::RunFinished) {
         if finished.status != RunStatus::Completed && self.undo.is_none() {
-            self.revoke_below(ThreadKey::ROOT);
+            self.revoke_below(ThreadKey::ROOT, finished.undoes_children);
         }
         self.phase = Phase::Ended {
             status: finished.status,

@@ -86,10 +86,9 @@ impl RunState {
 
     /// The run is to end so, and what it did is to be undone first.
     pub(super) fn start_undo(&mut self, status: RunStatus, error: Option<ErrorValue>, reason: Option<String>) {
-        self.revoke_below(ThreadKey::ROOT);
+        self.revoke_below(ThreadKey::ROOT, true);
         let done = self.take_done_of(ThreadKey::ROOT);
         self.agenda.todo.clear();
-        self.kept.clear();
         self.phase = Phase::Compensating;
         self.undo = Some(Undo::of(done, status, error, reason));
         self.go_on_undoing();

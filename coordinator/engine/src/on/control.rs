@@ -94,6 +94,7 @@ impl Machine<'_> {
             output: None,
             error: None,
             reason,
+            undoes_children: false,
         }));
         Ok(())
     }
@@ -150,6 +151,7 @@ impl Machine<'_> {
             output: None,
             error: Some(error),
             reason: None,
+            undoes_children: false,
         }));
         Ok(())
     }

@@ -83,8 +83,9 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
             payload,
             id,
             is_addressed,
+            sender,
         } => match from == machine.state.namespace {
-            true => machine.signal(event, payload, id, is_addressed).err(),
+            true => machine.signal(event, payload, id, is_addressed, sender).err(),
             false => Some(Ignored::NothingDue),
         },
         Event::Answer { path, value } => machine.answer(path, value).err(),

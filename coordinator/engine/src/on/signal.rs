@@ -1,5 +1,6 @@
 //! Events and answers from outside.
 
+use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 
 use crate::decision::Ignored;
@@ -18,8 +19,9 @@ impl Machine<'_> {
         payload: Json,
         id: Option<String>,
         is_addressed: bool,
+        sender: Option<RunId>,
     ) -> Result<(), Ignored> {
-        if matches!(self.state.phase, Phase::Ended { .. } | Phase::Compensating) {
+        if matches!(self.state.phase, Phase::Ended { .. }) {
             let text = format!("a run that is {} takes no events", self.state.status().as_str());
             return Err(Ignored::NotAllowed(text));
         }
@@ -32,6 +34,9 @@ impl Machine<'_> {
             return Err(Ignored::NothingDue);
         }
         if to.is_empty() && self.state.kept.len() >= KEPT_MAX {
+            if let Some(sender) = sender {
+                self.emit(Fact::EventRefused { event, id, sender });
+            }
             return Err(Ignored::Full);
         }
         self.emit(Fact::EventReceived(EventReceived {

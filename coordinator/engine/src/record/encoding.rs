@@ -105,6 +105,7 @@ impl Fact {
             Fact::TimerFired { .. } => "timer_fired",
             Fact::WaitOpened { .. } => "wait_opened",
             Fact::EventReceived(_) => "event_received",
+            Fact::EventRefused { .. } => "event_refused",
             Fact::EventTaken { .. } => "event_taken",
             Fact::InputAnswered { .. } => "input_answered",
             Fact::WaitTimedOut { .. } => "wait_timed_out",
@@ -214,6 +215,7 @@ impl Fact {
             | Fact::GroupOpened { .. }
             | Fact::BranchStarted { .. }
             | Fact::NodeRetried { .. }
+            | Fact::EventRefused { .. }
             | Fact::EventTaken { .. }
             | Fact::CompensationStarted { .. }
             | Fact::RunPaused
@@ -312,6 +314,7 @@ impl Fact {
             | Fact::FlowFailed { .. }
             | Fact::NodeFailed { .. }
             | Fact::NodeRetried { .. }
+            | Fact::EventRefused { .. }
             | Fact::EventTaken { .. }
             | Fact::CompensationStarted { .. }
             | Fact::RunPaused

@@ -61,6 +61,7 @@ fn named(fact: &Fact) -> Option<(ThreadKey, String)> {
         | Fact::NodeRetryScheduled { .. }
         | Fact::NodeRetried { .. }
         | Fact::EventReceived(_)
+        | Fact::EventRefused { .. }
         | Fact::EventTaken { .. }
         | Fact::ErrorCaught { .. }
         | Fact::TryFailed { .. }

@@ -30,12 +30,30 @@ impl Machine<'_> {
     /// Works the agenda off, up to the bound of one decision.
     pub fn walk(&mut self) {
         while !self.is_full() && !matches!(self.state.phase, Phase::Ended { .. }) {
+            if self.is_journal_full() {
+                return self.fail_of_length();
+            }
             if let Some(todo) = self.state.agenda.todo.pop_front() {
                 self.work(todo);
             } else if !self.begin_evaluated() {
                 return;
             }
         }
+    }
+
+    /// Whether the journal of a run that goes on is as long as it may be. What undoes a run is not counted.
+    fn is_journal_full(&self) -> bool {
+        self.state.phase == Phase::Active && self.state.last_seq >= self.around.limits.journal_records_max
+    }
+
+    /// Nothing in the run can catch that.
+    fn fail_of_length(&mut self) {
+        let most = self.around.limits.journal_records_max;
+        self.fail_run(ErrorValue {
+            kind: "rejoin.journal_limit".to_owned(),
+            message: format!("the journal has reached the limit of {most} records, and the run has not ended"),
+            ..ErrorValue::default()
+        });
     }
 
     fn work(&mut self, todo: Todo) {
@@ -99,6 +117,7 @@ impl Machine<'_> {
                 }),
                 error: None,
                 reason: None,
+                undoes_children: false,
             },
             _ => return,
         };

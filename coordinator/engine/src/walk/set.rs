@@ -112,6 +112,7 @@ impl Machine<'_> {
                 output: Some(output),
                 error: None,
                 reason: None,
+                undoes_children: false,
             })),
         }
     }

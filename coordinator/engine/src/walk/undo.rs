@@ -22,6 +22,7 @@ impl Machine<'_> {
             output: None,
             error,
             reason,
+            undoes_children: true,
         }));
     }
 
@@ -53,6 +54,7 @@ impl Machine<'_> {
             output: None,
             error,
             reason,
+            undoes_children: false,
         }));
     }
 }

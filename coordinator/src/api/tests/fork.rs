@@ -49,7 +49,8 @@ async fn a_fork_is_a_run_of_its_own_with_the_same_past() {
         .json();
     let records = journal.get("items").and_then(Json::as_list).expect("records").to_vec();
     let kinds: Vec<&str> = records.iter().filter_map(|r| r.get("kind")?.as_str()).collect();
-    assert_eq!(kinds[at as usize..], ["run_forked"], "{kinds:?}");
+    let at = usize::try_from(at).expect("a position");
+    assert_eq!(kinds[at..], ["run_forked"], "{kinds:?}");
     for (id, n) in [(&fork, 2), (&run, 1)] {
         let sent = server
             .call(
