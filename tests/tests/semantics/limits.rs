@@ -1,6 +1,5 @@
 //! SPEC 12: each limit that a run may meet, on both sides.
 
-use rejoin_engine::event::Event;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;
 use rejoin_tests::simulate::script::{Script, json};
@@ -122,24 +121,4 @@ fn what_is_emitted_and_what_a_run_is_called_with_meet_their_limits() {
             }
         }
     }
-}
-
-#[test]
-fn branches_that_begin_with_what_is_evaluated_stop_at_what_may_be_in_flight() {
-    let document = "workflow: w
-steps:
-  - foreach: each
-    items: '10'
-    concurrency: unbounded
-    steps: [ { set: x, values: { y: 1 } }, { step: s } ]
-";
-    let limits = Limits {
-        in_flight_per_run_max: 4,
-        ..Limits::default()
-    };
-    let mut run = Script::within(limits, document, "{}");
-    assert_eq!(run.outstanding().len(), 4);
-    run.done("/each[0]/s");
-    run.tell(Event::Begin { room: 1 });
-    assert_eq!(run.outstanding().len(), 4);
 }
