@@ -168,10 +168,7 @@ pub fn operations() -> Vec<Route> {
             .problems([Code::NotFound, Code::Ambiguous])
             .admin(),
         post("/v1/runs/{id}/steps/retry", "retrySteps", steps::retry)
-            .says(
-                "Tries parked and failed steps again",
-                "With a fresh budget.",
-            )
+            .says("Tries parked and failed steps again", "With a fresh budget.")
             .needs(bodies::retry())
             .answers::<RunView>(200, A_RUN)
             .problems([Code::Conflict]),
