@@ -54,6 +54,7 @@ fn go() -> Command {
         payload: Json::Null,
         id: None,
         is_addressed: true,
+        sender: None,
     }
 }
 

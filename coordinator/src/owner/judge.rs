@@ -340,7 +340,9 @@ impl Owner {
 fn is_made_anew(what: &What) -> bool {
     match what {
         What::Check(_) | What::Event(Event::Quarantine { .. }) => false,
-        What::Event(_) | What::Start(_) | What::Starts(_) | What::HandBack(..) | What::Fetch(..) => true,
+        What::Event(_) | What::Start(_) | What::Starts(_) | What::Fork(_) | What::HandBack(..) | What::Fetch(..) => {
+            true
+        }
     }
 }
 

@@ -45,6 +45,7 @@ impl Messages {
                         payload,
                         id: Some(id),
                         is_addressed: to.is_some(),
+                        sender: Some(from),
                     };
                     let everyone = to.map_or_else(|| all.to_vec(), |to| vec![to]);
                     everyone
@@ -68,10 +69,10 @@ impl Messages {
                     };
                     self.push(child, message);
                 }
-                Sent::Cancel { child } => {
+                Sent::Cancel { child, compensate } => {
                     let cancel = Event::Cancel {
                         reason: None,
-                        compensate: false,
+                        compensate,
                     };
                     self.push(child, Message::Tell(cancel));
                 }

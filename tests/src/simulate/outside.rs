@@ -62,6 +62,7 @@ impl Due {
                 payload,
                 is_addressed: id.is_some(),
                 id,
+                sender: None,
             },
             Due::Answer { path, value } => Command::Answer { path, value },
             Due::Operate { path, what, .. } => Command::Operate {

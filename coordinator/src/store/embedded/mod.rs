@@ -32,9 +32,9 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use super::{
-    Batch, Broadcast, COPY_PORTION, Claim, Dropped, ForkedFrom, InboxMessage, InboxRow, JoinedScope, KeyBinding, Member,
-    MemberRow, PartitionRow, Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, WaitRow,
-    WorkflowRow,
+    Batch, Broadcast, COPY_PORTION, Claim, Dropped, ForkedFrom, InboxMessage, InboxRow, JoinedScope, KeyBinding,
+    Member, MemberRow, PartitionRow, Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow,
+    WaitRow, WorkflowRow,
 };
 
 /// Name of the database file within its folder.

@@ -36,8 +36,8 @@ pub use migrate::{MigrationState, migrate, migrate_check};
 use super::{
     Batch, Broadcast, COPY_LIFE_MS, COPY_PORTION, Claim, Dropped, ForkedFrom, HELD_PAUSE_MS, InboxMessage, InboxRow,
     JoinedScope, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX, PartitionRow, PoolView,
-    Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitKind, WaitRow,
-    WorkflowRow,
+    Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitKind,
+    WaitRow, WorkflowRow,
 };
 use appender::Appender;
 use columns::{Columns, fold_changes};

@@ -10,8 +10,8 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::super::{
-    Epoch, ForkedFrom, InboxMessage, InboxRow, JoinedScope, JournalRow, Member, MemberRow, PartitionRow, Reserved, RunRow,
-    ScheduleRow, Sleeper, StoreError, StoredRow, WaitKind, WaitRow, WorkflowRow, priority,
+    Epoch, ForkedFrom, InboxMessage, InboxRow, JoinedScope, JournalRow, Member, MemberRow, PartitionRow, Reserved,
+    RunRow, ScheduleRow, Sleeper, StoreError, StoredRow, WaitKind, WaitRow, WorkflowRow, priority,
 };
 use super::values::{At, outcome};
 
