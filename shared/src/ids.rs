@@ -160,6 +160,20 @@ pub struct AttemptKey {
     pub attempt: u32,
 }
 
+/// Names a claim on an attempt (SPEC 5.2): the question that asked for it, of which there is one a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClaimId(pub Uuid);
+
+/// Who has the only right to run an attempt, and by which delivery of it. The same key gets the same grant again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClaimKey {
+    /// Incarnation of the worker that asked.
+    pub incarnation: Uuid,
+    /// Its question.
+    pub id: ClaimId,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::delta::Delta;
-use crate::ids::{AttemptKey, Namespace, RunId, StepKey};
+use crate::ids::{AttemptKey, ClaimId, Namespace, RunId, StepKey};
 use crate::time::Timestamp;
 
 /// Header that holds [`PROTOCOL`].
@@ -81,6 +81,10 @@ pub struct Pack {
     /// Its earlier deliveries may have killed workers: run singly and only after the start was confirmed by a check.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspect: bool,
+    /// It holds one attempt that may begin once only: just before it begins, ask for the claim by a check of its own, and begin
+    /// only when the answer is *run*. `check` is set too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claim: bool,
     /// To be listed in the next report, at once: everything published to the queue before it has been delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<uuid::Uuid>,
@@ -348,7 +352,7 @@ pub struct Verdicts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It is outstanding, and now held by the asker.
+    /// It is outstanding, and now held by the asker; of a pack marked `claim`, its claim is the asker's.
     Run,
     /// Recorded, cancelled or given up: forget it.
     Drop,
@@ -363,6 +367,9 @@ pub struct HandBack {
     pub worker: WorkerId,
     /// What.
     pub attempts: Vec<AttemptKey>,
+    /// Those of them for which a claim was asked, answered or not, each with the id of its check: the claim is free again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<(AttemptKey, ClaimId)>,
 }
 
 /// Asks for a stored base context.
@@ -434,6 +441,10 @@ pub struct Report {
     pub busy: u32,
     /// Attempts delivered to it whose completion is not confirmed yet: running, waiting for a slot, or completed.
     pub held: Vec<AttemptKey>,
+    /// Claims that it has asked for or was granted, by the ids of their checks, until the completion is confirmed or the claim is
+    /// handed back. One that is granted and listed no more is lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<ClaimId>,
     /// Probes delivered since the last report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<uuid::Uuid>,

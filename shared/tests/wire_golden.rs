@@ -37,14 +37,17 @@ fn round<T: DeserializeOwned + Serialize>(text: &str) {
 const MESSAGES: &[(&str, &str, &str)] = &[
     ("pack.json", kind::PACK, "Pack"),
     ("pack_probe.json", kind::PACK, "Pack"),
+    ("pack_claim.json", kind::PACK, "Pack"),
     ("completions.json", kind::COMPLETIONS, "Completions"),
     ("check.json", kind::CHECK, "Check"),
     ("verdicts.json", kind::VERDICTS, "Verdicts"),
     ("hand_back.json", kind::HAND_BACK, "HandBack"),
+    ("hand_back_claim.json", kind::HAND_BACK, "HandBack"),
     ("fetch_context.json", kind::FETCH_CONTEXT, "FetchContext"),
     ("context_chunk.json", kind::CONTEXT_CHUNK, "ContextChunk"),
     ("cancel.json", kind::CANCEL, "Cancel"),
     ("report.json", kind::REPORT, "Report"),
+    ("report_claim.json", kind::REPORT, "Report"),
     ("fence.json", kind::FENCE, "Fence"),
 ];
 

@@ -57,6 +57,12 @@ fn an_unchecked_twin_of_a_completed_step_is_found() {
 }
 
 #[test]
+fn an_attempt_that_begins_without_its_claim_is_found() {
+    let (seed, why) = found_within(Planted::UnclaimedStart, 20);
+    assert!(why.contains("begins unclaimed"), "seed {seed}: {why}");
+}
+
+#[test]
 fn a_state_that_runs_ahead_of_its_journal_is_found() {
     found_within(Planted::StateWithoutCommit, 20);
 }

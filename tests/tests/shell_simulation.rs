@@ -76,3 +76,8 @@ fn a_redelivered_batch_that_runs_again_is_found() {
 fn a_broker_whose_losses_nobody_looks_for_is_found() {
     found_within(Planted::NoReconcile, 50);
 }
+
+#[test]
+fn an_attempt_that_begins_without_its_claim_is_found() {
+    found_within(Planted::UnclaimedStart, 100);
+}

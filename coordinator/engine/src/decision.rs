@@ -133,6 +133,12 @@ pub enum Ignored {
     Duplicate,
     /// A completion for a run or branch that has ended.
     Late,
+    /// A claim that its asker has already.
+    Granted,
+    /// A claim on an attempt that another worker, or another delivery, has claimed.
+    ClaimedElsewhere,
+    /// A claim on an attempt that is not outstanding, or the loss or return of one that is not held.
+    NoSuchClaim,
     /// Nothing was due.
     NothingDue,
     /// A command that the state does not allow: a 409 with this text.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decision::ChildEnd;
 use rejoin_shared::definition::model::RetryPolicy;
-use rejoin_shared::ids::{Namespace, RunId, StepKey};
+use rejoin_shared::ids::{ClaimId, ClaimKey, Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::run::{ErrorValue, Outcome, Priority};
@@ -17,6 +17,35 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// An attempt ended.
     Completed(Completed),
+    /// A worker asks for the only right to run an attempt (`idempotent: false`).
+    Claim {
+        /// The step visit.
+        step: StepKey,
+        /// The attempt.
+        attempt: u32,
+        /// The worker's name.
+        worker: String,
+        /// Which worker, and which delivery.
+        key: ClaimKey,
+    },
+    /// A worker gives a claim back: it has not begun the attempt, and will not.
+    ClaimReturned {
+        /// The step visit.
+        step: StepKey,
+        /// The attempt.
+        attempt: u32,
+        /// Which claim.
+        claim: ClaimId,
+    },
+    /// The worker that holds a claim is gone, and with it what is known of the attempt.
+    ClaimLost {
+        /// The step visit.
+        step: StepKey,
+        /// The attempt.
+        attempt: u32,
+        /// Which claim.
+        claim: ClaimId,
+    },
     /// The request of an attempt could not be built (its `with` failed): it never leaves the process.
     Unbuildable {
         /// The step visit.

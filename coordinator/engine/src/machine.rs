@@ -144,6 +144,8 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         Fact::RunStarted(_)
         | Fact::RunBegun
         | Fact::StepOpened { .. }
+        | Fact::StepClaimed(_)
+        | Fact::ClaimReturned(_)
         | Fact::NodeSkipped { .. }
         | Fact::StepFailed(_)
         | Fact::GroupOpened { .. }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rejoin_shared::delta::Delta;
-use rejoin_shared::ids::{Namespace, RunId, StepKey};
+use rejoin_shared::ids::{ClaimKey, Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::run::{ErrorValue, Outcome, Priority, RunStatus};
@@ -73,6 +73,10 @@ pub enum Fact {
         #[serde(skip)]
         path: String,
     },
+    /// A worker has the only right to run an attempt.
+    StepClaimed(Claimed),
+    /// A worker gave its claim back without having begun the attempt.
+    ClaimReturned(Claimed),
     /// An attempt succeeded.
     StepCompleted(StepCompleted),
     /// An attempt failed; either another follows at `retry_at`, or the step has failed.
@@ -506,6 +510,24 @@ pub struct EventReceived {
     /// The waits that take it; none: it is kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<ThreadKey>,
+}
+
+/// See [`Fact::StepClaimed`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The step visit.
+    pub step: StepKey,
+    /// The attempt.
+    #[serde(skip)]
+    pub attempt: u32,
+    /// The step's path.
+    #[serde(skip)]
+    pub path: String,
+    /// The worker's name.
+    #[serde(skip)]
+    pub worker: String,
+    /// Which worker, and which delivery.
+    pub key: ClaimKey,
 }
 
 /// See [`Fact::StepCompleted`].

@@ -95,6 +95,7 @@ pub fn part_for(message: &Message, wanted: impl Fn(RunId) -> bool) -> Option<Vec
         kind::HAND_BACK => {
             let mut body: HandBack = read(message).ok()?;
             body.attempts.retain(|key| wanted(key.run));
+            body.claims.retain(|(key, _)| wanted(key.run));
             (!body.attempts.is_empty()).then(|| to_bytes(&body))
         }
         kind::FETCH_CONTEXT => {

@@ -22,6 +22,8 @@ pub struct Flight {
     pub queue: QueueKey,
     /// Its handler.
     pub handler: Arc<str>,
+    /// It has to be claimed before it runs: it travels alone.
+    pub wants_claim: bool,
     /// Where it is.
     pub phase: Phase,
     /// When the broker had confirmed it.

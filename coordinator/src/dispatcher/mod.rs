@@ -74,6 +74,8 @@ pub struct Dispatcher {
     bytes_unconfirmed: usize,
     moment: u64,
     link_is_up: bool,
+    /// Claims whose holder ended, or lists them no more: for the owner to find out about.
+    doubted_claims: Vec<AttemptKey>,
     /// Reports to be heard before doubt may be judged: the number each worker has to reach.
     round: HashMap<Uuid, u64>,
 }
@@ -83,6 +85,11 @@ impl Dispatcher {
     pub fn next_moment(&mut self) -> u64 {
         self.moment += 1;
         self.moment
+    }
+
+    /// Claims that came into doubt since this was asked last.
+    pub fn take_doubted_claims(&mut self) -> Vec<AttemptKey> {
+        std::mem::take(&mut self.doubted_claims)
     }
 
     /// Asks for a run's ready attempts to be taken at the next pump.

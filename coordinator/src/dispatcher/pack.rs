@@ -86,6 +86,7 @@ impl Builder {
             publish: self.number,
             check: false,
             suspect: false,
+            claim: false,
             probe: None,
             namespace: queue.namespace.clone(),
             queue: queue.name.to_string(),

@@ -26,6 +26,8 @@ enum Kind {
     Plain,
     Checked,
     Suspect,
+    /// Of one attempt that has to be claimed.
+    Claim,
 }
 
 /// What a pump brought.
@@ -83,15 +85,18 @@ impl Dispatcher {
         let mut flight = Flight {
             queue: key.clone(),
             handler: ready.handler,
+            wants_claim: ready.wants_claim,
             phase: Phase::Waiting,
             confirmed_at: None,
         };
         let inherited = run.may_be_inherited(attempt);
         let queue = self.queue(&key);
+        // Loaded with a claim on it, it is with whoever claimed it until the claim is proved lost.
+        let claimed = run.state.claim(attempt.0, attempt.1).map(|claim| claim.key.incarnation);
         let granted = run.marks.get(&attempt).and_then(|mark| mark.granted);
         let granted = granted.filter(|worker| around.fleet.worker(*worker).is_some());
         let held = granted.or_else(|| inherited.then(|| around.fleet.holder(&run.key(attempt))).flatten());
-        if let Some(holder) = held {
+        if let Some(holder) = claimed.or(held) {
             queue.set_phase(&mut flight, Phase::Held(holder));
         } else if inherited && !queue.doubt.is_cleared_since(run.loaded_moment) {
             queue.set_phase(&mut flight, Phase::Doubtful);
@@ -156,8 +161,9 @@ impl Dispatcher {
         pumped: &mut Pumped,
     ) {
         let mark = run.marks.get(&attempt).copied().unwrap_or_default();
-        let mut single = (Kind::Suspect, Builder::new(0));
-        let (kind, builder) = match (mark.suspect, mark.check) {
+        let wants_claim = run.flights.get(&attempt).is_some_and(|flight| flight.wants_claim);
+        let mut single = (if wants_claim { Kind::Claim } else { Kind::Suspect }, Builder::new(0));
+        let (kind, builder) = match (wants_claim || mark.suspect, mark.check) {
             (true, _) => {
                 single.1 = Builder::new(self.next_publish());
                 &mut single
@@ -188,7 +194,7 @@ impl Dispatcher {
                 .join_seconds
                 .observe(around.now.since(joined_at).as_secs_f64());
         }
-        if *kind == Kind::Suspect || builder.is_full(size) {
+        if matches!(kind, Kind::Suspect | Kind::Claim) || builder.is_full(size) {
             let full = std::mem::replace(builder, Builder::new(self.next_publish()));
             pumped.outgoing.push(self.publish(key, *kind, full, around));
         }
@@ -226,6 +232,7 @@ impl Dispatcher {
     fn publish(&mut self, key: &QueueKey, kind: Kind, builder: Builder, around: &Around<'_>) -> Outgoing {
         let (mut pack, keys) = builder.finish(key, around);
         (pack.check, pack.suspect) = (kind != Kind::Plain, kind == Kind::Suspect);
+        pack.claim = kind == Kind::Claim;
         around
             .metrics
             .dispatched(if pack.check { "lost" } else { "first" }, keys.len());

@@ -82,6 +82,17 @@ impl Dispatcher {
             let Some(flight) = run.flights.get(&(key.step, key.attempt)) else {
                 continue;
             };
+            if let Some(claim) = run.state.claim(key.step, key.attempt).map(|claim| claim.key) {
+                // Whoever else lists it has a copy that it will not get a claim for.
+                if around
+                    .fleet
+                    .worker(by)
+                    .is_some_and(|worker| worker.holds_claim(key, claim))
+                {
+                    self.hold(run, (key.step, key.attempt), by);
+                }
+                continue;
+            }
             let stays = match flight.phase {
                 // The first of two holders keeps it: the other one asks, and is told.
                 Phase::Held(other) => around
@@ -116,6 +127,10 @@ impl Dispatcher {
             if flight.phase != Phase::Held(by) {
                 continue;
             }
+            if run.state.claim(key.step, key.attempt).is_some() {
+                self.doubted_claims.push(*key);
+                continue;
+            }
             let (name, since) = (flight.queue.clone(), around.now);
             let queue = self.queue(&name);
             match around.fleet.holder(key) {
@@ -139,6 +154,10 @@ impl Dispatcher {
             let held: Vec<Try> = held.map(|(attempt, _)| *attempt).collect();
             for attempt in held {
                 let key = run.key(attempt);
+                if run.state.claim(attempt.0, attempt.1).is_some() {
+                    self.doubted_claims.push(key);
+                    continue;
+                }
                 match around.fleet.holder(&key) {
                     Some(other) => self.hold(run, attempt, other),
                     None => self.doubt(run, attempt),
@@ -180,8 +199,11 @@ impl Dispatcher {
         }
     }
 
-    /// An attempt that left is known not to run: it goes out again, with a check.
+    /// An attempt that left is known not to run: it goes out again, with a check. Never one that is claimed: it may have begun.
     pub fn send_again(&mut self, run: &mut Run, attempt: Try) {
+        if run.state.claim(attempt.0, attempt.1).is_some() {
+            return;
+        }
         self.land(run, attempt);
         run.marks.entry(attempt).or_default().check = true;
         run.counts.redelivered += 1;

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use rejoin_shared::ids::{AttemptKey, Namespace, RunId, StepKey};
+use rejoin_shared::ids::{AttemptKey, ClaimKey, Namespace, RunId, StepKey};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Report, WorkerId};
 use uuid::Uuid;
@@ -216,6 +216,15 @@ impl Fleet {
         holder.map(|worker| worker.id.incarnation)
     }
 
+    /// The worker that has this claim: the one that asked for it, or what its process is now.
+    #[must_use]
+    pub fn claim_holder(&self, attempt: &AttemptKey, claim: ClaimKey) -> Option<Uuid> {
+        let holds = |worker: &&Worker| worker.holds_claim(attempt, claim);
+        let asker = self.workers.get(&claim.incarnation).filter(holds);
+        let holder = asker.or_else(|| self.workers.values().find(holds));
+        holder.map(|worker| worker.id.incarnation)
+    }
+
     /// Names of the workers that list attempts of a run.
     #[must_use]
     pub fn holders(&self, run: RunId) -> Held {
@@ -263,6 +272,7 @@ mod tests {
             slots: 4,
             busy: 0,
             held,
+            claims: Vec::new(),
             probes: Vec::new(),
             draining: false,
             gone: false,

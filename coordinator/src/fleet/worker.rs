@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rejoin_shared::ids::{AttemptKey, Namespace};
+use rejoin_shared::ids::{AttemptKey, ClaimId, ClaimKey, Namespace};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Report, WorkerId};
 
@@ -19,6 +19,7 @@ pub struct Worker {
     pub slots: u32,
     pub busy: u32,
     pub held: HashSet<AttemptKey>,
+    pub claims: HashSet<ClaimId>,
     pub started_at: Timestamp,
     pub draining: bool,
     /// Number of its last report.
@@ -45,6 +46,7 @@ impl Worker {
             slots: 0,
             busy: 0,
             held: HashSet::new(),
+            claims: HashSet::new(),
             started_at: now,
             draining: false,
             number: 0,
@@ -79,7 +81,16 @@ impl Worker {
         self.handlers = report.handlers.into_iter().collect();
         (self.slots, self.busy, self.draining) = (report.slots, report.busy, report.draining);
         self.held = held;
+        self.claims = report.claims.into_iter().collect();
         (listed, unlisted)
+    }
+
+    /// Whether it says that it has this claim. A reconnected process goes on listing it under its new incarnation; of a worker
+    /// that lists no claims the attempt itself counts.
+    #[must_use]
+    pub fn holds_claim(&self, attempt: &AttemptKey, claim: ClaimKey) -> bool {
+        let is_asker = self.id.incarnation == claim.incarnation;
+        self.claims.contains(&claim.id) || (is_asker && self.held.contains(attempt))
     }
 
     /// Whether it has made a report since `place`: the first one that is heard after that may have been under way, the second

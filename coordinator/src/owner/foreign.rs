@@ -1,13 +1,13 @@
 //! Events of runs that others own: forwarded to their owner's event queue, confirmed, then acknowledged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::ids::{AttemptKey, ClaimId, Partition, RunId};
 use rejoin_shared::link::{Address, Message, Settle};
 use rejoin_shared::wire::PROTOCOL;
 
 use super::Owner;
-use super::inbound::{Incoming, Item, Origin, Question, What};
+use super::inbound::{Incoming, Item, Origin, Question, Returned, What};
 use super::tickets::TicketId;
 use crate::broker::decode::{self, EventBody};
 use crate::broker::publisher::{Fate, Outgoing, Purpose};
@@ -155,16 +155,26 @@ fn whats(body: EventBody) -> Vec<(RunId, What)> {
                 proof: None,
             })
         }),
-        EventBody::HandBack(back) => by_run(&back.attempts, |attempts| {
-            What::HandBack(back.worker.incarnation, attempts)
-        }),
+        EventBody::HandBack(back) => {
+            let claims: HashMap<AttemptKey, ClaimId> = back.claims.into_iter().collect();
+            let mut groups: BTreeMap<RunId, Vec<Returned>> = BTreeMap::new();
+            for key in back.attempts {
+                let (attempt, claim) = ((key.step, key.attempt), claims.get(&key).copied());
+                groups.entry(key.run).or_default().push(Returned { attempt, claim });
+            }
+            let worker = back.worker.incarnation;
+            groups
+                .into_iter()
+                .map(|(run, attempts)| (run, What::HandBack(worker, attempts)))
+                .collect()
+        }
         EventBody::Fence(_) => Vec::new(), // taken out before
         EventBody::Fetch(fetch) => vec![(fetch.run, What::Fetch(fetch.worker, fetch.seq))],
     }
 }
 
-fn by_run(keys: &[rejoin_shared::ids::AttemptKey], what: impl Fn(Vec<super::run::Try>) -> What) -> Vec<(RunId, What)> {
-    let mut groups: std::collections::BTreeMap<RunId, Vec<super::run::Try>> = std::collections::BTreeMap::new();
+fn by_run(keys: &[AttemptKey], what: impl Fn(Vec<super::run::Try>) -> What) -> Vec<(RunId, What)> {
+    let mut groups: BTreeMap<RunId, Vec<super::run::Try>> = BTreeMap::new();
     for key in keys {
         groups.entry(key.run).or_default().push((key.step, key.attempt));
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rejoin_engine::event::Event;
-use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::ids::{ClaimId, Partition, RunId};
 use rejoin_shared::link::{Message, Receipt, Settle};
 use rejoin_shared::wire::{Report, WorkerId};
 use tokio::sync::oneshot;
@@ -103,9 +103,18 @@ pub enum What {
     /// May these run?
     Check(Question),
     /// Not started, and will not be.
-    HandBack(Uuid, Vec<Try>),
+    HandBack(Uuid, Vec<Returned>),
     /// The base context of this record is wanted.
     Fetch(WorkerId, u64),
+}
+
+/// An attempt that a worker gives back.
+#[derive(Clone, Copy, Debug)]
+pub struct Returned {
+    /// Which.
+    pub attempt: Try,
+    /// The claim that was asked for, granted or not.
+    pub claim: Option<ClaimId>,
 }
 
 impl What {

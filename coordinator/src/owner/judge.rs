@@ -152,9 +152,12 @@ impl Owner {
                 let question = question.clone();
                 self.judge_question(drafts, item, question);
             }
-            What::HandBack(worker, attempts) => {
-                let (worker, attempts) = (*worker, attempts.clone());
-                self.take_back(item.run, worker, &attempts);
+            What::HandBack(worker, returned) => {
+                let (worker, returned) = (*worker, returned.clone());
+                if let Err(panic) = self.return_claims(drafts, item.run, &returned) {
+                    return self.panicked(drafts, item, &panic);
+                }
+                self.take_back(item.run, worker, &returned);
                 settle(drafts, item, Answer::Settled(Settle::Ack));
             }
             What::Fetch(worker, seq) => {
@@ -183,26 +186,22 @@ impl Owner {
     fn decide(&mut self, drafts: &mut Drafts, item: Item, mut event: Event) {
         let ended = self.stamp(&mut event);
         let times = times_of(&event);
-        let limits = self.parts.limits.clone();
-        let now = self.parts.clock.now();
-        let surroundings = Surroundings { now, limits: &limits };
-        let Some(run) = self.runs.get_mut(&item.run) else {
-            return;
-        };
-        if std::mem::take(&mut run.puts_waits) {
+        if let Some(run) = self.runs.get_mut(&item.run)
+            && std::mem::take(&mut run.puts_waits)
+        {
             let waits = run.state.open_wait_changes();
             drafts.of(item.run).keep_waits(run, waits);
         }
-        let decision = catch_unwind(AssertUnwindSafe(|| decide(&mut run.state, event, surroundings)));
-        let decision = match decision {
-            Ok(decision) => decision,
-            Err(panic) => return self.panicked(drafts, item, &panic_text(panic.as_ref())),
+        let decision = match self.decided(item.run, event) {
+            Ok(Some(decision)) => decision,
+            Ok(None) => return,
+            Err(panic) => return self.panicked(drafts, item, &panic),
         };
         if let Some(attempt) = ended {
             self.attempt_ended(item.run, attempt, times.as_ref());
         }
-        if let (Decision::Apply(_), Some(times)) = (&decision, &times) {
-            drafts.of(item.run).ended_at.push(times.finished_at);
+        if let (Decision::Apply(_), Some((_, finished_at))) = (&decision, times.as_ref().and_then(|times| times.ran)) {
+            drafts.of(item.run).ended_at.push(finished_at);
         }
         let answer = match decision {
             Decision::Apply(apply) => {
@@ -219,6 +218,21 @@ impl Owner {
         settle(drafts, item, Answer::Command(answer));
     }
 
+    /// The one call of `decide`; `None`: the run is not here.
+    ///
+    /// # Errors
+    /// The text of its panic.
+    pub(super) fn decided(&mut self, id: RunId, event: Event) -> Result<Option<Decision>, String> {
+        let limits = self.parts.limits.clone();
+        let now = self.parts.clock.now();
+        let surroundings = Surroundings { now, limits: &limits };
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Ok(None);
+        };
+        let decided = catch_unwind(AssertUnwindSafe(|| decide(&mut run.state, event, surroundings)));
+        decided.map(Some).map_err(|panic| panic_text(panic.as_ref()))
+    }
+
     /// Puts in what an event needs of chance; returns the attempt that ends with it.
     fn stamp(&self, event: &mut Event) -> Option<Try> {
         match event {
@@ -226,8 +240,12 @@ impl Owner {
                 completed.random = self.parts.dice.roll();
                 Some((completed.step, completed.attempt))
             }
-            Event::Unbuildable { step, attempt, .. } => Some((*step, *attempt)),
-            Event::TimerDue
+            Event::Unbuildable { step, attempt, .. } | Event::ClaimLost { step, attempt, .. } => {
+                Some((*step, *attempt))
+            }
+            Event::Claim { .. }
+            | Event::ClaimReturned { .. }
+            | Event::TimerDue
             | Event::Begin { .. }
             | Event::Loaded
             | Event::Signal { .. }
@@ -249,20 +267,22 @@ impl Owner {
             return; // an event that changed nothing: the attempt is still wanted
         }
         if let (Some(times), Some(flight)) = (times, run.flights.get(&attempt)) {
-            if let Some(confirmed_at) = flight.confirmed_at {
-                let waited = times.started_at.since(confirmed_at);
+            if let (Some(confirmed_at), Some((started_at, _))) = (flight.confirmed_at, times.ran) {
+                let waited = started_at.since(confirmed_at);
                 self.parts.metrics.queue_seconds.observe(waited.as_secs_f64());
             }
             let queue = flight.queue.clone();
             let labels = [&*run.definition.workflow, &*flight.handler, &*queue.name, times.outcome];
             let metrics = &self.parts.metrics;
             metrics.steps_completed.with_label_values(&labels).inc();
-            let took = times.finished_at.since(times.started_at).as_secs_f64();
-            metrics
-                .step_duration_seconds
-                .with_label_values(&[&*queue.name])
-                .observe(took);
-            self.dispatcher.step_took(&queue, took * 1_000.0);
+            if let Some((started_at, finished_at)) = times.ran {
+                let took = finished_at.since(started_at).as_secs_f64();
+                metrics
+                    .step_duration_seconds
+                    .with_label_values(&[&*queue.name])
+                    .observe(took);
+                self.dispatcher.step_took(&queue, took * 1_000.0);
+            }
         }
         self.dispatcher.land(run, attempt);
         run.marks.remove(&attempt);
@@ -303,7 +323,12 @@ impl Owner {
                 metrics.late_completions.inc();
                 Ok(false)
             }
-            Ignored::NothingDue | Ignored::AlreadySo => Ok(false),
+            // Claims are answered by their verdicts.
+            Ignored::NothingDue
+            | Ignored::AlreadySo
+            | Ignored::Granted
+            | Ignored::ClaimedElsewhere
+            | Ignored::NoSuchClaim => Ok(false),
             Ignored::Full => Err(CommandError::Full),
             Ignored::NotThere(message) => Err(CommandError::Missing { message }),
             Ignored::Unfit(message) => Err(CommandError::Refused { message }),
@@ -313,7 +338,7 @@ impl Owner {
 
     /// The run's state cannot be trusted any more: it is loaded again and quarantined; what else was judged of it in this
     /// batch is judged again.
-    fn panicked(&mut self, drafts: &mut Drafts, item: Item, message: &str) {
+    pub(super) fn panicked(&mut self, drafts: &mut Drafts, item: Item, message: &str) {
         tracing::error!(run = %item.run, message, "deciding panicked; the run is quarantined");
         let id = item.run;
         let judged = drafts.remove(id).map(|draft| draft.items).unwrap_or_default();
@@ -360,24 +385,27 @@ pub(super) fn settle(drafts: &mut Drafts, item: Item, answer: Answer) {
 
 /// What a completion tells beside its effect on the run.
 struct Times {
-    /// By the worker's clock.
-    started_at: Timestamp,
-    /// By the worker's clock.
-    finished_at: Timestamp,
+    /// Start and end by the worker's clock; `None`: nobody knows.
+    ran: Option<(Timestamp, Timestamp)>,
     outcome: &'static str,
 }
 
 fn times_of(event: &Event) -> Option<Times> {
     match event {
         Event::Completed(completed) => Some(Times {
-            started_at: completed.started_at,
-            finished_at: completed.finished_at,
+            ran: Some((completed.started_at, completed.finished_at)),
             outcome: match &completed.end {
                 End::Ok { .. } => Outcome::Ok.as_str(),
                 End::Error(failure) => failure.outcome.as_str(),
             },
         }),
+        Event::ClaimLost { .. } => Some(Times {
+            ran: None,
+            outcome: Outcome::Lost.as_str(),
+        }),
         Event::Unbuildable { .. }
+        | Event::Claim { .. }
+        | Event::ClaimReturned { .. }
         | Event::TimerDue
         | Event::Begin { .. }
         | Event::Loaded

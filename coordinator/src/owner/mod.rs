@@ -8,6 +8,7 @@
 
 mod act;
 mod batch;
+mod claims;
 pub mod clock;
 pub mod command;
 mod commit;
@@ -51,6 +52,7 @@ use crate::members::Membership;
 use crate::members::lease::Lease;
 use crate::metrics::Metrics;
 use crate::store::{Claim, Member, Store};
+use claims::Claims;
 use clock::{Clock, Dice};
 use command::CommandError;
 use definitions::Definitions;
@@ -144,6 +146,8 @@ pub struct Owner {
     /// Workers that were asked for a report, and when.
     asked: HashMap<Uuid, Timestamp>,
     foreign: Foreign,
+    /// Claims on attempts, as opposed to those on partitions.
+    attempt_claims: Claims,
     fences: Fences,
     tickets: Tickets,
     timers: BinaryHeap<Reverse<(Timestamp, RunId)>>,
@@ -210,6 +214,7 @@ impl Owner {
             ask_again_at: now,
             asked: HashMap::new(),
             foreign: Foreign::default(),
+            attempt_claims: Claims::default(),
             fences: Fences::default(),
             tickets: Tickets::default(),
             timers: BinaryHeap::new(),

@@ -251,6 +251,7 @@ impl Owner {
                         self.push_own(id, rejoin_engine::event::Event::Loaded);
                     }
                 }
+                self.expect_claimants(id);
                 self.backlog.extend(loading.parked);
                 self.follow_up(id);
             }

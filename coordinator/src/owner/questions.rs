@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Owner;
 use super::batch::Drafts;
-use super::inbound::{Answer, Item, Origin, Question, What};
+use super::inbound::{Answer, Item, Origin, Question, Returned, What};
 use super::judge::settle;
 use super::run::Try;
 use crate::broker::decode::to_bytes;
@@ -32,7 +32,14 @@ impl Owner {
         }
         let mut later = Vec::new();
         for attempt in std::mem::take(&mut question.attempts) {
-            match self.verdict(item.run, attempt, &mut question) {
+            let verdict = match self.wants_claim(item.run, attempt) {
+                true => match self.judge_claim(drafts, item.run, attempt, &question) {
+                    Ok(verdict) => Some(verdict),
+                    Err(panic) => return self.panicked(drafts, item, &panic),
+                },
+                false => self.verdict(item.run, attempt, &mut question),
+            };
+            match verdict {
                 Some(verdict) => {
                     tracing::trace!(
                         run = %item.run, step = %attempt.0, attempt = attempt.1, worker = %question.worker.incarnation,
@@ -184,7 +191,7 @@ impl Owner {
     /// A mandatory message to a worker's own queue: it comes back if that worker has gone.
     ///
     /// Thousands of questions may wait for one worker: it is asked once in a while.
-    fn ask_report(&mut self, worker: Uuid) {
+    pub(super) fn ask_report(&mut self, worker: Uuid) {
         let now = self.parts.clock.now();
         if self.asked.get(&worker).is_some_and(|at| now.since(*at) < ASK_PAUSE) {
             return;
@@ -199,10 +206,13 @@ impl Owner {
         }]);
     }
 
-    /// Attempts that a worker gives back go out again, with a check.
-    pub(super) fn take_back(&mut self, id: RunId, worker: Uuid, attempts: &[Try]) {
+    /// Attempts that a worker gives back go out again, with a check. One that is claimed is with whoever claimed it.
+    pub(super) fn take_back(&mut self, id: RunId, worker: Uuid, returned: &[Returned]) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        for attempt in attempts.iter().copied() {
+        for attempt in returned.iter().map(|returned| returned.attempt) {
+            if run.state.claim(attempt.0, attempt.1).is_some() {
+                continue;
+            }
             let is_its = match run.flights.get(&attempt).map(|flight| flight.phase) {
                 Some(Phase::Held(holder)) => holder == worker,
                 Some(Phase::Sent { .. } | Phase::Publishing(_)) => true,

@@ -253,6 +253,7 @@ impl Owner {
         let (dispatcher, runs, around) = self.dispatching();
         let probes = dispatcher.judge_doubt(runs, &around);
         self.publish_all(probes);
+        self.judge_claims();
         self.publish_fences();
         self.ask_again();
         self.look_at_rows();

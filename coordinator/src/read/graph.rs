@@ -129,6 +129,8 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::RunStarted(_)
             | Fact::RunBegun
             | Fact::StepOpened { .. }
+            | Fact::StepClaimed(_)
+            | Fact::ClaimReturned(_)
             | Fact::StepCompleted(_)
             | Fact::StepFailed(_)
             | Fact::GroupOpened { .. }

@@ -74,6 +74,8 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         Fact::RunStarted(_)
         | Fact::RunBegun
         | Fact::StepOpened { .. }
+        | Fact::StepClaimed(_)
+        | Fact::ClaimReturned(_)
         | Fact::NodeSkipped { .. }
         | Fact::StepCompleted(_)
         | Fact::StepFailed(_)

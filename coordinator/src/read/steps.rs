@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rejoin_engine::record::{Fact, Record, StepCompleted, StepFailed, ThreadKey};
+use rejoin_engine::record::{Claimed, Fact, Record, StepCompleted, StepFailed, ThreadKey};
 use rejoin_engine::state::view::{OpenStatus, OpenStep};
 use rejoin_shared::definition::model::{Decision, Definition, HandlerCall, NodeKind};
 use rejoin_shared::ids::StepKey;
@@ -83,8 +83,45 @@ pub struct StepView {
     pub output: Option<Json>,
     pub error: Option<ErrorValue>,
     pub attempts: Vec<AttemptView>,
+    /// Of a step with `idempotent: false`: who has the only right to run the attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimView>,
     #[serde(skip)]
     pub step: Option<StepKey>,
+}
+
+/// A claim that holds.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[allow(missing_docs)]
+pub struct ClaimView {
+    pub attempt: u32,
+    pub worker: String,
+    pub claimed_at: Timestamp,
+}
+
+impl StepView {
+    /// An attempt has ended by a record of its own.
+    fn end_claim(&mut self, attempt: u32) {
+        match &self.claim {
+            Some(claim) if claim.attempt == attempt => self.claim = None,
+            Some(_) | None => self.close_claim(),
+        }
+    }
+
+    /// A claimed attempt was cut off: it may have begun, and nothing records how it ended.
+    fn close_claim(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.attempts.push(AttemptView {
+                attempt: claim.attempt,
+                outcome: Some(Outcome::Cancelled),
+                error: None,
+                worker: Some(claim.worker),
+                started_at: Some(claim.claimed_at),
+                finished_at: None,
+                logs: Vec::new(),
+            });
+        }
+    }
 }
 
 /// One recorded attempt.
@@ -141,6 +178,8 @@ impl<'a> Fold<'a> {
         match &record.fact {
             Fact::StepCompleted(c) => self.completed(seq, c),
             Fact::StepFailed(f) => self.failed(seq, f),
+            Fact::StepClaimed(claimed) => self.claimed(claimed, record.decided_at),
+            Fact::ClaimReturned(returned) => self.entry(returned.step, &returned.path).claim = None,
             Fact::StepRetried { step, path, .. } => {
                 self.entry(*step, path).state = StepState::Pending;
             }
@@ -215,8 +254,20 @@ impl<'a> Fold<'a> {
         }
     }
 
+    fn claimed(&mut self, claimed: &Claimed, at: Timestamp) {
+        let entry = self.entry(claimed.step, &claimed.path);
+        entry.close_claim();
+        entry.attempt = claimed.attempt;
+        entry.claim = Some(ClaimView {
+            attempt: claimed.attempt,
+            worker: claimed.worker.clone(),
+            claimed_at: at,
+        });
+    }
+
     fn completed(&mut self, seq: u64, c: &StepCompleted) {
         let entry = self.entry(c.step, &c.path);
+        entry.end_claim(c.attempt);
         entry.attempt = c.attempt;
         entry.state = StepState::Completed;
         entry.output = Some(c.output.clone());
@@ -242,6 +293,7 @@ impl<'a> Fold<'a> {
             None if f.is_parked => StepState::Parked,
             None => StepState::Failed,
         };
+        entry.end_claim(f.attempt);
         entry.error = Some(f.error.clone());
         entry.worker.clone_from(&f.worker);
         entry.attempts.push(AttemptView {
@@ -295,6 +347,7 @@ impl<'a> Fold<'a> {
             output: None,
             error: None,
             attempts: Vec::new(),
+            claim: None,
             step,
         }
     }
@@ -323,6 +376,7 @@ impl<'a> Fold<'a> {
             if !matches!(entry.state, StepState::Completed | StepState::Failed) {
                 entry.attempt = step.attempt;
                 entry.state = StepState::Cancelled;
+                entry.close_claim();
             }
         }
     }
@@ -357,6 +411,7 @@ impl<'a> Fold<'a> {
             };
             if self.ended || self.enclosing(step.scope).iter().any(|s| self.joined.contains(s)) {
                 self.entries[index].view.state = StepState::Cancelled;
+                self.entries[index].view.close_claim();
             }
         }
         let place = |e: &Entry| (e.opened_seq, e.view.step.map(|s| (s.scope, s.branch, s.pos)));
@@ -365,6 +420,8 @@ impl<'a> Fold<'a> {
     }
 
     fn open(&mut self, step: &OpenStep, held_by: Option<&String>) {
+        // Whoever else lists a claimed attempt has a copy that will not run.
+        let held_by = step.claim.as_ref().map(|claim| &claim.worker).or(held_by);
         let entry = self.entry(step.step, &step.path);
         entry.handler = Some(step.handler.to_string());
         entry.queue = Some(step.queue.to_string());

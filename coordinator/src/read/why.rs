@@ -185,7 +185,10 @@ fn reason(step: &StepView, run: RunStatus, served: bool) -> String {
     let handler = step.handler.as_deref().unwrap_or("?");
     let queue = step.queue.as_deref().unwrap_or("?");
     match step.state {
-        StepState::Running => format!("runs on worker {}", step.worker.as_deref().unwrap_or("?")),
+        StepState::Running => match &step.claim {
+            Some(claim) => format!("claimed by worker {}: no other may run this attempt", claim.worker),
+            None => format!("runs on worker {}", step.worker.as_deref().unwrap_or("?")),
+        },
         StepState::Parked => "parked: waits for an operator".to_owned(),
         _ if run == RunStatus::Paused => "the run is paused".to_owned(),
         _ if !served => no_worker(handler, queue, &Namespace::default_name()),

@@ -1,7 +1,7 @@
 //! Flows and the nodes that are no scopes.
 
 use super::{Doc, Profile};
-use crate::dice::Dice;
+use crate::dice::{Dice, hash};
 
 /// Levels of flows at most.
 const LEVELS_MAX: usize = 5;
@@ -22,6 +22,8 @@ pub(super) struct Generator<'a> {
     pub compensates: bool,
     /// Whether anything in it is parked.
     pub parks: bool,
+    /// Whether some of its steps may begin once only.
+    claims: bool,
 }
 
 /// What a flow stands in.
@@ -61,6 +63,8 @@ impl Around {
 
 impl<'a> Generator<'a> {
     pub(super) fn new(dice: &'a mut Dice, profile: Profile, nodes: usize) -> Generator<'a> {
+        // Looked at without being drawn: the rest of a seed's document stays as it was before there were claims.
+        let claims = dice.clone().chance(40);
         Generator {
             dice,
             profile,
@@ -71,6 +75,7 @@ impl<'a> Generator<'a> {
             calls_left: 3,
             compensates: false,
             parks: false,
+            claims,
         }
     }
 
@@ -200,6 +205,9 @@ impl<'a> Generator<'a> {
         }
         self.exhaustion(&mut node);
         self.undoing(&mut node);
+        if self.claims && hash(1, name) % 100 < 40 {
+            node.put("idempotent", Doc::Raw("false".to_owned()));
+        }
         node
     }
 

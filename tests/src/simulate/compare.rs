@@ -14,7 +14,7 @@ use crate::reference::{Ending, Seen, Told};
 /// # Errors
 /// The first difference.
 pub fn with_reference(driver: &Driver<'_>, told: &Told) -> Result<(), String> {
-    if driver.was_cancelled || told.log.doubt.is_some() {
+    if driver.was_cancelled || driver.lost_claims || told.log.doubt.is_some() {
         return Ok(());
     }
     end_with_reference(driver, told)?;
@@ -151,7 +151,7 @@ fn child_with_reference(driver: &Driver<'_>, run: &Live, ending: &Ending, told: 
 /// # Errors
 /// The first difference.
 pub fn end_with_reference(driver: &Driver<'_>, told: &Told) -> Result<(), String> {
-    match told.log.doubt.is_some() {
+    match told.log.doubt.is_some() || driver.lost_claims {
         true => Ok(()),
         false => ended_as(driver, &driver.runs[0], &told.end, told.log.may_cancel),
     }

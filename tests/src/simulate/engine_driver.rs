@@ -1,6 +1,7 @@
 //! Drives the engine as a shell would, with seeded schedules: completions, events and messages in any order, twice, late; lost
 //! attempts; crashes after which all states are folded from their encoded journals; pauses; resumes of failed runs.
 
+mod claim;
 mod faults;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,56 +26,8 @@ use super::replies::{completion, labelled, reply_text};
 use super::{START, run_id};
 use crate::dice::Dice;
 use crate::generate::{Case, World};
-use crate::reference::{Call, Outside, Seen, Twist};
-
-/// Which faults a schedule may hold, each as a percentage of its turns, and which bugs are planted.
-#[derive(Clone, Debug, Default)]
-#[allow(missing_docs)]
-pub struct Faults {
-    pub duplicates: usize,
-    pub crashes: usize,
-    pub losses: usize,
-    pub pauses: usize,
-    pub cancels: usize,
-    /// What the schedule is drawn from; the case's seed by default.
-    pub schedule: Option<u64>,
-    /// A bug of the shell that the simulator must find.
-    pub planted: Option<Planted>,
-    /// A rule that the reference reads wrongly: the same as a bug of the engine, seen from the other side.
-    pub twist: Option<Twist>,
-}
-
-/// Bugs that the simulator must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
-    /// A committed row is lost.
-    GapInTheJournal,
-    /// A completion is taken for the attempt that is outstanding, whichever it was of.
-    NoAttemptCheck,
-    /// After a crash a step that completed goes out again, unchecked.
-    UncheckedTwin,
-    /// The state is kept though its commit failed.
-    StateWithoutCommit,
-    /// A timer is forgotten before it has fired.
-    TimerDeletedBeforeItFires,
-}
-
-impl Faults {
-    /// The everyday mix.
-    #[must_use]
-    pub fn all() -> Faults {
-        Faults {
-            duplicates: 10,
-            crashes: 4,
-            losses: 6,
-            pauses: 2,
-            cancels: 0,
-            schedule: None,
-            planted: None,
-            twist: None,
-        }
-    }
-}
+use crate::reference::{Call, Outside, Seen};
+pub use faults::{Faults, Planted};
 
 /// Turns after which a schedule counts as stuck.
 const TURNS_MAX: usize = 60_000;
@@ -104,6 +57,10 @@ pub struct Driver<'a> {
     /// What handlers were called with, by path behind the run's label, and attempt.
     pub executed: BTreeMap<(String, u32), Seen>,
     paths: BTreeMap<(usize, StepKey), String>,
+    /// Attempts of steps with `idempotent: false` that were begun, by run.
+    begun_once: BTreeSet<(usize, StepKey, u32)>,
+    /// Whether a claim was lost: what the reference says holds no more.
+    pub lost_claims: bool,
     /// What happened, for people.
     pub history: Vec<String>,
     /// Whether the run was cancelled by the schedule.
@@ -134,6 +91,8 @@ impl<'a> Driver<'a> {
             past: Vec::new(),
             executed: BTreeMap::new(),
             paths: BTreeMap::new(),
+            begun_once: BTreeSet::new(),
+            lost_claims: false,
             history: Vec::new(),
             was_cancelled: false,
         };
@@ -287,7 +246,7 @@ impl<'a> Driver<'a> {
         } else if within(f.duplicates) {
             self.deliver_again()?;
         } else if within(f.losses) {
-            self.lose();
+            self.lose()?;
         } else if within(f.pauses) {
             self.pause_and_resume()?;
         } else if within(f.cancels) {
@@ -463,6 +422,9 @@ impl<'a> Driver<'a> {
         let mut ctx = request.base.clone();
         request.changes.apply(&mut ctx);
         let input = request.input.clone().unwrap_or_else(|| ctx.clone());
+        if ready.wants_claim && !self.claim(at, step, attempt)? {
+            return Ok(());
+        }
         let clock = self.history.len();
         self.runs[at].begin_execution(&request.path, clock)?;
         self.paths.insert((at, step), request.path.clone());

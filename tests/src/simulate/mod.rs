@@ -88,7 +88,7 @@ pub fn simulate_case(case: &Case, profile: Profile, faults: &Faults) -> Result<V
     }));
     let end = caught.unwrap_or_else(|panic| Err(format!("a panic: {}", text_of(&*panic))));
     match end {
-        Ok(()) if told.log.doubt.is_some() => Ok(Verdict::InvariantsOnly),
+        Ok(()) if told.log.doubt.is_some() || driver.lost_claims => Ok(Verdict::InvariantsOnly),
         Ok(()) => Ok(Verdict::Agrees),
         Err(why) => Err(format!(
             "seed {}: {why}\n--- definition\n{}\n--- workflows it calls\n{}\n--- input\n{}\n--- history\n{}",

@@ -11,7 +11,7 @@ use rejoin_engine::state::view::Request;
 use rejoin_engine::{decide, start};
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::definition::{Format, parse};
-use rejoin_shared::ids::{Namespace, RunId, StepKey};
+use rejoin_shared::ids::{ClaimId, ClaimKey, Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::limits::Limits;
@@ -317,6 +317,41 @@ impl Script {
         self.tell(Event::Completed(completion(step, attempt, reply, self.now, 1)))
     }
 
+    /// A worker asks for the claim on the attempt at `path`; `asker` names worker and delivery.
+    ///
+    /// # Panics
+    /// If nothing is dispatched there.
+    pub fn claim(&mut self, path: &str, asker: u128) -> Option<Ignored> {
+        let (step, attempt) = self.open[path];
+        self.tell(Event::Claim {
+            step,
+            attempt,
+            worker: format!("w{asker}"),
+            key: ClaimKey {
+                incarnation: uuid::Uuid::from_u128(asker),
+                id: claim_id(asker),
+            },
+        })
+    }
+
+    /// The claim of this asker comes back unused.
+    ///
+    /// # Panics
+    /// If nothing is dispatched at `path`.
+    pub fn return_claim(&mut self, path: &str, asker: u128) -> Option<Ignored> {
+        let ((step, attempt), claim) = (self.open[path], claim_id(asker));
+        self.tell(Event::ClaimReturned { step, attempt, claim })
+    }
+
+    /// The claim of this asker is lost with its worker.
+    ///
+    /// # Panics
+    /// If nothing is dispatched at `path`.
+    pub fn lose_claim(&mut self, path: &str, asker: u128) -> Option<Ignored> {
+        let ((step, attempt), claim) = (self.open[path], claim_id(asker));
+        self.tell(Event::ClaimLost { step, attempt, claim })
+    }
+
     /// The attempt that is open at `path`.
     #[must_use]
     pub fn attempt(&self, path: &str) -> Option<u32> {
@@ -477,6 +512,10 @@ impl Script {
         );
         error.details.unwrap_or_default()
     }
+}
+
+fn claim_id(asker: u128) -> ClaimId {
+    ClaimId(uuid::Uuid::from_u128(1_000 + asker))
 }
 
 /// A JSON value of a test.

@@ -14,6 +14,7 @@ use rejoin_coordinator::members::lease::TaskKeeper;
 use rejoin_coordinator::owner::command::{Command, StartRun};
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::{RunRow, Store};
+use rejoin_shared::definition::model::{HandlerCall, Node};
 use rejoin_shared::definition::{Format, read};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::{Json, Map};
@@ -204,10 +205,12 @@ impl<'a> Shell<'a> {
 
     fn bear_worker(&mut self) {
         let (process, link) = self.process("w");
+        let claimed = Arc::new(claimed_handlers_of(self.case));
         let mut builder = Worker::builder().name(&*process.name).concurrency(3);
         for name in handlers_of(self.case) {
             let handler = SimHandler {
                 name: process.name.clone(),
+                claimed: claimed.clone(),
                 world: self.case.world.clone(),
                 database: self.database.clone(),
                 fuse: process.fuse.clone(),
@@ -377,7 +380,8 @@ impl<'a> Shell<'a> {
                 return Err(format!("row {} of the journal has number {}", seq, stored.row.seq));
             }
         }
-        if told.log.doubt.is_some() {
+        let has_unknown_outcomes = self.database.has_unknown_outcomes.load(Ordering::SeqCst);
+        if told.log.doubt.is_some() || has_unknown_outcomes {
             return Ok(());
         }
         let runs = &self.database.runs;
@@ -410,20 +414,41 @@ async fn put_workflow(store: &dyn Store, name: &str, text: &str) {
 
 /// All handlers that a definition names, and those that it calls.
 fn handlers_of(case: &Case) -> BTreeSet<String> {
-    let children = case.children.iter();
-    let children = children.filter_map(|(name, _)| case.world.definition(name, None));
-    let nodes = children.flat_map(|def| &def.nodes).chain(&case.def.nodes);
-    let calls = nodes.flat_map(|node| {
+    let calls = nodes_of(case).flat_map(|node| {
         let undo = node.kind.compensate().map(|compensate| &compensate.call);
         node.kind.calls().into_iter().chain(undo)
     });
+    names(calls)
+}
+
+/// Those of them that only steps call which may begin once only.
+fn claimed_handlers_of(case: &Case) -> BTreeSet<String> {
+    let is_claimed = |node: &Node| node.kind.as_step().is_some_and(|step| !step.idempotent);
+    let claimed = nodes_of(case).filter(|node| is_claimed(node));
+    let mut claimed: BTreeSet<String> = names(claimed.flat_map(|node| node.kind.calls()));
+    let others = nodes_of(case).filter(|node| !is_claimed(node));
+    let undo = nodes_of(case).filter_map(|node| node.kind.compensate().map(|compensate| &compensate.call));
+    let others = names(others.flat_map(|node| node.kind.calls()).chain(undo));
+    claimed.retain(|name| !others.contains(name));
+    claimed
+}
+
+fn names<'c>(calls: impl Iterator<Item = &'c HandlerCall>) -> BTreeSet<String> {
     calls.map(|call| call.uses.to_string()).collect()
+}
+
+fn nodes_of(case: &Case) -> impl Iterator<Item = &Node> {
+    let children = case.children.iter();
+    let children = children.filter_map(|(name, _)| case.world.definition(name, None));
+    children.flat_map(|def| &def.nodes).chain(&case.def.nodes)
 }
 
 /// The handlers of the case, as a worker runs them.
 struct SimHandler {
     /// Of the process.
     name: String,
+    /// Handlers of steps that may begin once only.
+    claimed: Arc<BTreeSet<String>>,
     world: World,
     database: Arc<Database>,
     fuse: Arc<Fuse>,
@@ -437,6 +462,13 @@ impl Handle for SimHandler {
         let order = attempt.order();
         self.database
             .tell(&self.name, format_args!("starts {} #{}", order.path, order.attempt));
+        if self.claimed.contains(&order.handler) {
+            let attempt = (order.run, order.path.clone(), order.attempt);
+            if !self.database.begun_once.lock().expect("the starts").insert(attempt) {
+                let what = format!("{} attempt {} begins twice", order.path, order.attempt);
+                self.database.report(what);
+            }
+        }
         let step = (order.run, order.path.clone());
         if self.database.committed.lock().expect("the commits").contains(&step) {
             let what = format!(

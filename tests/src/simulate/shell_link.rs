@@ -189,6 +189,9 @@ impl FusedConsumer {
                 return;
             }
             (Some(Planted::WrongVerdict), kind::VERDICTS) => ("\"drop\"", "\"run\""),
+            (Some(Planted::UnclaimedStart), kind::PACK) if !delivery.redelivered => {
+                ("\"check\":true,\"claim\":true", "\"check\":false")
+            }
             _ => return,
         };
         let text = String::from_utf8_lossy(&delivery.message.body).replace(from, to);

@@ -32,6 +32,8 @@ pub enum Planted {
     NoReconcile,
     /// No row says when its run has to be looked at.
     NoTimeToWake,
+    /// Workers begin without a claim what has to be claimed.
+    UnclaimedStart,
 }
 
 /// Blows after a number of calls: the process has died between two effects, and says nothing any more.

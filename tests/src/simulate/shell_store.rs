@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rejoin_coordinator::store::*;
 use rejoin_shared::ids::{AttemptKey, Namespace, Partition, RunId, StepKey};
-use rejoin_shared::run::RunStatus;
+use rejoin_shared::run::{Outcome, RunStatus};
 use rejoin_shared::time::Timestamp;
 
 use super::START;
@@ -37,6 +37,10 @@ pub struct Database {
     pub runs: Runs,
     /// When sleeps end, by run and path.
     sleeps: Mutex<BTreeMap<(RunId, String), Option<Timestamp>>>,
+    /// Attempts of steps with `idempotent: false` that were begun, by run, path and number.
+    pub begun_once: Mutex<BTreeSet<(RunId, String, u32)>>,
+    /// Whether a lost claim was committed: what the reference says holds no more.
+    pub has_unknown_outcomes: AtomicBool,
     /// Invariants that broke.
     pub broken: Mutex<Vec<String>>,
     /// What the processes did, as far back as it is kept.
@@ -59,6 +63,8 @@ impl Database {
             current: Mutex::default(),
             runs: Runs::default(),
             sleeps: Mutex::default(),
+            begun_once: Mutex::default(),
+            has_unknown_outcomes: AtomicBool::new(false),
             broken: Mutex::default(),
             history: Mutex::default(),
             ended: Mutex::default(),
@@ -131,6 +137,12 @@ impl Database {
         self.note_ends(batch, process);
         batch.rows.iter().for_each(|row| self.runs.note(row));
         self.note_sleeps(batch);
+        let is_unknown = |row: &JournalRow| {
+            row.outcome == Some(Outcome::Lost) && row.body.windows(15).any(|part| part == b"outcome_unknown")
+        };
+        if batch.rows.iter().any(is_unknown) {
+            self.has_unknown_outcomes.store(true, Ordering::SeqCst);
+        }
         let mut committed = self.committed.lock().expect("the commits");
         for row in batch.rows.iter().filter(|row| row.kind == "step_completed") {
             let path = row.path.clone().unwrap_or_default();

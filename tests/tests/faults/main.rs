@@ -17,6 +17,7 @@ macro_rules! fault {
     };
 }
 
+mod claims;
 mod fanout;
 mod fleet;
 mod forks;

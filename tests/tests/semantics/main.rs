@@ -1,6 +1,7 @@
 //! The tables of SPEC 4 and 5 over the engine, one claim a test.
 
 mod calls;
+mod claims;
 mod compensation;
 mod edits;
 mod flow;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::ids::{AttemptKey, ClaimId};
 use rejoin_shared::link::Message;
 use rejoin_shared::wire::{Check, Verdict, Verdicts, WorkerId, kind};
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ impl Checks {
         attempts: Vec<AttemptKey>,
         suspect: bool,
         redelivered: bool,
-    ) -> Message {
+    ) -> (ClaimId, Message) {
         let check = Check {
             id: uuid::Uuid::now_v7(),
             worker: worker.clone(),
@@ -49,8 +49,9 @@ impl Checks {
             check,
             asked: Instant::now(),
         };
+        let id = ClaimId(question.check.id);
         self.0.insert(question.check.id, question);
-        message
+        (id, message)
     }
 
     /// The verdicts that answer an open question; others are late or not ours.
@@ -67,9 +68,9 @@ impl Checks {
     }
 
     /// Forgets questions about what is not held any more.
-    pub fn retain(&mut self, mut still_open: impl FnMut(&AttemptKey) -> bool) {
-        self.0.retain(|_, question| {
-            question.open.retain(&mut still_open);
+    pub fn retain(&mut self, mut still_open: impl FnMut(ClaimId, &AttemptKey) -> bool) {
+        self.0.retain(|id, question| {
+            question.open.retain(|key| still_open(ClaimId(*id), key));
             !question.open.is_empty()
         });
     }
@@ -84,11 +85,13 @@ impl Checks {
         self.0.values().map(|question| question.asked + ASK_AGAIN).min()
     }
 
-    fn take_due(&mut self, now: Instant) -> Vec<(Arc<str>, Message)> {
+    /// The questions to repeat, with what they are about.
+    fn take_due(&mut self, now: Instant) -> Vec<(Arc<str>, Message, Vec<AttemptKey>)> {
         let due = self.0.values_mut().filter(|question| question.asked + ASK_AGAIN <= now);
         let due = due.map(|question| {
             question.asked = now;
-            (question.reply_to.clone(), message_of(&question.check))
+            let about = question.check.attempts.clone();
+            (question.reply_to.clone(), message_of(&question.check), about)
         });
         due.collect()
     }
@@ -104,8 +107,10 @@ impl Runner {
     pub(super) fn ask_again(&mut self, now: Instant) {
         if self.checks.due().is_some_and(|due| due <= now) {
             let ledger = &self.ledger;
-            self.checks.retain(|key| ledger.is_asking(key));
-            for (to, message) in self.checks.take_due(now) {
+            self.checks.retain(|id, key| ledger.waits_for(key, id));
+            for (to, message, about) in self.checks.take_due(now) {
+                // Its owner may be away for long: others do not wait for that.
+                about.iter().for_each(|key| self.ledger.let_slot_go(key));
                 self.ask(to, message);
             }
         }
@@ -121,8 +126,9 @@ impl Runner {
 
     /// Acts on an owner's verdicts.
     pub(super) fn take_verdicts(&mut self, verdicts: Verdicts) {
+        let id = ClaimId(verdicts.id);
         for (key, verdict) in self.checks.answer(verdicts) {
-            if !self.ledger.is_asking(&key) {
+            if !self.ledger.waits_for(&key, id) {
                 continue;
             }
             match verdict {
@@ -159,7 +165,7 @@ mod tests {
             name: "w".into(),
             incarnation: uuid::Uuid::nil(),
         };
-        let asked = checks.ask(&worker, &"events".into(), vec![key(1), key(2)], false, true);
+        let (_, asked) = checks.ask(&worker, &"events".into(), vec![key(1), key(2)], false, true);
         let check: Check = rejoin_shared::json::read_own(&asked.body).expect("a check");
         let answer = |pos| Verdicts {
             id: check.id,

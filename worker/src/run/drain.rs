@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Runner;
+use super::ledger::Returned;
 
 /// How long past its deadline a drain may take to tell the owners; the broker may be away.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -100,16 +101,23 @@ impl Runner {
 
     /// Hands back everything that has not started.
     pub(super) fn hand_back_unstarted(&mut self) {
-        for (key, reply_to) in self.ledger.take_unstarted() {
-            self.outbox.add_hand_back(&reply_to, key);
+        let returned = self.ledger.take_unstarted();
+        self.hand_back(returned);
+    }
+
+    /// Tells owners what goes back to them.
+    pub(super) fn hand_back(&mut self, returned: Vec<Returned>) {
+        for Returned { key, reply_to, claim } in returned {
+            self.outbox.add_hand_back(&reply_to, key, claim);
         }
     }
 
     /// Hands back what nobody here serves, after a while.
     pub(super) fn hand_back_unserved(&mut self, now: Instant) {
-        for (key, reply_to) in self.ledger.take_unserved(now) {
+        let returned = self.ledger.take_unserved(now);
+        for Returned { key, .. } in &returned {
             tracing::debug!(run = %key.run, step = %key.step, "no handler of that name is here; handed back");
-            self.outbox.add_hand_back(&reply_to, key);
         }
+        self.hand_back(returned);
     }
 }

@@ -8,11 +8,22 @@ use rejoin_shared::wire::{BaseContext, Order, PROTOCOL, Pack, kind};
 use tokio::time::Instant;
 
 use super::Runner;
-use super::ledger::{Attached, BaseRef, Job, Phase};
+use super::ledger::{Attached, BaseRef, Job, Phase, WantsClaim};
 use crate::attempt::{Base, key_of};
 
 /// The only encoding of payloads so far.
 const ENCODING_JSON: &str = "json";
+
+/// What a delivery gives the right to.
+#[derive(Clone, Copy)]
+enum Right {
+    /// To run its attempts.
+    Free,
+    /// To ask about them at once.
+    Check,
+    /// To claim its attempt when there is a slot for it.
+    Claim { redelivered: bool },
+}
 
 /// A pack that can be worked on.
 struct Unpacked {
@@ -56,7 +67,11 @@ impl Runner {
             pack,
             redelivered,
         } = unpacked;
-        let must_ask = redelivered || pack.check || pack.suspect;
+        let right = match (pack.claim, redelivered || pack.check || pack.suspect) {
+            (true, _) => Right::Claim { redelivered },
+            (false, true) => Right::Check,
+            (false, false) => Right::Free,
+        };
         let bases: Vec<BaseRef> = pack.contexts.into_iter().map(base_ref).collect();
         let mut asked = Vec::new();
         for order in pack.attempts {
@@ -65,12 +80,12 @@ impl Runner {
                 Attached::Held => continue,
                 // It went back already, and its owner sent it again: what is sent again goes back again.
                 Attached::Leaving(reply_to) => {
-                    self.outbox.add_hand_back(&reply_to, key);
+                    self.outbox.add_hand_back(&reply_to, key, None);
                     continue;
                 }
                 Attached::New => {}
             }
-            let phase = self.first_phase(order, &bases, must_ask);
+            let phase = self.first_phase(order, &bases, right);
             if matches!(phase, Phase::Asking(_)) {
                 asked.push(key);
             }
@@ -83,17 +98,25 @@ impl Runner {
         }
     }
 
-    fn first_phase(&self, order: Order, bases: &[BaseRef], must_ask: bool) -> Phase {
+    fn first_phase(&self, order: Order, bases: &[BaseRef], right: Right) -> Phase {
         let served = self.setup.handlers.contains_key(&order.handler) && order.payload_encoding == ENCODING_JSON;
         if !served {
             return Phase::Unserved;
         }
         let base = bases[order.payload.base].clone();
-        let job = Box::new(Job { order, base });
-        if must_ask {
-            Phase::Asking(job)
-        } else {
-            Phase::Ready(job)
+        let wants_claim = match right {
+            Right::Claim { redelivered } => Some(WantsClaim { redelivered }),
+            Right::Check | Right::Free => None,
+        };
+        let job = Box::new(Job {
+            order,
+            base,
+            wants_claim,
+        });
+        match right {
+            Right::Check => Phase::Asking(job),
+            // The claim is asked for when there is a slot for it: what is claimed and never begun would be lost with its worker.
+            Right::Claim { .. } | Right::Free => Phase::Ready(job),
         }
     }
 
@@ -102,7 +125,7 @@ impl Runner {
         let Some(worker) = self.worker_id() else { return };
         let chunk = if suspect { 1 } else { asked.len().max(1) };
         for attempts in asked.chunks(chunk) {
-            let message = self
+            let (_, message) = self
                 .checks
                 .ask(&worker, reply_to, attempts.to_vec(), suspect, redelivered);
             self.ask(reply_to.clone(), message);

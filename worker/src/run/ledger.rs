@@ -3,11 +3,11 @@
 //! An attempt may have come by several messages (redelivered, published again): it is held once, and settled for all of
 //! them. A message is settled when nothing that it brought is left open.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_shared::ids::{AttemptKey, RunId};
+use rejoin_shared::ids::{AttemptKey, ClaimId, RunId};
 use rejoin_shared::link::{Receipt, Settle};
 use rejoin_shared::wire::Order;
 use tokio::time::Instant;
@@ -24,6 +24,42 @@ pub(super) const HELD_LONG: Duration = Duration::from_secs(300);
 pub(super) struct Job {
     pub order: Order,
     pub base: BaseRef,
+    /// Its owner has to grant a claim before it begins.
+    pub wants_claim: Option<WantsClaim>,
+}
+
+/// What the question for a claim tells of the delivery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WantsClaim {
+    pub redelivered: bool,
+}
+
+/// An attempt whose turn it is.
+pub(super) struct Next {
+    pub key: AttemptKey,
+    pub reply_to: Arc<str>,
+    pub job: Box<Job>,
+    /// It may begin: it needs no claim, or has it.
+    pub is_free: bool,
+}
+
+/// An attempt that goes back to its owner, with the claim that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Returned {
+    pub key: AttemptKey,
+    pub reply_to: Arc<str>,
+    pub claim: Option<ClaimId>,
+}
+
+/// What a cancellation came to.
+#[derive(Debug)]
+pub(super) enum Cancelled {
+    /// It is not held any more; these messages are settled.
+    Forgotten(Vec<(Receipt, Settle)>),
+    /// A claim was asked for: its owner is told that it is not used.
+    Returned(Returned),
+    /// Its handler was told, or there is nothing to do.
+    Told,
 }
 
 /// Where an attempt's base context is.
@@ -38,6 +74,8 @@ pub(super) enum BaseRef {
 pub(super) enum Phase {
     /// Its owner has been asked whether it may run.
     Asking(Box<Job>),
+    /// Its owner has been asked for the claim.
+    Claiming(Box<Job>),
     /// Its context has been asked for.
     Fetching(Box<Job>),
     /// It waits for a slot.
@@ -68,6 +106,8 @@ struct Held {
     reply_to: Arc<str>,
     phase: Phase,
     messages: Vec<u64>,
+    /// Asked for while it is claiming; afterwards it is its.
+    claim: Option<ClaimId>,
 }
 
 #[derive(Debug)]
@@ -88,6 +128,8 @@ pub(super) struct Ledger {
     messages: HashMap<u64, OpenMessage>,
     last_message: u64,
     running: usize,
+    /// Attempts whose claim was asked for a moment ago: a slot waits for each.
+    slots_kept: HashSet<AttemptKey>,
 }
 
 impl Ledger {
@@ -123,6 +165,7 @@ impl Ledger {
                 Attached::Leaving(held.reply_to.clone())
             }
             Phase::Asking(_)
+            | Phase::Claiming(_)
             | Phase::Fetching(_)
             | Phase::Ready(_)
             | Phase::Unserved
@@ -136,7 +179,12 @@ impl Ledger {
         match &phase {
             Phase::Ready(_) => self.ready.push_back(key),
             Phase::Unserved => self.unserved.push_back((now + UNSERVED_DELAY, key)),
-            Phase::Asking(_) | Phase::Fetching(_) | Phase::Running { .. } | Phase::Leaving | Phase::HandingBack(_) => {}
+            Phase::Asking(_)
+            | Phase::Claiming(_)
+            | Phase::Fetching(_)
+            | Phase::Running { .. }
+            | Phase::Leaving
+            | Phase::HandingBack(_) => {}
         }
         if let Some(open) = self.messages.get_mut(&message) {
             open.left += 1;
@@ -145,6 +193,7 @@ impl Ledger {
             reply_to,
             phase,
             messages: vec![message],
+            claim: None,
         };
         self.held.insert(key, held);
     }
@@ -160,8 +209,14 @@ impl Ledger {
     }
 
     fn make_ready(&mut self, key: AttemptKey, base: Option<Arc<Base>>) {
+        self.slots_kept.remove(&key);
         let Some(held) = self.held.get_mut(&key) else { return };
         match std::mem::replace(&mut held.phase, Phase::Leaving) {
+            Phase::Claiming(job) => {
+                held.phase = Phase::Ready(job);
+                // Next of all: what is claimed and not begun would be lost with this worker.
+                self.ready.push_front(key);
+            }
             Phase::Asking(mut job) | Phase::Fetching(mut job) => {
                 if let Some(base) = base {
                     job.base = BaseRef::Here(base);
@@ -178,12 +233,20 @@ impl Ledger {
     }
 
     /// The next attempt that waits for a slot; the caller starts it, or puts it back by [`Self::set_fetching`].
-    pub fn pop_ready(&mut self) -> Option<(AttemptKey, Arc<str>, Box<Job>)> {
+    pub fn pop_ready(&mut self) -> Option<Next> {
         while let Some(key) = self.ready.pop_front() {
             let Some(held) = self.held.get_mut(&key) else { continue };
             match std::mem::replace(&mut held.phase, Phase::Leaving) {
-                Phase::Ready(job) => return Some((key, held.reply_to.clone(), job)),
+                Phase::Ready(job) => {
+                    return Some(Next {
+                        key,
+                        reply_to: held.reply_to.clone(),
+                        is_free: job.wants_claim.is_none() || held.claim.is_some(),
+                        job,
+                    });
+                }
                 other @ (Phase::Asking(_)
+                | Phase::Claiming(_)
                 | Phase::Fetching(_)
                 | Phase::Unserved
                 | Phase::Running { .. }
@@ -199,6 +262,20 @@ impl Ledger {
         if let Some(held) = self.held.get_mut(&key) {
             held.phase = Phase::Fetching(job);
         }
+    }
+
+    /// Its claim is asked for; a slot is kept for it.
+    pub fn set_claiming(&mut self, key: AttemptKey, job: Box<Job>, claim: ClaimId) {
+        if let Some(held) = self.held.get_mut(&key) {
+            held.phase = Phase::Claiming(job);
+            held.claim = Some(claim);
+            self.slots_kept.insert(key);
+        }
+    }
+
+    /// The slot that was kept for it serves others meanwhile.
+    pub fn let_slot_go(&mut self, key: &AttemptKey) {
+        self.slots_kept.remove(key);
     }
 
     /// It runs now.
@@ -222,25 +299,39 @@ impl Ledger {
         (!cancelled).then(|| held.reply_to.clone())
     }
 
-    /// Nobody waits for it any more. Returns whether it can be forgotten at once, which a running one cannot.
-    pub fn cancel(&mut self, key: AttemptKey) -> bool {
+    /// Nobody waits for it any more. A running one cannot be forgotten at once.
+    pub fn cancel(&mut self, key: AttemptKey) -> Cancelled {
         let Some(held) = self.held.get_mut(&key) else {
-            return false;
+            return Cancelled::Told;
         };
         match &mut held.phase {
             Phase::Running { control, cancelled } => {
                 *cancelled = true;
                 control.cancel();
-                false
+                Cancelled::Told
             }
-            Phase::Leaving | Phase::HandingBack(_) => false,
-            Phase::Asking(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved => true,
+            Phase::Leaving | Phase::HandingBack(_) => Cancelled::Told,
+            Phase::Asking(_) | Phase::Claiming(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved => {
+                match held.claim.and_then(|_| self.leave_unstarted(key)) {
+                    Some(returned) => Cancelled::Returned(returned),
+                    None => Cancelled::Forgotten(self.forget(key)),
+                }
+            }
         }
     }
 
-    /// Whether the attempt waits for its owner's word.
-    pub fn is_asking(&self, key: &AttemptKey) -> bool {
-        matches!(self.held.get(key).map(|held| &held.phase), Some(Phase::Asking(_)))
+    /// Whether the attempt waits for its owner's answer to this question; a claim's answer fits its own question only.
+    pub fn waits_for(&self, key: &AttemptKey, question: ClaimId) -> bool {
+        self.held.get(key).is_some_and(|held| match held.phase {
+            Phase::Asking(_) => true,
+            Phase::Claiming(_) => held.claim == Some(question),
+            Phase::Fetching(_)
+            | Phase::Ready(_)
+            | Phase::Unserved
+            | Phase::Running { .. }
+            | Phase::Leaving
+            | Phase::HandingBack(_) => false,
+        })
     }
 
     /// The owner has it: a completion or a hand-back was confirmed. Returns the messages that are settled by this.
@@ -261,6 +352,7 @@ impl Ledger {
 
     /// The attempt is done with: recorded, handed back, or dropped. Returns the messages that are settled by this.
     pub fn forget(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
+        self.slots_kept.remove(&key);
         let Some(held) = self.held.remove(&key) else {
             return Vec::new();
         };
@@ -295,13 +387,13 @@ impl Ledger {
     }
 
     /// Attempts nobody here serves whose delay is over, with where they go back to.
-    pub fn take_unserved(&mut self, now: Instant) -> Vec<(AttemptKey, Arc<str>)> {
+    pub fn take_unserved(&mut self, now: Instant) -> Vec<Returned> {
         let mut due = Vec::new();
         while self.unserved.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, key)) = self.unserved.pop_front() else {
                 break;
             };
-            due.extend(self.leave_unstarted(key).map(|reply_to| (key, reply_to)));
+            due.extend(self.leave_unstarted(key));
         }
         due
     }
@@ -312,30 +404,39 @@ impl Ledger {
     }
 
     /// Takes all attempts that have not started, to be handed back.
-    pub fn take_unstarted(&mut self) -> Vec<(AttemptKey, Arc<str>)> {
+    pub fn take_unstarted(&mut self) -> Vec<Returned> {
         let keys: Vec<AttemptKey> = self.held.keys().copied().collect();
-        let taken = keys.into_iter();
-        let taken: Vec<_> = taken
-            .filter_map(|key| Some((key, self.leave_unstarted(key)?)))
-            .collect();
+        let taken: Vec<Returned> = keys.into_iter().filter_map(|key| self.leave_unstarted(key)).collect();
         self.ready.clear();
         self.unserved.clear();
         taken
     }
 
-    fn leave_unstarted(&mut self, key: AttemptKey) -> Option<Arc<str>> {
+    fn leave_unstarted(&mut self, key: AttemptKey) -> Option<Returned> {
         let held = self.held.get_mut(&key)?;
         match held.phase {
-            Phase::Asking(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved => {
+            Phase::Asking(_) | Phase::Claiming(_) | Phase::Fetching(_) | Phase::Ready(_) | Phase::Unserved => {
                 held.phase = Phase::HandingBack(1);
-                Some(held.reply_to.clone())
+                self.slots_kept.remove(&key);
+                Some(Returned {
+                    key,
+                    reply_to: held.reply_to.clone(),
+                    claim: held.claim.take(),
+                })
             }
             Phase::Running { .. } | Phase::Leaving | Phase::HandingBack(_) => None,
         }
     }
 
-    /// The connection is gone: forgets every message, and every attempt that has not started.
-    pub fn drop_unstarted(&mut self) {
+    /// The connection is gone: forgets every message, and every attempt that has not started. Returns those for which a claim was
+    /// asked: whether it was granted is not known here, that it is not used is.
+    pub fn drop_unstarted(&mut self) -> Vec<Returned> {
+        let claimed = self.held.iter().filter(|(_, held)| held.claim.is_some());
+        let claimed: Vec<AttemptKey> = claimed.map(|(key, _)| *key).collect();
+        let returned = claimed
+            .into_iter()
+            .filter_map(|key| self.leave_unstarted(key))
+            .collect();
         self.ready.clear();
         self.unserved.clear();
         self.messages.clear();
@@ -347,6 +448,7 @@ impl Ledger {
                 Phase::Running { .. } | Phase::Leaving | Phase::HandingBack(_)
             )
         });
+        returned
     }
 
     /// Kills whatever runs; returns how many.
@@ -354,6 +456,7 @@ impl Ledger {
         let controls = self.held.values().filter_map(|held| match &held.phase {
             Phase::Running { control, .. } => Some(control),
             Phase::Asking(_)
+            | Phase::Claiming(_)
             | Phase::Fetching(_)
             | Phase::Ready(_)
             | Phase::Unserved
@@ -368,6 +471,11 @@ impl Ledger {
         self.running
     }
 
+    /// Slots that run something or are kept.
+    pub fn slots_taken(&self) -> usize {
+        self.running + self.slots_kept.len()
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
@@ -380,6 +488,11 @@ impl Ledger {
             .iter()
             .filter(|(_, held)| !matches!(held.phase, Phase::HandingBack(_)));
         held.map(|(key, _)| *key).collect()
+    }
+
+    /// Claims asked for or granted that are not handed back, for a report.
+    pub fn claims(&self) -> Vec<ClaimId> {
+        self.held.values().filter_map(|held| held.claim).collect()
     }
 
     /// Messages that have been open for [`HELD_LONG`].

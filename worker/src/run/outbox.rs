@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::ids::{AttemptKey, ClaimId};
 use rejoin_shared::link::{Address, LinkError, Message, Published};
 use rejoin_shared::wire::{AttemptEnd, Completion, HandBack, PACK_ATTEMPTS_MAX, WorkerId, kind};
 use serde::Serialize;
@@ -32,13 +32,16 @@ pub(crate) struct Batch {
 
 enum Content {
     Completions(Vec<Completion>),
-    HandBack(Vec<AttemptKey>),
+    HandBack(Vec<Back>),
 }
+
+/// An attempt that goes back, with the claim that was asked for.
+type Back = (AttemptKey, Option<ClaimId>);
 
 #[derive(Default)]
 struct Lane {
     completions: VecDeque<Completion>,
-    hand_backs: Vec<AttemptKey>,
+    hand_backs: Vec<Back>,
     in_flight: usize,
     failures: u32,
     retry_at: Option<Instant>,
@@ -53,8 +56,8 @@ impl Outbox {
         self.lane(to).completions.push_back(finished);
     }
 
-    pub fn add_hand_back(&mut self, to: &Arc<str>, key: AttemptKey) {
-        self.lane(to).hand_backs.push(key);
+    pub fn add_hand_back(&mut self, to: &Arc<str>, key: AttemptKey, claim: Option<ClaimId>) {
+        self.lane(to).hand_backs.push((key, claim));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -108,7 +111,7 @@ impl Outbox {
         lane.retry_at = Some(now + retry_delay(lane.failures));
         lane.failures = lane.failures.saturating_add(1);
         match batch.content {
-            Content::HandBack(keys) => lane.hand_backs.extend(keys),
+            Content::HandBack(backs) => lane.hand_backs.extend(backs),
             Content::Completions(items) => {
                 for finished in items.into_iter().rev() {
                     lane.completions.push_front(finished);
@@ -172,9 +175,14 @@ impl Batch {
     fn message(&self, worker: WorkerId) -> Message {
         let (kind, body) = match &self.content {
             Content::Completions(items) => (kind::COMPLETIONS, completions_body(&worker, items)),
-            Content::HandBack(attempts) => {
-                let attempts = attempts.clone();
-                (kind::HAND_BACK, serde_json::to_vec(&HandBack { worker, attempts }))
+            Content::HandBack(backs) => {
+                let claims = backs.iter().filter_map(|(key, claim)| Some((*key, (*claim)?)));
+                let back = HandBack {
+                    worker,
+                    attempts: backs.iter().map(|(key, _)| *key).collect(),
+                    claims: claims.collect(),
+                };
+                (kind::HAND_BACK, serde_json::to_vec(&back))
             }
         };
         Message::new(kind, true, body.expect("completions are plain data"))
@@ -182,7 +190,7 @@ impl Batch {
 
     fn keys(&self) -> Vec<AttemptKey> {
         match &self.content {
-            Content::HandBack(keys) => keys.clone(),
+            Content::HandBack(backs) => backs.iter().map(|(key, _)| *key).collect(),
             Content::Completions(items) => items.iter().map(key_of).collect(),
         }
     }

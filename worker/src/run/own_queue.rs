@@ -5,6 +5,7 @@ use rejoin_shared::wire::{Cancel, ContextChunk, PROTOCOL, Verdicts, kind};
 use serde::de::DeserializeOwned;
 
 use super::Runner;
+use super::ledger::Cancelled;
 
 impl Runner {
     /// Takes one message of the own queue. What it cannot read it leaves: whoever asked asks again.
@@ -33,9 +34,10 @@ impl Runner {
 
     fn cancel_attempts(&mut self, cancel: Cancel) {
         for key in cancel.attempts {
-            if self.ledger.cancel(key) {
-                let settled = self.ledger.forget(key);
-                self.settle(settled);
+            match self.ledger.cancel(key) {
+                Cancelled::Forgotten(settled) => self.settle(settled),
+                Cancelled::Returned(returned) => self.hand_back(vec![returned]),
+                Cancelled::Told => {}
             }
         }
     }

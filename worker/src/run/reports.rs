@@ -99,6 +99,7 @@ impl Reports {
             slots: setup.concurrency,
             busy: u32::try_from(ledger.running()).unwrap_or(u32::MAX),
             held: ledger.keys(),
+            claims: ledger.claims(),
             probes: self.probes.iter().map(|(probe, _)| *probe).collect(),
             draining: false,
             gone: false,

@@ -252,10 +252,11 @@ impl Runner {
         }
     }
 
-    /// Drops what had only been delivered. What runs goes on, and is known to the owners by the next first report.
+    /// Drops what had only been delivered; a claim that was asked for goes back, granted or not. What runs goes on, and is known to the owners by the next first report.
     fn end_session(&mut self, now: Instant) {
         tracing::warn!(worker = %self.setup.name, "connection lost; what was not begun is dropped");
-        self.ledger.drop_unstarted();
+        let claimed = self.ledger.drop_unstarted();
+        self.hand_back(claimed);
         self.checks.clear();
         self.contexts.drop_fetches();
         self.connection.wait(now);

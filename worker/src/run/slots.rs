@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Runner;
 use super::contexts::question;
-use super::ledger::{BaseRef, Job};
+use super::ledger::{BaseRef, Job, Next};
 use crate::attempt::{Attempt, Base, Ended, execute};
 
 impl Runner {
@@ -17,15 +17,27 @@ impl Runner {
             return;
         }
         let slots = self.setup.concurrency as usize;
-        while self.ledger.running() < slots {
-            let Some((key, reply_to, job)) = self.ledger.pop_ready() else {
+        while self.ledger.slots_taken() < slots {
+            let Some(next) = self.ledger.pop_ready() else {
                 return;
             };
+            let Next { key, reply_to, job, .. } = next;
             match self.find_base(&job.base) {
-                Some(base) => self.start(key, *job, base),
                 None => self.fetch_base(key, &reply_to, job),
+                Some(base) if next.is_free => self.start(key, *job, base),
+                Some(base) => self.ask_for_claim(key, &reply_to, job, base),
             }
         }
+    }
+
+    /// Everything is there but the right to begin: its owner is asked, and the slot is kept for a while.
+    fn ask_for_claim(&mut self, key: AttemptKey, reply_to: &Arc<str>, mut job: Box<Job>, base: Arc<Base>) {
+        let Some(worker) = self.worker_id() else { return };
+        let redelivered = job.wants_claim.is_some_and(|wants| wants.redelivered);
+        let (id, message) = self.checks.ask(&worker, reply_to, vec![key], false, redelivered);
+        job.base = BaseRef::Here(base);
+        self.ledger.set_claiming(key, job, id);
+        self.ask(reply_to.clone(), message);
     }
 
     fn find_base(&mut self, base: &BaseRef) -> Option<Arc<Base>> {

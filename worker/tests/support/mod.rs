@@ -122,6 +122,7 @@ impl Owner {
             publish: self.published,
             check: false,
             suspect: false,
+            claim: false,
             probe: None,
             namespace: Namespace::default_name(),
             queue: "default".into(),

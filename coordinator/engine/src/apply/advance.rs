@@ -183,6 +183,7 @@ impl RunState {
             is_parked: false,
             input: None,
             first_started: None,
+            claim: None,
         }));
         self.tally.opened += 1;
         self.tally.outstanding += 1;

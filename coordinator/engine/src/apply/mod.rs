@@ -14,6 +14,7 @@ mod branch;
 mod call;
 mod catch;
 mod choose;
+mod claim;
 mod edit;
 mod fail;
 mod fork;
@@ -82,6 +83,8 @@ impl RunState {
             }
             Fact::StepOpened { thread } => self.open_step(*thread),
             Fact::NodeSkipped { thread, .. } => self.skip_node(*thread),
+            Fact::StepClaimed(claimed) => self.claim_step(claimed, record.decided_at),
+            Fact::ClaimReturned(returned) => self.return_claim(returned),
             Fact::StepCompleted(completed) => self.complete_step(completed),
             Fact::StepFailed(failed) => self.fail_step(failed),
             Fact::StepRetried { step, input, .. } => self.retry_step(*step, input.clone()),

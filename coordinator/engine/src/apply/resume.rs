@@ -111,6 +111,10 @@ impl RunState {
                 if std::mem::take(&mut step.is_parked) {
                     step.attempt += 1;
                 }
+                // It may have begun, and begins once only: what was cut off goes out as another attempt.
+                if step.claim.take().is_some() {
+                    step.attempt += 1;
+                }
                 step.allowed.clear();
                 step.first_started = None;
                 step.not_before = None;

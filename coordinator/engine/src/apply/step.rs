@@ -42,7 +42,7 @@ impl RunState {
         }
     }
 
-    fn outstanding_step(&mut self, step: StepKey, attempt: u32) -> Result<ThreadKey, Misfit> {
+    pub(super) fn outstanding_step(&mut self, step: StepKey, attempt: u32) -> Result<ThreadKey, Misfit> {
         self.materialize(step);
         match self.is_outstanding(step, attempt) {
             true => Ok(ThreadKey::of(step)),
@@ -109,6 +109,7 @@ impl RunState {
             return Err("not at a step".to_owned());
         };
         step.last_error = Some(failed.error.clone());
+        step.claim = None;
         step.first_started = step.first_started.or(failed.started_at);
         match failed.retry {
             None if failed.is_parked => {

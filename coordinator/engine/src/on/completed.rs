@@ -199,7 +199,7 @@ impl Machine<'_> {
     }
 
     /// Records a failed attempt: another follows, or the step has failed.
-    fn fail_attempt(&mut self, done: Completed, failure: Failure) {
+    pub(super) fn fail_attempt(&mut self, done: Completed, failure: Failure) {
         if is_undo(done.step) {
             return self.fail_undo(done, failure);
         }

@@ -1,6 +1,7 @@
 //! What each event means, one file a kind.
 
 mod child;
+mod claim;
 mod completed;
 mod control;
 mod edit;
@@ -66,6 +67,14 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
             };
             machine.unbuildable(step, attempt, failure).err()
         }
+        Event::Claim {
+            step,
+            attempt,
+            worker,
+            key,
+        } => machine.claim(step, attempt, worker, key).err(),
+        Event::ClaimReturned { step, attempt, claim } => machine.claim_returned(step, attempt, claim).err(),
+        Event::ClaimLost { step, attempt, claim } => machine.claim_lost(step, attempt, claim).err(),
         Event::TimerDue => {
             machine.timers_due();
             Some(Ignored::NothingDue)

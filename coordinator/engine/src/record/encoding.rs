@@ -84,6 +84,8 @@ impl Fact {
             Fact::RunBegun => "run_begun",
             Fact::StepOpened { .. } => "step_opened",
             Fact::NodeSkipped { .. } => "node_skipped",
+            Fact::StepClaimed(_) => "step_claimed",
+            Fact::ClaimReturned(_) => "claim_returned",
             Fact::StepCompleted(_) => "step_completed",
             Fact::StepFailed(failed) if failed.retry.is_some() => "retry_scheduled",
             Fact::StepFailed(failed) if failed.is_parked => "step_parked",
@@ -130,6 +132,10 @@ impl Fact {
 
     fn fill_columns(&self, parts: &mut Parts) {
         match self {
+            Fact::StepClaimed(c) | Fact::ClaimReturned(c) => {
+                (parts.path, parts.attempt) = (Some(c.path.clone()), Some(c.attempt));
+                parts.worker = Some(c.worker.clone());
+            }
             Fact::StepCompleted(c) => {
                 parts.path = Some(c.path.clone());
                 parts.attempt = Some(c.attempt);
@@ -227,6 +233,10 @@ impl Fact {
     fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
         let own_path = || parts.path.clone().unwrap_or_default();
         match self {
+            Fact::StepClaimed(c) | Fact::ClaimReturned(c) => {
+                (c.path, c.attempt) = (own_path(), parts.attempt.ok_or("no attempt")?);
+                c.worker = parts.worker.clone().unwrap_or_default();
+            }
             Fact::StepCompleted(c) => {
                 c.path = own_path();
                 c.attempt = parts.attempt.ok_or("no attempt")?;

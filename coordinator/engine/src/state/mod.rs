@@ -19,6 +19,7 @@ use crate::decision::{Sent, WaitChange};
 use crate::record::{RunStarted, ThreadKey};
 
 pub mod bitmap;
+pub mod claim;
 mod place;
 pub mod scope;
 pub mod thread;
@@ -50,6 +51,8 @@ pub struct RunState {
     pub(crate) early_output: Option<Json>,
     /// Whether anything in the definition can be undone: what completes is noted then.
     pub(crate) keeps_done: bool,
+    /// Whether any of its steps is claimed before it runs.
+    pub(crate) has_claims: bool,
     /// What is being undone, or was.
     pub(crate) undo: Option<undo::Undo>,
     /// Events that no wait has taken yet, by the record of their arrival.
@@ -187,6 +190,7 @@ impl RunState {
             deadline: def.timeout.map(|timeout| Deadline::At(at.plus(timeout))),
             early_output: None,
             keeps_done: undo::compensates(def),
+            has_claims: claim::claims(def),
             undo: None,
             kept: BTreeMap::new(),
             event_ids: BTreeSet::new(),

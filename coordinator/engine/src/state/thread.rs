@@ -10,6 +10,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
 
+use super::claim::Claim;
 use super::scope::Carried;
 use super::undo::Done;
 use crate::record::Awaited;
@@ -241,6 +242,8 @@ pub struct StepState {
     pub(crate) input: Option<Json>,
     /// When its first attempt started, by the worker's clock.
     pub(crate) first_started: Option<Timestamp>,
+    /// Who has the only right to run the attempt.
+    pub(crate) claim: Option<Box<Claim>>,
 }
 
 /// A group or scope between two tries.

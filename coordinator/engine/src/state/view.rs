@@ -10,6 +10,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
 
+use super::claim::Claim;
 use super::thread::StepState;
 use super::undo::{Undoing, is_undo, undo_call};
 use super::{Leaf, Phase, RunState};
@@ -28,6 +29,8 @@ pub struct Ready {
     pub queue: Arc<str>,
     /// Its handler.
     pub handler: Arc<str>,
+    /// It has to be claimed before it runs.
+    pub wants_claim: bool,
 }
 
 /// Everything a request is made of.
@@ -63,6 +66,8 @@ pub struct OpenStep {
     pub attempt: u32,
     pub status: OpenStatus,
     pub last_error: Option<ErrorValue>,
+    /// Who has the only right to run the attempt.
+    pub claim: Option<Claim>,
 }
 
 /// Where an open step stands.
@@ -209,6 +214,7 @@ impl RunState {
                 attempt,
                 queue: call.queue.clone(),
                 handler: call.uses.clone(),
+                wants_claim: false,
             });
         }
         let node = self.node_at(self.thread(ThreadKey::of(step))?)?;
@@ -218,6 +224,7 @@ impl RunState {
             attempt,
             queue: call.queue.clone(),
             handler: call.uses.clone(),
+            wants_claim: self.is_claimed_first(step),
         })
     }
 
@@ -369,6 +376,7 @@ impl RunState {
                 attempt: undoing.attempt,
                 status,
                 last_error: undoing.last_error.clone(),
+                claim: None,
             })
         })
     }
@@ -396,6 +404,7 @@ impl RunState {
             attempt: state.attempt,
             status,
             last_error: state.last_error.clone(),
+            claim: state.claim.as_deref().cloned(),
         })
     }
 

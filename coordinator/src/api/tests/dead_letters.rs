@@ -138,6 +138,7 @@ async fn attempts_that_are_sent_again_are_asked_about_before_they_run() {
         publish: 1,
         check: false,
         suspect: false,
+        claim: false,
         probe: None,
         namespace: Namespace::default_name(),
         queue: "odd".to_owned(),

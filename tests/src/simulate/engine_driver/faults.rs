@@ -4,7 +4,60 @@ use rejoin_engine::event::Event;
 use rejoin_shared::run::RunStatus;
 
 use super::super::outside::Due;
-use super::{Driver, Planted};
+use super::Driver;
+use super::claim::CLAIMS_LOST_PERCENT;
+use crate::reference::Twist;
+
+/// Which faults a schedule may hold, each as a percentage of its turns, and which bugs are planted.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Faults {
+    pub duplicates: usize,
+    pub crashes: usize,
+    pub losses: usize,
+    pub pauses: usize,
+    pub cancels: usize,
+    /// What the schedule is drawn from; the case's seed by default.
+    pub schedule: Option<u64>,
+    /// A bug of the shell that the simulator must find.
+    pub planted: Option<Planted>,
+    /// A rule that the reference reads wrongly: the same as a bug of the engine, seen from the other side.
+    pub twist: Option<Twist>,
+}
+
+/// Bugs that the simulator must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// A committed row is lost.
+    GapInTheJournal,
+    /// A completion is taken for the attempt that is outstanding, whichever it was of.
+    NoAttemptCheck,
+    /// After a crash a step that completed goes out again, unchecked.
+    UncheckedTwin,
+    /// The state is kept though its commit failed.
+    StateWithoutCommit,
+    /// A timer is forgotten before it has fired.
+    TimerDeletedBeforeItFires,
+    /// An attempt that has to be claimed is begun without a claim.
+    UnclaimedStart,
+}
+
+impl Faults {
+    /// The everyday mix.
+    #[must_use]
+    pub fn all() -> Faults {
+        Faults {
+            duplicates: 10,
+            crashes: 4,
+            losses: 6,
+            pauses: 2,
+            cancels: 0,
+            schedule: None,
+            planted: None,
+            twist: None,
+        }
+    }
+}
 
 impl Driver<'_> {
     pub(super) fn cancel(&mut self) -> Result<(), String> {
@@ -39,14 +92,28 @@ impl Driver<'_> {
         self.tell(at, Event::Completed(done), &what)
     }
 
-    /// An attempt gets lost with its worker; the same one goes out again.
-    pub(super) fn lose(&mut self) {
-        if !self.flying.is_empty() {
-            let at = self.dice.below(self.flying.len());
-            let (run, lost) = self.flying.swap_remove(at);
-            self.history
-                .push(format!("lost {} attempt {}", lost.step, lost.attempt));
-            self.runs[run].state.put_back(lost.step, lost.attempt);
+    /// An attempt gets lost with its worker; the same one goes out again, unless it had been claimed.
+    pub(super) fn lose(&mut self) -> Result<(), String> {
+        if self.flying.is_empty() {
+            return Ok(());
+        }
+        let at = self.dice.below(self.flying.len());
+        let (run, step, attempt) = (self.flying[at].0, self.flying[at].1.step, self.flying[at].1.attempt);
+        let claim = self.held_claim(run, step, attempt);
+        if claim.is_some() && !self.dice.chance(CLAIMS_LOST_PERCENT) {
+            return Ok(());
+        }
+        let lost = self.flying.swap_remove(at);
+        self.history.push(format!("lost {step} attempt {attempt}"));
+        match claim {
+            Some(claim) => {
+                self.past.push(lost); // it may come late
+                self.lose_claim(run, step, attempt, claim)
+            }
+            None => {
+                self.runs[run].state.put_back(step, attempt);
+                Ok(())
+            }
         }
     }
 
@@ -86,7 +153,11 @@ impl Driver<'_> {
             self.runs[*at].begin_execution(&path, self.history.len())?;
         }
         let dice = &mut self.dice;
-        self.flying.retain(|_| dice.chance(50));
+        let begun_once = &self.begun_once;
+        self.flying.retain(|(at, done)| {
+            let is_claimed = begun_once.contains(&(*at, done.step, done.attempt));
+            dice.chance(if is_claimed { 100 - CLAIMS_LOST_PERCENT } else { 50 })
+        });
         (0..self.runs.len()).try_for_each(|at| self.tell(at, Event::Loaded, "loaded"))
     }
 }
