@@ -319,3 +319,33 @@ steps:
     assert_eq!(undone(false), expected);
     assert_eq!(undone(true), expected, "also where the finally's error is another one");
 }
+
+#[test]
+fn what_a_failed_item_of_a_loop_did_is_undone_in_its_turn() {
+    let document = "workflow: w
+steps:
+  - foreach: each
+    items: '[1, 2, 3]'
+    on_error: complete_all
+    steps:
+      - { step: a, compensate: { uses: undo } }
+      - step: b
+  - step: last
+";
+    let mut run = Script::start(document, "{}");
+    for item in 0..3 {
+        run.done(&format!("/each[{item}]/a"));
+        match item {
+            1 => drop(run.fails("/each[1]/b", "app.bad")),
+            _ => drop(run.done(&format!("/each[{item}]/b"))),
+        }
+    }
+    run.restart();
+    run.fails("/last", "app.worse");
+    for item in [2, 1, 0] {
+        let path = format!("/each[{item}]/a/compensate");
+        assert_eq!(run.outstanding(), [path.as_str()]);
+        run.done(&path);
+    }
+    run.assert_failed("app.worse", "/last");
+}

@@ -65,7 +65,12 @@ impl RunState {
         };
         scope.running -= 1;
         match end {
-            ThreadEnd::Failed(_) => scope.failed += 1,
+            ThreadEnd::Failed(_) => {
+                scope.failed += 1;
+                if self.keeps_done {
+                    scope.stopped_behind.insert(key.branch, scope.done.len());
+                }
+            }
             ThreadEnd::Cancelled => scope.cancelled += 1,
         }
         self.after_branch(key);

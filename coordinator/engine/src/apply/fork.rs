@@ -56,6 +56,7 @@ impl RunState {
         self.root.disown(passed, until.contains(&ThreadKey::ROOT));
         for (id, scope) in &mut self.scopes {
             scope.done.clear();
+            scope.stopped_behind.clear();
             for (branch, thread) in &mut scope.active {
                 let key = ThreadKey {
                     scope: *id,
@@ -153,6 +154,8 @@ impl Thread {
             Leaf::Wait(wait) => wait.until = wait.until.map(|at| at.plus(passed)),
             Leaf::Backoff(backoff) => backoff.until = backoff.until.plus(passed),
             Leaf::Step(step) => {
+                // Nobody has begun the fork's own attempt.
+                step.claim = None;
                 step.not_before = step.not_before.map(|at| at.plus(passed));
                 step.first_started = step.first_started.map(|at| at.plus(passed));
             }

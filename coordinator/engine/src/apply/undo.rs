@@ -50,9 +50,14 @@ impl RunState {
         let scope = self.scopes.get_mut(&id)?;
         let in_order = matches!(scope.kind, ScopeKind::Loop | ScopeKind::Graph);
         let mut branches = std::mem::take(&mut scope.done);
-        let open: Vec<u32> = scope.active.keys().copied().collect();
-        for branch in open {
-            branches.push(self.take_done_of(ThreadKey { scope: id, branch }));
+        let stopped_behind = std::mem::take(&mut scope.stopped_behind);
+        let end = branches.len();
+        let place = |branch: u32| stopped_behind.get(&branch).map_or(end, |at| (*at).min(end));
+        let mut open: Vec<(usize, u32)> = scope.active.keys().map(|branch| (place(*branch), *branch)).collect();
+        open.sort_unstable();
+        // The last one first, so that the places of those before it stay.
+        for (at, branch) in open.into_iter().rev() {
+            branches.insert(at, self.take_done_of(ThreadKey { scope: id, branch }));
         }
         branches.retain(|branch| !branch.is_empty());
         (!branches.is_empty()).then_some(Done::Fork { in_order, branches })

@@ -59,6 +59,8 @@ pub struct Scope {
     pub(crate) carried: Carried,
     /// What the branches that ended well did and can be undone, in the order of their ends.
     pub(crate) done: Vec<Vec<Done>>,
+    /// How many of those there were when a branch failed: what that did lies between them.
+    pub(crate) stopped_behind: BTreeMap<u32, usize>,
     /// Set when its join failed.
     pub(crate) failed_with: Option<ErrorValue>,
     /// How much the thread that holds it had done when a finally began for its failure: what was done in it comes behind that.
@@ -153,6 +155,7 @@ impl Scope {
             carried,
             done: Vec::new(),
             failed_with: None,
+            stopped_behind: BTreeMap::new(),
             done_before: None,
         }
     }
