@@ -44,7 +44,7 @@ impl Journal {
     }
 
     fn check(&mut self, record: &Record) -> Result<(), String> {
-        let is_resumed = matches!(record.fact, Fact::RunResumed { .. });
+        let is_resumed = matches!(record.fact, Fact::RunResumed { .. } | Fact::RunForked(_));
         if self.has_ended && !is_resumed {
             return Err(format!("{} follows the end of the run", record.fact.kind()));
         }

@@ -314,6 +314,7 @@ impl<'a> Shell<'a> {
         let ms = i64::try_from(self.dice.below(20_000)).unwrap_or(0) - 10_000;
         self.database
             .tell(&process.name, format_args!("its clock is off by {ms} ms"));
+        self.database.clocks_differ();
         process.clock.set_off(ms);
     }
 

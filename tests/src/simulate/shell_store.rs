@@ -37,6 +37,7 @@ pub struct Database {
     pub runs: Runs,
     /// When sleeps end, by run and path.
     sleeps: Mutex<BTreeMap<(RunId, String), Option<Timestamp>>>,
+    have_clocks_differed: AtomicBool,
     /// Attempts of steps with `idempotent: false` that were begun, by run, path and number.
     pub begun_once: Mutex<BTreeSet<(RunId, String, u32)>>,
     /// Whether a lost claim was committed: what the reference says holds no more.
@@ -63,6 +64,7 @@ impl Database {
             current: Mutex::default(),
             runs: Runs::default(),
             sleeps: Mutex::default(),
+            have_clocks_differed: AtomicBool::new(false),
             begun_once: Mutex::default(),
             has_unknown_outcomes: AtomicBool::new(false),
             broken: Mutex::default(),
@@ -115,8 +117,16 @@ impl Database {
         }
     }
 
-    /// A sleep ends no earlier than it said.
+    /// A process's clock is off from now on: what one calls early need not be so for another.
+    pub fn clocks_differ(&self) {
+        self.have_clocks_differed.store(true, Ordering::SeqCst);
+    }
+
+    /// A sleep ends no earlier than it said, as long as all clocks agree.
     fn note_sleeps(&self, batch: &Batch) {
+        if self.have_clocks_differed.load(Ordering::SeqCst) {
+            return;
+        }
         let mut sleeps = self.sleeps.lock().expect("the sleeps");
         for row in &batch.rows {
             let place = (row.run, row.path.clone().unwrap_or_default());

@@ -65,6 +65,7 @@ fn body(operation: &Operation) -> &'static str {
         "sendEvent" | "broadcastEvent" => r#"{"event":"e"}"#,
         "answerInput" => r#"{"value":1}"#,
         "retrySteps" | "skipSteps" | "failSteps" => r#"{"path":"/a"}"#,
+        "editScope" => r#"{"path":"/a","concurrency":1}"#,
         "startRun" => r#"{"input":{"n":1}}"#,
         "startRuns" => r#"{"runs":[{"workflow":"w","input":{"n":1}}]}"#,
         "bulkRuns" => r#"{"operation":"pause","all":true}"#,
