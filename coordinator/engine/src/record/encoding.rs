@@ -5,7 +5,7 @@ use rejoin_shared::run::Outcome;
 use rejoin_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Fact, Record};
+use super::{Claimed, Fact, Record, StepCompleted, StepFailed};
 
 /// A record in the columns of a journal row (DESIGN 2). Texts and bytes are JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -233,25 +233,9 @@ impl Fact {
     fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
         let own_path = || parts.path.clone().unwrap_or_default();
         match self {
-            Fact::StepClaimed(c) | Fact::ClaimReturned(c) => {
-                (c.path, c.attempt) = (own_path(), parts.attempt.ok_or("no attempt")?);
-                c.worker = parts.worker.clone().unwrap_or_default();
-            }
-            Fact::StepCompleted(c) => {
-                c.path = own_path();
-                c.attempt = parts.attempt.ok_or("no attempt")?;
-                c.worker.clone_from(&parts.worker);
-                c.output = read_json(parts.output.as_deref())?.unwrap_or_default();
-                c.snapshot = read_json(parts.snapshot.as_deref())?;
-                c.logs = read_lines(parts.logs.as_deref())?;
-            }
-            Fact::StepFailed(f) => {
-                f.path = own_path();
-                f.attempt = parts.attempt.ok_or("no attempt")?;
-                f.outcome = parts.outcome;
-                f.worker.clone_from(&parts.worker);
-                f.logs = read_lines(parts.logs.as_deref())?;
-            }
+            Fact::StepClaimed(claimed) | Fact::ClaimReturned(claimed) => claimed.take_columns(parts)?,
+            Fact::StepCompleted(completed) => completed.take_columns(parts)?,
+            Fact::StepFailed(failed) => failed.take_columns(parts)?,
             Fact::Late {
                 attempt,
                 worker,
@@ -331,6 +315,38 @@ impl Fact {
             | Fact::RunResumed { .. }
             | Fact::RunForked(_) => {}
         }
+        Ok(())
+    }
+}
+
+impl Claimed {
+    fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
+        self.path = parts.path.clone().unwrap_or_default();
+        self.attempt = parts.attempt.ok_or("no attempt")?;
+        self.worker = parts.worker.clone().unwrap_or_default();
+        Ok(())
+    }
+}
+
+impl StepCompleted {
+    fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
+        self.path = parts.path.clone().unwrap_or_default();
+        self.attempt = parts.attempt.ok_or("no attempt")?;
+        self.worker.clone_from(&parts.worker);
+        self.output = read_json(parts.output.as_deref())?.unwrap_or_default();
+        self.snapshot = read_json(parts.snapshot.as_deref())?;
+        self.logs = read_lines(parts.logs.as_deref())?;
+        Ok(())
+    }
+}
+
+impl StepFailed {
+    fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
+        self.path = parts.path.clone().unwrap_or_default();
+        self.attempt = parts.attempt.ok_or("no attempt")?;
+        self.outcome = parts.outcome;
+        self.worker.clone_from(&parts.worker);
+        self.logs = read_lines(parts.logs.as_deref())?;
         Ok(())
     }
 }
