@@ -58,6 +58,8 @@ pub struct Draft {
     pub ended_at: Vec<Timestamp>,
     /// Whether a scope of it was joined.
     pub has_joined: bool,
+    /// Whether it ended: again perhaps, where an operation on one of its steps was all that was missing.
+    pub has_finished: bool,
     /// Bytes of its rows.
     pub bytes: usize,
 }
@@ -82,6 +84,7 @@ impl Draft {
             outgoing: Vec::new(),
             ended_at: Vec::new(),
             has_joined: false,
+            has_finished: false,
             bytes: 0,
         }
     }
@@ -101,6 +104,7 @@ impl Draft {
         let optional: usize = optional.into_iter().flatten().map(Bytes::len).sum();
         self.bytes += row.body.len() + optional + 128;
         self.has_joined |= matches!(record.fact, Fact::ScopeJoined(_));
+        self.has_finished |= matches!(record.fact, Fact::RunFinished(_));
         self.rows.push(row);
     }
 
@@ -254,11 +258,11 @@ impl Draft {
         let wake_at = run.wake_at(now);
         // Whoever loads runs that wait goes by this time alone.
         let wakes = matches!(status, RunStatus::Scheduled | RunStatus::Waiting) && wake_at != run.row_wake_at;
-        if status == run.row_status && !is_due && !wakes {
+        let ends = status.is_terminal() && (self.has_finished || !run.row_status.is_terminal());
+        if status == run.row_status && !is_due && !wakes && !ends {
             run.row_stale |= !self.rows.is_empty();
             return;
         }
-        let ends = status.is_terminal() && !run.row_status.is_terminal();
         self.change = Some(RunChange {
             run: self.run,
             status,
