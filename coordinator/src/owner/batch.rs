@@ -255,10 +255,10 @@ impl Draft {
     pub fn close(&mut self, run: &mut Run, now: Timestamp) {
         let status = run.state.status();
         let is_due = run.row_stale && now.since(run.row_at).as_millis() >= 1_000;
-        let wake_at = run.wake_at(now);
+        let ends = status.is_terminal() && (self.has_finished || !run.row_status.is_terminal());
+        let wake_at = run.wake_at(now, ends);
         // Whoever loads runs that wait goes by this time alone.
         let wakes = matches!(status, RunStatus::Scheduled | RunStatus::Waiting) && wake_at != run.row_wake_at;
-        let ends = status.is_terminal() && (self.has_finished || !run.row_status.is_terminal());
         if status == run.row_status && !is_due && !wakes && !ends {
             run.row_stale |= !self.rows.is_empty();
             return;

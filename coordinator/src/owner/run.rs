@@ -87,16 +87,16 @@ pub struct Run {
 
 impl Run {
     /// When somebody has to look at its row, written at `now`: if it waits, at its first timer; once it has ended, when its retention
-    /// is over.
+    /// is over, which counts from its last end (`ends`: that is now).
     #[must_use]
-    pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn wake_at(&self, now: Timestamp, ends: bool) -> Option<Timestamp> {
         let status = self.state.status();
         match status {
             RunStatus::Scheduled | RunStatus::Waiting => return self.state.next_due(),
             RunStatus::Running | RunStatus::Paused | RunStatus::Compensating => return None,
             RunStatus::Completed | RunStatus::Failed | RunStatus::CompensationFailed | RunStatus::Cancelled => {}
         }
-        if self.row_status.is_terminal() {
+        if !ends {
             return self.row_wake_at;
         }
         let retention = &self.definition.retention;

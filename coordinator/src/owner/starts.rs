@@ -219,7 +219,7 @@ fn row_of(run: &Run, prepared: &PreparedStart, now: rejoin_shared::time::Timesta
         progress: run.state.progress(),
         counts: run.counts,
         wake_at: if status == run.state.status() {
-            run.wake_at(now)
+            run.wake_at(now, false)
         } else {
             None
         },
