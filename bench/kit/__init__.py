@@ -1,0 +1,1 @@
+"""The driver of the comparison kit; see bench/README.md."""
