@@ -51,7 +51,8 @@ class Services:
         return urllib.parse.urlsplit(self.database_url())._replace(path=f"/{name}").geturl()
 
     def versions(self):
-        ask = "SELECT concat_ws('|', current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'))"
+        settings = ("server_version", "fsync", "synchronous_commit")
+        ask = "SELECT " + ", ".join(f"current_setting('{name}')" for name in settings)
         version, fsync, commit = self._call("pg", "psql", "-Atqc", ask).strip().split("|")
         rabbit = self._call("rabbit", "ctl", "-q", "version").strip().splitlines()[-1]
         return {
