@@ -16,7 +16,8 @@ END_SECONDS = 600
 
 
 def await_result(result):
-    return result.get(timeout=END_SECONDS, interval=ASK_SECONDS)
+    # Not the parents' too: at each asking it would read the state of every task of the chord.
+    return result.get(timeout=END_SECONDS, interval=ASK_SECONDS, follow_parents=False)
 
 
 def chord_of(branches):
