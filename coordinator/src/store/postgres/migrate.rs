@@ -81,9 +81,11 @@ async fn state(client: &mut Client) -> Result<MigrationState> {
         true => runner.get_applied_migrations_async(client).await.map_err(schema)?,
         false => Vec::new(),
     };
-    let pending = runner
-        .get_migrations()
-        .iter()
+    let mut own: Vec<_> = runner.get_migrations().iter().collect();
+    // They come by name: V10 before V2.
+    own.sort_by_key(|own| own.version());
+    let pending = own
+        .into_iter()
         .filter(|own| !ran.iter().any(|m| m.version() == own.version()));
     Ok(MigrationState {
         pending: pending.map(ToString::to_string).collect(),
