@@ -25,7 +25,37 @@ pub fn child(parent: &str, name: &str, visit: u32) -> Option<String> {
 /// The path of item `index` of a foreach over a list or an integer.
 #[must_use]
 pub fn item(foreach: &str, index: u32) -> Option<String> {
-    within_limit(format!("{foreach}[{index}]"))
+    let mut path = String::with_capacity(item_bytes(foreach, index));
+    path.push_str(foreach);
+    path.push('[');
+    push_number(&mut path, index);
+    path.push(']');
+    within_limit(path)
+}
+
+/// Whether [`item`] has a path for this index.
+#[must_use]
+pub fn has_item(foreach: &str, index: u32) -> bool {
+    item_bytes(foreach, index) <= PATH_BYTES_MAX
+}
+
+fn item_bytes(foreach: &str, index: u32) -> usize {
+    foreach.len() + 2 + index.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+/// One of these is written for each branch: without the formatter it costs a third.
+fn push_number(path: &mut String, number: u32) {
+    let mut digits = [0_u8; 10];
+    let (mut at, mut rest) = (digits.len(), number);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).expect("a digit");
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    path.extend(digits[at..].iter().map(|digit| char::from(*digit)));
 }
 
 /// The path of the item at `key` of a foreach over a map.
@@ -78,6 +108,16 @@ mod tests {
             keyed_item("/each", "a/b#[%]").expect("short"),
             "/each[a%2Fb%23%5B%25%5D]"
         );
+    }
+
+    #[test]
+    fn the_path_of_an_item_is_what_the_formatter_writes_up_to_the_limit() {
+        for index in [0, 9, 10, 99, 12_345, 999_999, u32::MAX] {
+            assert_eq!(item("/each", index), Some(format!("/each[{index}]")));
+        }
+        let longest = "p".repeat(PATH_BYTES_MAX - 5);
+        assert!(item(&longest, 100).is_some() && has_item(&longest, 100));
+        assert!(item(&longest, 1_000).is_none() && !has_item(&longest, 1_000));
     }
 
     #[test]

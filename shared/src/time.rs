@@ -1,5 +1,7 @@
 //! Points in time, as the database's clock tells them. This module reads no clock except in [`Timestamp::now`].
 
+mod utc;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -36,6 +38,11 @@ impl Timestamp {
     /// Reads RFC 3339 text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Timestamp> {
+        let usual = utc::parse(text.as_bytes()).map(Timestamp);
+        usual.or_else(|| Timestamp::parse_any(text))
+    }
+
+    fn parse_any(text: &str) -> Option<Timestamp> {
         text.parse::<jiff::Timestamp>()
             .ok()
             .map(|t| Timestamp(t.as_microsecond()))
@@ -44,6 +51,10 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; utc::TEXT_MAX];
+        if let Some(text) = utc::write(self.0, &mut text) {
+            return f.write_str(text);
+        }
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(t) => t.fmt(f),
             Err(_) => write!(f, "{}us", self.0),
@@ -67,7 +78,11 @@ impl JsonSchema for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let mut text = [0; utc::TEXT_MAX];
+        match utc::write(self.0, &mut text) {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
@@ -86,6 +101,39 @@ mod tests {
     fn text_and_back_keeps_the_instant() {
         let t = Timestamp(1_795_573_601_123_456);
         assert_eq!(Timestamp::parse(&t.to_string()), Some(t));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_usual_way_writes_and_reads_as_the_library_does(micros in -10_000_000_000_i64..LAST, coarse in 0_u32..7) {
+            let unit = 10_i64.pow(coarse);
+            let time = Timestamp(micros / unit * unit);
+            let text = jiff::Timestamp::from_microsecond(time.0).expect("in range").to_string();
+            proptest::prop_assert_eq!(time.to_string(), text.clone());
+            proptest::prop_assert_eq!(Timestamp::parse(&text), Some(time));
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_is_read_by_the_library() {
+        for text in [
+            "2026-01-31T13:00:00+01:00",
+            "2026-01-31T12:00:00.0000001Z",
+            "2026-01-31t12:00:00z",
+            "2026-01-31 12:00:00Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), Timestamp::parse_any(text), "{text}");
+        }
+        for text in [
+            "2026-02-30T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-01-31T25:00:00Z",
+            "2026-01-31T12:00:00.Z",
+            "2026-1-31T12:00:00Z",
+            "x",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl RunState {
     pub(crate) fn starts_plain(&self, key: ThreadKey) -> bool {
         self.scopes.get(&key.scope).is_some_and(|scope| {
             flow_starts_plain(&self.def, scope.flow(&self.def, key.branch))
-                && scope.branch_path(&self.def, key.branch).is_some()
+                && scope.has_branch_path(&self.def, key.branch)
         })
     }
 

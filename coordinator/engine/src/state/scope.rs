@@ -225,6 +225,14 @@ impl Scope {
         }
     }
 
+    /// Whether [`Self::branch_path`] is short enough.
+    pub(crate) fn has_branch_path(&self, def: &Definition, branch: u32) -> bool {
+        match &self.items {
+            Items::List(_) | Items::Count => path::has_item(&self.path, branch),
+            Items::Named | Items::Map(_) => self.branch_path(def, branch).is_some(),
+        }
+    }
+
     /// A foreach's item and its index (or key).
     pub(crate) fn item(&self, branch: u32) -> Option<(Json, Json)> {
         let index = Json::Int(i64::from(branch));
