@@ -1,62 +1,86 @@
 //! How the loop and a running handler reach each other.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rejoin_shared::json::Json;
 use serde_json::value::RawValue;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::handler::to_raw;
 
-/// The strings between the loop and one running handler.
+const CANCELLED: u8 = 1;
+const KILLED: u8 = 2;
+
+/// The strings between the loop and one running handler. Every attempt has some, so they are few and small.
 #[derive(Debug)]
 pub struct Control {
-    cancelled: CancellationToken,
-    killed: CancellationToken,
-    beats: watch::Sender<Instant>,
+    told: AtomicU8,
+    tells: Notify,
+    last_beat: Mutex<Instant>,
     checkpoint: Mutex<Option<Box<RawValue>>>,
 }
 
 impl Control {
     pub(super) fn new() -> Control {
         Control {
-            cancelled: CancellationToken::new(),
-            killed: CancellationToken::new(),
-            beats: watch::channel(Instant::now()).0,
+            told: AtomicU8::new(0),
+            tells: Notify::new(),
+            last_beat: Mutex::new(Instant::now()),
             checkpoint: Mutex::new(None),
         }
     }
 
     /// Tells the handler that nobody waits for it any more.
     pub fn cancel(&self) {
-        self.cancelled.cancel();
+        self.tell(CANCELLED);
     }
 
     /// Whether it was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
+        self.is_told(CANCELLED)
     }
 
     /// Resolves when it is cancelled.
     pub async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
+        self.until_told(CANCELLED).await;
     }
 
     /// Ends the handler where it stands; no completion follows.
     pub fn kill(&self) {
-        self.killed.cancel();
+        self.tell(KILLED);
     }
 
     pub(super) async fn killed(&self) {
-        self.killed.cancelled().await;
+        self.until_told(KILLED).await;
+    }
+
+    fn tell(&self, what: u8) {
+        self.told.fetch_or(what, Ordering::Release);
+        self.tells.notify_waiters();
+    }
+
+    fn is_told(&self, what: u8) -> bool {
+        self.told.load(Ordering::Acquire) & what != 0
+    }
+
+    async fn until_told(&self, what: u8) {
+        loop {
+            let mut tells = std::pin::pin!(self.tells.notified());
+            // Listening first: what is told between the look and the wait would be missed.
+            tells.as_mut().enable();
+            if self.is_told(what) {
+                return;
+            }
+            tells.await;
+        }
     }
 
     /// The handler is alive.
     pub fn beat(&self) {
-        self.beats.send_replace(Instant::now());
+        *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Stores what the next attempt receives; counts as a heartbeat.
@@ -72,7 +96,7 @@ impl Control {
     /// Resolves when `silence` has passed without a heartbeat.
     pub(super) async fn fell_silent(&self, silence: std::time::Duration) {
         loop {
-            let due = *self.beats.borrow() + silence;
+            let due = *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) + silence;
             if due <= Instant::now() {
                 return;
             }
