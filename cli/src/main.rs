@@ -26,6 +26,11 @@ use args::{Cli, Command};
 use clap::Parser;
 use exit::Failure;
 
+/// A fan-out makes and drops some ten small values a branch, on one thread or on two: with the system's allocator a fifth of the
+/// time went into that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

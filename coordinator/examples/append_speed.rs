@@ -145,7 +145,7 @@ fn record(run: RunId, seq: u64) -> JournalRow {
         path: Some(format!("main/each[{seq}]/step")),
         attempt: Some(1),
         outcome: Some(Outcome::Ok),
-        worker: Some("w-1".to_owned()),
+        worker: Some("w-1".into()),
         body: Bytes::from_static(
             br#"{"t":1800000000000000,"k":"step_completed","step":{"scope":1,"branch":1,"pos":1}}"#,
         ),

@@ -13,6 +13,7 @@ pub mod keypath;
 pub mod limits;
 #[cfg(feature = "amqp")]
 pub mod link;
+pub mod map;
 pub mod path;
 pub mod run;
 pub mod telemetry;

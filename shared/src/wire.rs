@@ -13,8 +13,16 @@
 //! worker ── Report ────────▶ reports exchange ──▶ every coordinator
 //! ```
 
+mod completions;
+mod pack;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+pub use completions::to_text as completions_text;
 
 use crate::delta::Delta;
 use crate::ids::{AttemptKey, ClaimId, Namespace, RunId, StepKey};
@@ -29,7 +37,7 @@ pub const CONTEXT_INLINE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one [`ContextChunk`].
 pub const CONTEXT_CHUNK_BYTES: usize = 256 * 1024;
 /// Most attempts in one [`Pack`].
-pub const PACK_ATTEMPTS_MAX: usize = 64;
+pub const PACK_ATTEMPTS_MAX: usize = 256;
 
 /// Values of the AMQP `type` property.
 pub mod kind {
@@ -69,34 +77,31 @@ pub struct WorkerId {
 }
 
 /// Attempts of one task queue, to be run; or a probe, which is a pack without attempts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// In the message, what its attempts have in common stands once, in a member `common` beside them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "pack::Text")]
 pub struct Pack {
     /// Name of the coordinator that published it.
     pub owner: String,
     /// Counts the publishes of this owner's incarnation.
     pub publish: u64,
     /// Ask before running: these attempts may have been published before.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check: bool,
     /// Its earlier deliveries may have killed workers: run singly and only after the start was confirmed by a check.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspect: bool,
     /// It holds one attempt that may begin once only: just before it begins, ask for the claim by a check of its own, and begin
     /// only when the answer is *run*. `check` is set too.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub claim: bool,
     /// To be listed in the next report, at once: everything published to the queue before it has been delivered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<uuid::Uuid>,
     /// Namespace of all its attempts.
     pub namespace: Namespace,
     /// The task queue (SPEC name, without prefix).
     pub queue: String,
     /// Base contexts that the attempts name by index.
-    #[serde(default)]
     pub contexts: Vec<BaseContext>,
     /// What to run.
-    #[serde(default)]
     pub attempts: Vec<Order>,
 }
 
@@ -118,7 +123,7 @@ pub enum BaseContext {
 }
 
 /// One attempt to run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Order {
     /// The run.
     pub run: RunId,
@@ -127,31 +132,34 @@ pub struct Order {
     /// Counted from 1.
     pub attempt: u32,
     /// Name of the workflow.
-    pub workflow: String,
+    pub workflow: Arc<str>,
     /// The step's path.
     pub path: String,
     /// The handler.
-    pub handler: String,
-    /// The same for every attempt of one visit.
-    pub idempotency_key: String,
+    pub handler: Arc<str>,
+    /// The same for every attempt of one visit; `None`: run and step visit, `<run>:<scope>:<branch>:<pos>`.
+    pub idempotency_key: Option<String>,
     /// Of the attempt, from its start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// Longest silence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_ms: Option<u64>,
     /// Echoed in the completion.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// How the payload's values are encoded; `json` is all there is so far.
-    #[serde(default = "payload_json")]
-    pub payload_encoding: String,
+    pub payload_encoding: Cow<'static, str>,
     /// What the handler gets.
     pub payload: OrderPayload,
 }
 
-fn payload_json() -> String {
-    "json".to_owned()
+impl Order {
+    /// The same for every attempt of one visit.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Cow<'_, str> {
+        match &self.idempotency_key {
+            Some(key) => Cow::Borrowed(key),
+            None => Cow::Owned(format!("{}:{}", self.run, self.step)),
+        }
+    }
 }
 
 /// What a handler gets, in parts that are put together on the worker.
@@ -177,7 +185,10 @@ pub struct OrderPayload {
 }
 
 /// Attempts that ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// In the message, what its items have in common stands once, in a member `common` beside them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "completions::Text")]
 pub struct Completions {
     /// Who ran them.
     pub worker: WorkerId,
@@ -186,8 +197,7 @@ pub struct Completions {
 }
 
 /// One attempt that ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "FlatCompletion")]
+#[derive(Clone, Debug)]
 pub struct Completion {
     /// The run.
     pub run: RunId,
@@ -196,102 +206,29 @@ pub struct Completion {
     /// The attempt that ran.
     pub attempt: u32,
     /// The order's token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// How it ended.
-    #[serde(flatten)]
     pub end: AttemptEnd,
     /// Worker's clock.
     pub started_at: Timestamp,
     /// Worker's clock.
     pub finished_at: Timestamp,
     /// Lines, cut to the limits with a mark.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
     /// What the handler stored for the next attempt, if anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Box<RawValue>>,
 }
 
-/// [`Completion`] as it stands in the message. serde reads flattened and tagged fields through a buffer, from which
-/// neither raw values nor exact numbers can be had.
-#[derive(Deserialize)]
-struct FlatCompletion {
-    run: RunId,
-    step: StepKey,
-    attempt: u32,
-    token: Option<String>,
-    outcome: OutcomeTag,
-    output: Option<Box<RawValue>>,
-    set: Option<Box<RawValue>>,
-    #[serde(default)]
-    unset: Vec<String>,
-    #[serde(rename = "type", default)]
-    kind: String,
-    #[serde(default)]
-    message: String,
-    #[serde(default = "yes")]
-    retryable: bool,
-    retry_after_ms: Option<u64>,
-    details: Option<crate::json::Json>,
-    started_at: Timestamp,
-    finished_at: Timestamp,
-    #[serde(default)]
-    logs: Vec<String>,
-    checkpoint: Option<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OutcomeTag {
-    Ok,
-    Error,
-}
-
-impl From<FlatCompletion> for Completion {
-    fn from(flat: FlatCompletion) -> Completion {
-        let end = match flat.outcome {
-            OutcomeTag::Ok => AttemptEnd::Ok {
-                output: flat.output,
-                set: flat.set,
-                unset: flat.unset,
-            },
-            OutcomeTag::Error => AttemptEnd::Error(HandlerError {
-                kind: flat.kind,
-                message: flat.message,
-                retryable: flat.retryable,
-                retry_after_ms: flat.retry_after_ms,
-                details: flat.details,
-            }),
-        };
-        Completion {
-            run: flat.run,
-            step: flat.step,
-            attempt: flat.attempt,
-            token: flat.token,
-            end,
-            started_at: flat.started_at,
-            finished_at: flat.finished_at,
-            logs: flat.logs,
-            checkpoint: flat.checkpoint,
-        }
-    }
-}
-
 /// How an attempt ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[derive(Clone, Debug)]
 pub enum AttemptEnd {
     /// The handler returned.
     Ok {
         /// Any JSON; checked by the owner, not trusted.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Box<RawValue>>,
         /// Key path → value.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         set: Option<Box<RawValue>>,
         /// Key paths.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unset: Vec<String>,
     },
     /// The handler failed, or the worker ended it.

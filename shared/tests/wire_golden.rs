@@ -38,7 +38,10 @@ const MESSAGES: &[(&str, &str, &str)] = &[
     ("pack.json", kind::PACK, "Pack"),
     ("pack_probe.json", kind::PACK, "Pack"),
     ("pack_claim.json", kind::PACK, "Pack"),
+    ("pack_common.json", kind::PACK, "Pack"),
     ("completions.json", kind::COMPLETIONS, "Completions"),
+    ("completion_error.json", kind::COMPLETIONS, "Completions"),
+    ("completions_common.json", kind::COMPLETIONS, "Completions"),
     ("check.json", kind::CHECK, "Check"),
     ("verdicts.json", kind::VERDICTS, "Verdicts"),
     ("hand_back.json", kind::HAND_BACK, "HandBack"),
@@ -119,4 +122,26 @@ fn the_asyncapi_document_lists_every_kind_of_message() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(named, kinds);
+}
+
+/// Whoever writes a message need not look for what its attempts have in common.
+#[test]
+fn what_stands_with_each_attempt_reads_as_what_stands_once() {
+    let spelled_out = r#"{"worker":{"name":"w","incarnation":"018f6b1e-0000-7000-8000-000000000001"},"items":[
+        {"run":"018f6b1e-7a2c-7c3d-8e4f-0123456789ab","step":{"scope":7,"branch":3,"pos":0},"attempt":1,"outcome":"ok",
+         "started_at":"2026-01-31T12:00:00Z","finished_at":"2026-01-31T12:00:00Z"},
+        {"run":"018f6b1e-7a2c-7c3d-8e4f-0123456789ab","step":{"scope":7,"branch":4,"pos":0},"attempt":1,"outcome":"ok",
+         "started_at":"2026-01-31T12:00:00Z","finished_at":"2026-01-31T12:00:00Z"}]}"#;
+    let read: Completions = serde_json::from_str(spelled_out).expect("completions");
+    let written = serde_json::to_string(&read).expect("a message is plain data");
+    assert!(written.len() < spelled_out.len() - 80, "{written}");
+    let again: Completions = serde_json::from_str(&written).expect("completions");
+    assert_eq!(format!("{read:?}"), format!("{again:?}"));
+}
+
+#[test]
+fn an_attempt_that_has_no_run_anywhere_is_refused() {
+    let text = golden("pack_common.json").replacen(r#""run": "018f6b1e-7a2c-7c3d-8e4f-0123456789ab","#, "", 1);
+    let refused = serde_json::from_str::<Pack>(&text).expect_err("the first attempt has no run");
+    assert!(refused.to_string().contains("an attempt has no run"), "{refused}");
 }

@@ -29,7 +29,7 @@ async fn work(ctx: StepContext, input: In) -> Result<Out, StepError> {
     ctx.log("by hand");
     tracing::info!(n = input.n, "by tracing");
     ctx.checkpoint(BTreeMap::from([("at", 1)]))?;
-    assert_eq!((ctx.attempt(), ctx.idempotency_key(), ctx.path()), (1, "k1", "/s#1"));
+    assert_eq!((ctx.attempt(), &*ctx.idempotency_key(), ctx.path()), (1, "k1", "/s#1"));
     assert_eq!(ctx.get::<f64>("a.b")?, Some(1.5));
     assert_eq!(ctx.item::<String>()?.as_deref(), Some("it"));
     assert_eq!(ctx.index::<u32>()?, Some(3));

@@ -66,7 +66,7 @@ fn main() {
                     set: Vec::new(),
                     unset: Vec::new(),
                 },
-                worker: Some("worker-1".to_owned()),
+                worker: Some("worker-1".into()),
                 started_at: around.now,
                 finished_at: around.now,
                 logs: Vec::new(),

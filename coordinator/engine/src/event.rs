@@ -1,6 +1,7 @@
 //! What can happen to a run, as plain data.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::ChildEnd;
@@ -186,7 +187,7 @@ pub struct Completed {
     /// How.
     pub end: End,
     /// Who ran it.
-    pub worker: Option<String>,
+    pub worker: Option<Arc<str>>,
     /// Worker's clock.
     pub started_at: Timestamp,
     /// Worker's clock.

@@ -1,6 +1,7 @@
 //! The records of a journal: facts, each folded by `RunState::apply` without evaluating anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::delta::Delta;
@@ -411,7 +412,7 @@ pub enum Fact {
         attempt: u32,
         /// Who ran it.
         #[serde(skip)]
-        worker: Option<String>,
+        worker: Option<Arc<str>>,
         /// How it had ended.
         #[serde(skip)]
         outcome: Option<Outcome>,
@@ -559,7 +560,7 @@ pub struct StepCompleted {
     pub finished_at: Timestamp,
     /// Who ran it.
     #[serde(skip)]
-    pub worker: Option<String>,
+    pub worker: Option<Arc<str>>,
     /// Lines.
     #[serde(skip)]
     pub logs: Vec<String>,
@@ -598,7 +599,7 @@ pub struct StepFailed {
     pub finished_at: Option<Timestamp>,
     /// Who ran it.
     #[serde(skip)]
-    pub worker: Option<String>,
+    pub worker: Option<Arc<str>>,
     /// Lines.
     #[serde(skip)]
     pub logs: Vec<String>,

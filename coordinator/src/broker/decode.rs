@@ -40,7 +40,7 @@ pub fn event(message: &Message, limits: &Limits) -> Result<EventBody, String> {
     check_protocol(message)?;
     match message.kind.as_str() {
         kind::COMPLETIONS => read::<Completions>(message).map(|body| {
-            let worker = body.worker.name;
+            let worker = body.worker.name.into();
             let items = body.items.into_iter();
             EventBody::Completions(
                 items

@@ -3,11 +3,11 @@
 //! When a worker reports the probe, all that was published to the queue before it has been delivered. When then every
 //! worker of the queue has reported twice (a report may have been under way), what is neither recorded nor held is lost.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::link::{Address, Message};
+use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Pack, kind};
 use uuid::Uuid;

@@ -1,18 +1,61 @@
 //! Where an attempt is that was taken from its run.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::time::Timestamp;
 use uuid::Uuid;
 
-/// A task queue of a namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct QueueKey {
+/// A task queue of a namespace: each attempt carries one, so it is cheap to copy and to look up.
+#[derive(Clone, Debug, PartialOrd, Ord)]
+pub struct QueueKey(Arc<QueueName>);
+
+/// What a [`QueueKey`] names.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueName {
     /// The namespace.
     pub namespace: Namespace,
     /// SPEC name, without prefix.
     pub name: Arc<str>,
+    hash: u64,
+}
+
+impl QueueKey {
+    /// The key of a queue.
+    #[must_use]
+    pub fn new(namespace: Namespace, name: Arc<str>) -> QueueKey {
+        let mut hasher = DefaultHasher::new();
+        (&namespace, &name).hash(&mut hasher);
+        QueueKey(Arc::new(QueueName {
+            namespace,
+            name,
+            hash: hasher.finish(),
+        }))
+    }
+}
+
+impl Deref for QueueKey {
+    type Target = QueueName;
+
+    fn deref(&self) -> &QueueName {
+        &self.0
+    }
+}
+
+impl PartialEq for QueueKey {
+    fn eq(&self, other: &QueueKey) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for QueueKey {}
+
+impl Hash for QueueKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 /// A taken attempt.

@@ -1,8 +1,9 @@
 //! Attempts that wait for credit of one task queue: round-robin over runs, by priority.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use rejoin_shared::ids::RunId;
+use rejoin_shared::map::HashMap;
 use rejoin_shared::run::Priority;
 
 use crate::owner::run::Try;

@@ -16,11 +16,12 @@ mod pump;
 mod queue;
 mod track;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::limits::Limits;
+use rejoin_shared::map::HashMap;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::topology::Topology;
 use uuid::Uuid;
@@ -145,8 +146,14 @@ impl Dispatcher {
     }
 
     /// A step of this queue took so long: packs are made smaller where steps are slow.
-    pub fn step_took(&mut self, queue: &QueueKey, ms: f64) {
-        self.queue(queue).step_took(ms);
+    pub fn step_took(&mut self, queue: &QueueKey, handler: &Arc<str>, ms: f64) {
+        self.queue(queue).step_took(handler, ms);
+    }
+
+    /// Whether runs wait for their next turn: more was ready than one turn takes.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.ring.iter().any(|ring| !ring.is_empty())
     }
 
     /// Handlers nobody serves, each with its queue.

@@ -1,15 +1,15 @@
 //! Puts attempts of one task queue into packs: across runs, each base context once.
 
-use std::collections::HashMap;
-
 use rejoin_engine::decision::Surroundings;
 use rejoin_engine::state::view::Request;
 use rejoin_shared::ids::{AttemptKey, RunId};
 use rejoin_shared::json::Json;
+use rejoin_shared::map::HashMap;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::wire::{BaseContext, CONTEXT_INLINE_BYTES_MAX, Order, OrderPayload, Pack};
 use serde_json::value::RawValue;
 
+use super::queue::PackLimits;
 use super::{Around, QueueKey};
 use crate::owner::run::{Run, Try};
 
@@ -25,6 +25,8 @@ pub(super) struct Builder {
     orders: Vec<Order>,
     keys: Vec<AttemptKey>,
     bytes: usize,
+    /// What its attempts are likely to take, one after the other, and the last of them.
+    work_ms: (f64, f64),
 }
 
 impl Builder {
@@ -32,10 +34,11 @@ impl Builder {
         Builder {
             number,
             contexts: Vec::new(),
-            places: HashMap::new(),
+            places: HashMap::default(),
             orders: Vec::new(),
             keys: Vec::new(),
             bytes: 0,
+            work_ms: (0.0, 0.0),
         }
     }
 
@@ -43,8 +46,14 @@ impl Builder {
         self.orders.is_empty()
     }
 
-    pub fn is_full(&self, size: usize) -> bool {
-        self.orders.len() >= size || self.bytes >= BYTES_MAX
+    pub fn is_full(&self, limits: PackLimits) -> bool {
+        let (work_ms, last_ms) = self.work_ms;
+        limits.are_reached(self.orders.len(), work_ms, last_ms) || self.bytes >= BYTES_MAX
+    }
+
+    /// The attempt added last is likely to take so long.
+    pub fn will_take(&mut self, ms: f64) {
+        self.work_ms = (self.work_ms.0 + ms, ms);
     }
 
     /// Adds an attempt of `run`.
@@ -122,14 +131,14 @@ fn order_of(run: &Run, attempt: Try, request: Request, base: usize) -> Order {
         run: run.id,
         step: attempt.0,
         attempt: attempt.1,
-        workflow: run.definition.workflow.to_string(),
+        workflow: run.definition.workflow.clone(),
         path: request.path,
-        handler: request.handler.to_string(),
-        idempotency_key: request.idempotency_key,
+        handler: request.handler,
+        idempotency_key: None,
         timeout_ms: request.timeout.map(ms),
         heartbeat_ms: request.heartbeat.map(ms),
         token: None,
-        payload_encoding: "json".to_owned(),
+        payload_encoding: "json".into(),
         payload: OrderPayload {
             base,
             changes: (!request.changes.is_empty()).then_some(request.changes),

@@ -1,5 +1,7 @@
 //! Takes ready attempts from runs, and sends what has credit.
 
+use std::sync::Arc;
+
 use rejoin_engine::event::Event;
 use rejoin_engine::state::view::Ready;
 use rejoin_shared::ids::{AttemptKey, RunId};
@@ -8,6 +10,7 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::wire::{Pack, kind};
 
 use super::pack::Builder;
+use super::queue::PackLimits;
 use super::{Around, Dispatcher, Flight, Phase, Publish, QueueKey, Runs};
 use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Outgoing, Purpose};
@@ -28,6 +31,23 @@ enum Kind {
     Suspect,
     /// Of one attempt that has to be claimed.
     Claim,
+}
+
+/// Whether a queue's workers serve a handler, as asked last: attempts in a row are mostly of the same one.
+#[derive(Default)]
+struct Served(Option<(Arc<str>, bool)>);
+
+impl Served {
+    fn look_up(&mut self, key: &QueueKey, handler: &Arc<str>, around: &Around<'_>) -> bool {
+        match &self.0 {
+            Some((known, is_served)) if known == handler => *is_served,
+            Some(_) | None => {
+                let is_served = around.fleet.serves(key, handler, around.now);
+                self.0 = Some((handler.clone(), is_served));
+                is_served
+            }
+        }
+    }
 }
 
 /// What a pump brought.
@@ -125,11 +145,13 @@ impl Dispatcher {
     }
 
     fn send_to(&mut self, key: &QueueKey, runs: &mut Runs, around: &Around<'_>, pumped: &mut Pumped) {
-        let size = self.queue(key).pack_size(around);
+        let queue = self.queue(key);
+        let (limits, window) = (queue.pack_limits(around), queue.window(around));
+        let mut served = Served::default();
         let mut packs = [Kind::Plain, Kind::Checked].map(|kind| (kind, Builder::new(self.next_publish())));
         while self.may_publish() {
             let queue = self.queue(key);
-            let credit = queue.window(around).saturating_sub(queue.out).min(size);
+            let credit = window.saturating_sub(queue.out);
             if credit == 0 {
                 break;
             }
@@ -138,8 +160,8 @@ impl Dispatcher {
             };
             let Some(run) = runs.get_mut(&id) else { continue };
             for attempt in taken {
-                if self.may_go(key, run, attempt, around) {
-                    self.pack(key, run, attempt, (&mut packs, size), around, pumped);
+                if self.may_go(key, run, attempt, &mut served, around) {
+                    self.pack(key, run, attempt, (&mut packs, limits), around, pumped);
                 }
             }
         }
@@ -156,7 +178,7 @@ impl Dispatcher {
         key: &QueueKey,
         run: &mut Run,
         attempt: Try,
-        (packs, size): (&mut [(Kind, Builder); 2], usize),
+        (packs, limits): (&mut [(Kind, Builder); 2], PackLimits),
         around: &Around<'_>,
         pumped: &mut Pumped,
     ) {
@@ -184,7 +206,9 @@ impl Dispatcher {
             return;
         }
         if let Some(flight) = run.flights.get_mut(&attempt) {
-            self.queue(key).set_phase(flight, Phase::Publishing(builder.number));
+            let queue = self.queue(key);
+            builder.will_take(queue.likely_ms(&flight.handler));
+            queue.set_phase(flight, Phase::Publishing(builder.number));
         }
         run.counts.dispatched += 1;
         run.row_stale = true;
@@ -194,7 +218,7 @@ impl Dispatcher {
                 .join_seconds
                 .observe(around.now.since(joined_at).as_secs_f64());
         }
-        if matches!(kind, Kind::Suspect | Kind::Claim) || builder.is_full(size) {
+        if matches!(kind, Kind::Suspect | Kind::Claim) || builder.is_full(limits) {
             let full = std::mem::replace(builder, Builder::new(self.next_publish()));
             pumped.outgoing.push(self.publish(key, *kind, full, around));
         }
@@ -205,14 +229,21 @@ impl Dispatcher {
     }
 
     /// Whether a waiting attempt is still wanted, and served.
-    fn may_go(&mut self, key: &QueueKey, run: &mut Run, attempt: Try, around: &Around<'_>) -> bool {
+    fn may_go(
+        &mut self,
+        key: &QueueKey,
+        run: &mut Run,
+        attempt: Try,
+        served: &mut Served,
+        around: &Around<'_>,
+    ) -> bool {
         let Some(flight) = run.flights.get(&attempt) else {
             return false;
         };
         if flight.phase != Phase::Waiting {
             return false; // a stale entry of the line
         }
-        let handler = flight.handler.clone();
+        let is_served = served.look_up(key, &flight.handler, around);
         if !run.state.is_outstanding(attempt.0, attempt.1) {
             run.flights.remove(&attempt);
             return false;
@@ -222,7 +253,7 @@ impl Dispatcher {
             run.state.put_back(attempt.0, attempt.1);
             return false;
         }
-        if !around.fleet.serves(key, &handler, around.now) {
+        if !is_served {
             self.queue(key).unserved.push((run.id, attempt));
             return false;
         }

@@ -1,8 +1,10 @@
 //! A task queue as the dispatcher sees it: its line, its window, its doubt.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rejoin_shared::ids::{AttemptKey, RunId};
+use rejoin_shared::map::HashMap;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::PACK_ATTEMPTS_MAX;
 
@@ -16,6 +18,12 @@ use crate::owner::run::Try;
 const WINDOW_MIN: usize = 1024;
 /// A pack should not keep a slot busy for longer.
 const PACK_MS: f64 = 20.0;
+/// So little work may always travel in one message: parting it would cost more than doing it.
+const LIGHT_MS: f64 = 1.0;
+/// Attempts in a pack of more than that.
+const HEAVY_ATTEMPTS_MAX: usize = 64;
+/// Light ones come in larger packs where there are enough for so many to each worker: none is to wait for another's.
+const PACKS_A_WORKER: usize = 4;
 /// What a step is taken to need before one was measured: long enough that a first fan-out of slow steps does not disappear
 /// into the buffers of a few workers, short enough that one of fast steps is packed.
 const STEP_MS_UNKNOWN: f64 = 5.0;
@@ -34,8 +42,8 @@ pub struct TaskQueue {
     pub(super) doubt: Doubt,
     /// Sent attempts in the order of their time, each looked at once it is old enough to be doubted.
     pub(super) sent_log: VecDeque<(Timestamp, AttemptKey)>,
-    /// Mean time of a step, recent ones weighing more; `None` before the first.
-    step_ms: Option<f64>,
+    /// Mean time of a step of each handler, recent ones weighing more.
+    step_ms: HashMap<Arc<str>, f64>,
     done: usize,
     done_per_s: usize,
 }
@@ -51,7 +59,7 @@ impl TaskQueue {
             not_before: Timestamp(0),
             doubt: Doubt::default(),
             sent_log: VecDeque::new(),
-            step_ms: None,
+            step_ms: HashMap::default(),
             done: 0,
             done_per_s: 0,
         }
@@ -69,21 +77,32 @@ impl TaskQueue {
             .max(self.done_per_s / 10)
     }
 
-    /// How many attempts a pack should hold now.
-    pub(super) fn pack_size(&self, around: &Around<'_>) -> usize {
-        let (mut slots, mut free) = (0_usize, 0_usize);
+    /// How full a pack may be now.
+    pub(super) fn pack_limits(&self, around: &Around<'_>) -> PackLimits {
+        let (mut slots, mut free, mut workers) = (0_usize, 0_usize, 0_usize);
         for worker in around.fleet.takers(&self.key, around.now) {
             slots += usize::try_from(worker.slots).unwrap_or(0);
             free += usize::try_from(worker.slots.saturating_sub(worker.busy)).unwrap_or(0);
+            workers += 1;
         }
         let free = free.min(slots.saturating_sub(self.out)).max(1);
-        let fair = (self.line.len() / (2 * free)).clamp(1, PACK_ATTEMPTS_MAX);
-        fair.min(within_pack_time(self.step_ms.unwrap_or(STEP_MS_UNKNOWN)))
+        PackLimits {
+            fair: (self.line.len() / (2 * free)).clamp(1, HEAVY_ATTEMPTS_MAX),
+            most: (self.line.len() / (PACKS_A_WORKER * workers.max(1))).clamp(HEAVY_ATTEMPTS_MAX, PACK_ATTEMPTS_MAX),
+        }
     }
 
-    pub(super) fn step_took(&mut self, ms: f64) {
+    /// How long a step of this handler is likely to take.
+    pub(super) fn likely_ms(&self, handler: &str) -> f64 {
+        self.step_ms.get(handler).copied().unwrap_or(STEP_MS_UNKNOWN)
+    }
+
+    pub(super) fn step_took(&mut self, handler: &Arc<str>, ms: f64) {
         self.done += 1;
-        self.step_ms = Some(self.step_ms.map_or(ms, |mean| mean * 0.9 + ms * 0.1));
+        match self.step_ms.get_mut(handler) {
+            Some(mean) => *mean = *mean * 0.9 + ms * 0.1,
+            None => drop(self.step_ms.insert(handler.clone(), ms)),
+        }
     }
 
     /// Once a second: the rate of the last one.
@@ -125,9 +144,44 @@ impl TaskQueue {
     }
 }
 
-fn within_pack_time(step_ms: f64) -> usize {
-    (1..=PACK_ATTEMPTS_MAX)
-        .rev()
-        .find(|count| u32::try_from(*count).is_ok_and(|count| f64::from(count) * step_ms <= PACK_MS))
-        .unwrap_or(1)
+/// How full a pack may be.
+#[derive(Clone, Copy)]
+pub(super) struct PackLimits {
+    /// Attempts in each, if all slots are to get some.
+    fair: usize,
+    /// Attempts in each at most.
+    most: usize,
+}
+
+impl PackLimits {
+    /// Whether `count` attempts are enough that are likely to take `work_ms` one after the other, the last of them `last_ms`.
+    pub(super) fn are_reached(self, count: usize, work_ms: f64, last_ms: f64) -> bool {
+        let is_heavy = work_ms + last_ms > PACK_MS;
+        count >= self.most || is_heavy || (count >= self.fair && work_ms > LIGHT_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PackLimits = PackLimits { fair: 8, most: 128 };
+
+    #[test]
+    fn a_pack_of_slow_steps_ends_before_it_keeps_a_slot_too_long() {
+        assert!(!LIMITS.are_reached(3, 15.0, 5.0));
+        assert!(LIMITS.are_reached(4, 20.0, 5.0));
+    }
+
+    #[test]
+    fn steps_that_are_worth_parting_are_parted_among_all_slots() {
+        assert!(!LIMITS.are_reached(7, 3.0, 0.5));
+        assert!(LIMITS.are_reached(8, 3.5, 0.5));
+    }
+
+    #[test]
+    fn steps_that_cost_less_than_their_message_travel_together() {
+        assert!(!LIMITS.are_reached(127, 0.13, 0.001));
+        assert!(LIMITS.are_reached(128, 0.13, 0.001));
+    }
 }

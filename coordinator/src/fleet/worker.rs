@@ -1,8 +1,7 @@
 //! One worker, as its reports show it.
 
-use std::collections::HashSet;
-
 use rejoin_shared::ids::{AttemptKey, ClaimId, ClaimKey, Namespace};
+use rejoin_shared::map::HashSet;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Report, WorkerId};
 
@@ -41,12 +40,12 @@ impl Worker {
         Worker {
             id,
             namespace,
-            queues: HashSet::new(),
-            handlers: HashSet::new(),
+            queues: HashSet::default(),
+            handlers: HashSet::default(),
             slots: 0,
             busy: 0,
-            held: HashSet::new(),
-            claims: HashSet::new(),
+            held: HashSet::default(),
+            claims: HashSet::default(),
             started_at: now,
             draining: false,
             number: 0,

@@ -1,13 +1,12 @@
 //! What a batch does to each run, until it is durable.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use rejoin_engine::decision::{ChildEnd, Effect, Sent, WaitChange};
 use rejoin_engine::record::{Awaited, Fact, Joined, Record};
 use rejoin_shared::definition::model::{Snapshots, SnapshotsAfterJoin};
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::json::Json;
+use rejoin_shared::map::HashMap;
 use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Verdict, WorkerId};
@@ -30,6 +29,7 @@ pub struct Draft {
     pub created: Option<RunRow>,
     /// New rows.
     pub rows: Vec<JournalRow>,
+    rows_lent: usize,
     /// Its changed row.
     pub change: Option<RunChange>,
     /// Inbox rows that are done with.
@@ -70,6 +70,7 @@ impl Draft {
             run,
             created: None,
             rows: Vec::new(),
+            rows_lent: 0,
             change: None,
             received: Vec::new(),
             answered: Vec::new(),
@@ -394,9 +395,9 @@ impl Drafts {
     }
 }
 
-/// The batch of these drafts, each partition's claim once, sorted.
+/// The batch of these drafts, each partition's claim once, sorted. It borrows their rows: [`give_rows_back`] when it is done with.
 #[must_use]
-pub fn batch_of(drafts: &[Draft], claim: impl Fn(Partition) -> Option<Claim>) -> Batch {
+pub fn batch_of(drafts: &mut [Draft], claim: impl Fn(Partition) -> Option<Claim>) -> Batch {
     let mut partitions: Vec<Partition> = drafts
         .iter()
         .filter(|d| d.writes())
@@ -410,7 +411,8 @@ pub fn batch_of(drafts: &[Draft], claim: impl Fn(Partition) -> Option<Claim>) ->
     };
     for draft in drafts {
         batch.created.extend(draft.created.clone());
-        batch.rows.extend(draft.rows.iter().cloned());
+        draft.rows_lent = draft.rows.len();
+        batch.rows.append(&mut draft.rows);
         batch.changed.extend(draft.change.clone());
         batch.received.extend(&draft.received);
         batch.answered.extend(draft.answered.iter().cloned());
@@ -423,4 +425,14 @@ pub fn batch_of(drafts: &[Draft], claim: impl Fn(Partition) -> Option<Claim>) ->
         batch.joins.extend(draft.joins.iter().cloned());
     }
     batch
+}
+
+/// Gives the drafts the rows back that their batch borrowed.
+pub fn give_rows_back(drafts: &mut [Draft], batch: &mut Batch) {
+    let mut rows = std::mem::take(&mut batch.rows).into_iter();
+    for draft in drafts {
+        draft
+            .rows
+            .extend(rows.by_ref().take(std::mem::take(&mut draft.rows_lent)));
+    }
 }

@@ -10,12 +10,12 @@ use rejoin_shared::run::{Counts, ErrorValue, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
 use super::Owner;
-use super::batch::{Draft, Drafts, batch_of};
+use super::batch::{Draft, Drafts, batch_of, give_rows_back};
 use super::command::CommandError;
 use super::inbound::{Answer, Item, Origin, What};
 use super::judge::settle;
 use crate::metrics::as_f64;
-use crate::store::{RunChange, RunEnd, StoreError};
+use crate::store::{Batch, RunChange, RunEnd, StoreError};
 
 /// First pause while the database is away; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
@@ -50,7 +50,7 @@ impl Owner {
         let is_whole = drafts.is_whole();
         let mut parts = vec![drafts.into_vec()];
         while let Some(mut part) = parts.pop() {
-            match self.append(&part).await {
+            match self.append(&mut part).await {
                 Ok(at) => part.into_iter().for_each(|draft| self.act(draft, at)),
                 Err(Failure::Refused(reason)) if is_whole || part.len() <= 1 => {
                     part.into_iter().for_each(|draft| self.refuse(draft, &reason));
@@ -68,12 +68,19 @@ impl Owner {
         }
     }
 
-    /// One append; repeats it while the database is away and nothing was written.
-    async fn append(&mut self, drafts: &[Draft]) -> Result<Option<Timestamp>, Failure> {
+    /// One append of what the drafts write, if they write anything.
+    async fn append(&mut self, drafts: &mut [Draft]) -> Result<Option<Timestamp>, Failure> {
         if !drafts.iter().any(Draft::writes) {
             return Ok(None);
         }
-        let batch = batch_of(drafts, |partition| self.claims.get(&partition).copied());
+        let mut batch = batch_of(drafts, |partition| self.claims.get(&partition).copied());
+        let appended = self.append_batch(&batch).await;
+        give_rows_back(drafts, &mut batch);
+        appended.map(Some)
+    }
+
+    /// Repeats an append while the database is away and nothing was written.
+    async fn append_batch(&mut self, batch: &Batch) -> Result<Timestamp, Failure> {
         let began_at = self.parts.clock.now();
         let mut pause = PAUSE;
         loop {
@@ -81,7 +88,7 @@ impl Owner {
             if !self.parts.lease.is_valid() {
                 return Err(Failure::LeaseOver);
             }
-            match self.parts.store.append(&batch).await {
+            match self.parts.store.append(batch).await {
                 Ok(at) => {
                     for claim in &batch.claims {
                         self.claims.entry(claim.partition).and_modify(|own| own.batch += 1);
@@ -89,7 +96,7 @@ impl Owner {
                     let took = self.parts.clock.now().since(began_at);
                     self.parts.metrics.journal_append_seconds.observe(took.as_secs_f64());
                     self.parts.metrics.journal_batch_size.observe(as_f64(batch.rows.len()));
-                    return Ok(Some(at));
+                    return Ok(at);
                 }
                 Err(StoreError::NotOwner(partition)) => return Err(Failure::NotOwner(partition)),
                 Err(StoreError::Unknown(reason)) => {

@@ -1,5 +1,6 @@
 //! A worker's completion as the engine takes it: checked against the limits, never trusted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_engine::event::{Completed, End, Failure};
@@ -20,12 +21,12 @@ const ERROR_DETAILS_BYTES_MAX: usize = 16 * 1024;
 
 /// The engine's event for `completion`; its random number is still to be drawn.
 #[must_use]
-pub fn completed(completion: Completion, worker: &str, limits: &Limits) -> Completed {
+pub fn completed(completion: Completion, worker: &Arc<str>, limits: &Limits) -> Completed {
     Completed {
         step: completion.step,
         attempt: completion.attempt,
         end: end_of(completion.end, limits).unwrap_or_else(|(kind, message)| final_failure(kind, message)),
-        worker: Some(worker.to_owned()),
+        worker: Some(worker.clone()),
         started_at: completion.started_at,
         finished_at: completion.finished_at,
         logs: cut_logs(completion.logs, limits),

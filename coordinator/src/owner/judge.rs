@@ -271,8 +271,8 @@ impl Owner {
                 let waited = started_at.since(confirmed_at);
                 self.parts.metrics.queue_seconds.observe(waited.as_secs_f64());
             }
-            let queue = flight.queue.clone();
-            let labels = [&*run.definition.workflow, &*flight.handler, &*queue.name, times.outcome];
+            let (queue, handler) = (flight.queue.clone(), flight.handler.clone());
+            let labels = [&*run.definition.workflow, &*handler, &*queue.name, times.outcome];
             let metrics = &self.parts.metrics;
             metrics.steps_completed.with_label_values(&labels).inc();
             if let Some((started_at, finished_at)) = times.ran {
@@ -281,7 +281,7 @@ impl Owner {
                     .step_duration_seconds
                     .with_label_values(&[&*queue.name])
                     .observe(took);
-                self.dispatcher.step_took(&queue, took * 1_000.0);
+                self.dispatcher.step_took(&queue, &handler, took * 1_000.0);
             }
         }
         self.dispatcher.land(run, attempt);

@@ -31,13 +31,14 @@ pub mod views;
 mod watchers;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Link, LinkState, Receipt, Settle};
+use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::topology::Topology;
 use tokio::sync::{mpsc, watch};
@@ -203,16 +204,16 @@ impl Owner {
             membership: Membership::default(),
             earlier,
             home: None,
-            runs: Runs::new(),
-            loading: HashMap::new(),
+            runs: Runs::default(),
+            loading: HashMap::default(),
             loads: 0,
             rest: rest::Rest::default(),
             ended: VecDeque::new(),
-            quarantined: HashSet::new(),
+            quarantined: HashSet::default(),
             backlog: VecDeque::new(),
             deferred: BTreeMap::new(),
             ask_again_at: now,
-            asked: HashMap::new(),
+            asked: HashMap::default(),
             foreign: Foreign::default(),
             attempt_claims: Claims::default(),
             fences: Fences::default(),
@@ -224,7 +225,7 @@ impl Owner {
             stale: Vec::new(),
             settles,
             membership_is_new: false,
-            inbox_seen: HashSet::new(),
+            inbox_seen: HashSet::default(),
             inbox_reading: false,
             inbox_is_full: false,
             next_tick: now,
@@ -266,7 +267,8 @@ impl Owner {
     /// Waits until there is something to do; leaves it where it is, or puts it into the backlog.
     async fn wait(&mut self) {
         let has_answers = !self.broken.is_empty() || !self.refused.is_empty() || !self.missing.is_empty();
-        if !self.backlog.is_empty() || has_answers {
+        let may_dispatch = self.home.is_some() && !self.is_draining;
+        if !self.backlog.is_empty() || has_answers || (may_dispatch && self.dispatcher.has_more()) {
             return;
         }
         let at = self

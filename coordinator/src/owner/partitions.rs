@@ -233,14 +233,15 @@ impl Owner {
                     row_at: now,
                     row_stale: false,
                     loaded_moment: self.dispatcher.next_moment(),
-                    flights: std::collections::HashMap::new(),
-                    marks: std::collections::HashMap::new(),
+                    flights: rejoin_shared::map::HashMap::default(),
+                    marks: rejoin_shared::map::HashMap::default(),
                     due: None,
                     rest: None,
                     rest_bytes: 0,
                     puts_waits: found.row.wake_at == Some(LOOK_AT_ONCE),
                     in_ring: false,
                     joined_at: None,
+                    queue: None,
                     base: None,
                 };
                 self.woke(run.row_status);

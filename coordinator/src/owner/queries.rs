@@ -86,7 +86,7 @@ impl Owner {
 
     pub(super) fn fleet_view(&self) -> FleetView {
         let workers = self.fleet.workers().map(|worker| {
-            let sorted = |names: &std::collections::HashSet<String>| {
+            let sorted = |names: &rejoin_shared::map::HashSet<String>| {
                 let mut names: Vec<String> = names.iter().cloned().collect();
                 names.sort();
                 names

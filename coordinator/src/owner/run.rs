@@ -1,11 +1,11 @@
 //! A run in memory: the engine's state, and what the shell knows about its messages.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{AttemptKey, Namespace, RunId, StepKey};
+use rejoin_shared::map::HashMap;
 use rejoin_shared::run::{Counts, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::BaseContext;
@@ -81,6 +81,8 @@ pub struct Run {
     pub in_ring: bool,
     /// When a join of it became durable after which nothing has been dispatched yet.
     pub joined_at: Option<Timestamp>,
+    /// The task queue named last.
+    pub queue: Option<QueueKey>,
     /// The base context sent last, by its record.
     pub base: Option<(u64, BaseContext)>,
 }
@@ -122,11 +124,15 @@ impl Run {
 
     /// The task queue of this name in its namespace.
     #[must_use]
-    pub fn queue(&self, name: &Arc<str>) -> QueueKey {
-        QueueKey {
-            namespace: self.namespace.clone(),
-            name: name.clone(),
+    pub fn queue(&mut self, name: &Arc<str>) -> QueueKey {
+        if let Some(queue) = &self.queue
+            && queue.name == *name
+        {
+            return queue.clone();
         }
+        let queue = QueueKey::new(self.namespace.clone(), name.clone());
+        self.queue = Some(queue.clone());
+        queue
     }
 
     /// Whether an earlier owner may have published this attempt.

@@ -162,14 +162,15 @@ impl Owner {
             loaded_seq: None,
             root_passed: None,
             loaded_moment: 0,
-            flights: std::collections::HashMap::new(),
-            marks: std::collections::HashMap::new(),
+            flights: rejoin_shared::map::HashMap::default(),
+            marks: rejoin_shared::map::HashMap::default(),
             due: None,
             rest: None,
             rest_bytes: 0,
             puts_waits: false,
             in_ring: false,
             joined_at: None,
+            queue: None,
             base: None,
         };
         let row = RunRow {

@@ -1,9 +1,8 @@
 //! Deliveries that wait for their acknowledgement: each is settled once all it carried was judged and committed.
 
-use std::collections::HashMap;
-
 use rejoin_shared::ids::Partition;
 use rejoin_shared::link::{Receipt, Settle};
+use rejoin_shared::map::HashMap;
 
 /// Names a delivery that is not settled yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -272,12 +272,12 @@ impl<'a> Fold<'a> {
         entry.state = StepState::Completed;
         entry.output = Some(c.output.clone());
         entry.error = None;
-        entry.worker.clone_from(&c.worker);
+        entry.worker = c.worker.as_deref().map(str::to_owned);
         entry.attempts.push(AttemptView {
             attempt: c.attempt,
             outcome: Some(Outcome::Ok),
             error: None,
-            worker: c.worker.clone(),
+            worker: c.worker.as_deref().map(str::to_owned),
             started_at: Some(c.started_at),
             finished_at: Some(c.finished_at),
             logs: c.logs.clone(),
@@ -295,12 +295,12 @@ impl<'a> Fold<'a> {
         };
         entry.end_claim(f.attempt);
         entry.error = Some(f.error.clone());
-        entry.worker.clone_from(&f.worker);
+        entry.worker = f.worker.as_deref().map(str::to_owned);
         entry.attempts.push(AttemptView {
             attempt: f.attempt,
             outcome: f.outcome,
             error: Some(f.error.clone()),
-            worker: f.worker.clone(),
+            worker: f.worker.as_deref().map(str::to_owned),
             started_at: f.started_at,
             finished_at: f.finished_at,
             logs: f.logs.clone(),

@@ -9,6 +9,7 @@ mod priority;
 pub mod tokens;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,7 +52,7 @@ pub struct JournalRow {
     /// How that attempt ended.
     pub outcome: Option<Outcome>,
     /// Who ran it.
-    pub worker: Option<String>,
+    pub worker: Option<Arc<str>>,
     /// The record without the columns that follow, in format [`JOURNAL_FORMAT`].
     pub body: Bytes,
     /// JSON text of the output.

@@ -38,7 +38,7 @@ async fn a_record_is_read_back_as_it_was_appended(s: &Subject) {
         path: Some("a/b[3]/c[\"ä\u{1F600}\"]#2".to_owned()),
         attempt: Some(u32::try_from(i32::MAX).expect("positive")),
         outcome: Some(Outcome::Timeout),
-        worker: Some("worker ü".to_owned()),
+        worker: Some("worker ü".into()),
         body: json("{\"n\":1.0,\"big\":9223372036854775807,\"zero\":\"\\u0000\"}"),
         output: Some(json("[1.0,1e400,-0.0]")),
         snapshot: Some(json("{\"x\":{}}")),

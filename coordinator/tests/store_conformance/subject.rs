@@ -265,7 +265,7 @@ pub fn record(run: RunId, seq: u64) -> JournalRow {
         path: Some(format!("main/step[{seq}]")),
         attempt: Some(1),
         outcome: Some(Outcome::Ok),
-        worker: Some("w-1".to_owned()),
+        worker: Some("w-1".into()),
         body: json("{}"),
         output: Some(json("{\"n\":1.0}")),
         snapshot: None,

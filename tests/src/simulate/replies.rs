@@ -46,7 +46,7 @@ pub fn completion(step: StepKey, attempt: u32, reply: Reply, at: Timestamp, rand
         step,
         attempt,
         end,
-        worker: Some("w1".to_owned()),
+        worker: Some("w1".into()),
         started_at: at,
         finished_at: at,
         logs: Vec::new(),

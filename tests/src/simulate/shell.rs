@@ -463,7 +463,7 @@ impl Handle for SimHandler {
         let order = attempt.order();
         self.database
             .tell(&self.name, format_args!("starts {} #{}", order.path, order.attempt));
-        if self.claimed.contains(&order.handler) {
+        if self.claimed.contains(&*order.handler) {
             let attempt = (order.run, order.path.clone(), order.attempt);
             if !self.database.begun_once.lock().expect("the starts").insert(attempt) {
                 let what = format!("{} attempt {} begins twice", order.path, order.attempt);

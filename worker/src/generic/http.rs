@@ -50,7 +50,7 @@ impl Http {
         }
         let answer = request
             .header(CONTENT_TYPE, "application/json")
-            .header("idempotency-key", &attempt.order().idempotency_key)
+            .header("idempotency-key", &*attempt.order().idempotency_key())
             .body(request::text_of(attempt))
             .send()
             .await

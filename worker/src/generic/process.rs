@@ -37,11 +37,11 @@ pub(super) fn command(argv: &[String], folder: &Path) -> Command {
 pub(super) fn describe(command: &mut Command, attempt: &Attempt) {
     let order = attempt.order();
     command
-        .env("REJOIN_HANDLER", &order.handler)
+        .env("REJOIN_HANDLER", &*order.handler)
         .env("REJOIN_RUN", order.run.to_string())
         .env("REJOIN_PATH", &order.path)
         .env("REJOIN_ATTEMPT", order.attempt.to_string())
-        .env("REJOIN_IDEMPOTENCY_KEY", &order.idempotency_key);
+        .env("REJOIN_IDEMPOTENCY_KEY", &*order.idempotency_key());
 }
 
 /// A process group; dropped, it is killed.

@@ -14,7 +14,7 @@ pub(super) fn text_of(attempt: &Attempt) -> String {
     add(&mut text, ",\"workflow\":", &quoted(&order.workflow));
     add(&mut text, ",\"path\":", &quoted(&order.path));
     add(&mut text, ",\"attempt\":", &order.attempt.to_string());
-    add(&mut text, ",\"idempotency_key\":", &quoted(&order.idempotency_key));
+    add(&mut text, ",\"idempotency_key\":", &quoted(&order.idempotency_key()));
     add(&mut text, ",\"input\":", input);
     add(&mut text, ",\"context\":", context);
     add(&mut text, ",\"item\":", attempt.item_text().unwrap_or("null"));

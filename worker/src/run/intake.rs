@@ -99,7 +99,7 @@ impl Runner {
     }
 
     fn first_phase(&self, order: Order, bases: &[BaseRef], right: Right) -> Phase {
-        let served = self.setup.handlers.contains_key(&order.handler) && order.payload_encoding == ENCODING_JSON;
+        let served = self.setup.handlers.contains_key(&*order.handler) && order.payload_encoding == ENCODING_JSON;
         if !served {
             return Phase::Unserved;
         }

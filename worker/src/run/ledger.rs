@@ -3,12 +3,13 @@
 //! An attempt may have come by several messages (redelivered, published again): it is held once, and settled for all of
 //! them. A message is settled when nothing that it brought is left open.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, ClaimId, RunId};
 use rejoin_shared::link::{Receipt, Settle};
+use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::wire::Order;
 use tokio::time::Instant;
 

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, ClaimId};
 use rejoin_shared::link::{Address, LinkError, Message, Published};
-use rejoin_shared::wire::{AttemptEnd, Completion, HandBack, PACK_ATTEMPTS_MAX, WorkerId, kind};
-use serde::Serialize;
+use rejoin_shared::wire::{AttemptEnd, Completion, HandBack, PACK_ATTEMPTS_MAX, WorkerId, completions_text, kind};
 use tokio::time::Instant;
 
 use super::{Runner, Sent};
@@ -174,7 +173,7 @@ fn weight(completion: &Completion) -> usize {
 impl Batch {
     fn message(&self, worker: WorkerId) -> Message {
         let (kind, body) = match &self.content {
-            Content::Completions(items) => (kind::COMPLETIONS, completions_body(&worker, items)),
+            Content::Completions(items) => (kind::COMPLETIONS, completions_text(&worker, items)),
             Content::HandBack(backs) => {
                 let claims = backs.iter().filter_map(|(key, claim)| Some((*key, (*claim)?)));
                 let back = HandBack {
@@ -194,16 +193,6 @@ impl Batch {
             Content::Completions(items) => items.iter().map(key_of).collect(),
         }
     }
-}
-
-/// The JSON of [`rejoin_shared::wire::Completions`], without giving up the items: they are kept until the confirm.
-fn completions_body(worker: &WorkerId, items: &[Completion]) -> serde_json::Result<Vec<u8>> {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        worker: &'a WorkerId,
-        items: &'a [Completion],
-    }
-    serde_json::to_vec(&Body { worker, items })
 }
 
 fn key_of(completion: &Completion) -> AttemptKey {

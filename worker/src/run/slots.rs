@@ -58,7 +58,7 @@ impl Runner {
     }
 
     fn start(&mut self, key: AttemptKey, job: Job, base: Arc<Base>) {
-        let handler = self.setup.handlers.get(&job.order.handler);
+        let handler = self.setup.handlers.get(&*job.order.handler);
         let handler = handler.expect("only what is served becomes ready").clone();
         let attempt = Arc::new(Attempt::new(job.order, base, &self.setup.limits));
         self.ledger.set_running(key, attempt.control.clone());

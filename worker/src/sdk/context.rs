@@ -1,5 +1,6 @@
 //! What a typed handler sees of the attempt it runs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -59,8 +60,8 @@ impl StepContext {
 
     /// The same for every attempt of one visit: hand it on to whatever must not happen twice.
     #[must_use]
-    pub fn idempotency_key(&self) -> &str {
-        &self.attempt.order().idempotency_key
+    pub fn idempotency_key(&self) -> Cow<'_, str> {
+        self.attempt.order().idempotency_key()
     }
 
     /// The nearest foreach's item.

@@ -99,7 +99,7 @@ impl Owner {
             workflow: "w".into(),
             path: format!("/s#{pos}"),
             handler: handler.into(),
-            idempotency_key: format!("k{pos}"),
+            idempotency_key: Some(format!("k{pos}")),
             timeout_ms: None,
             heartbeat_ms: None,
             token: None,
@@ -170,8 +170,14 @@ impl Owner {
     pub async fn completions(&mut self, count: usize) -> Vec<Value> {
         let mut items = Vec::new();
         while items.len() < count {
-            let mut body = self.event(kind::COMPLETIONS).await;
-            items.append(body["items"].as_array_mut().expect("items"));
+            let body = self.event(kind::COMPLETIONS).await;
+            // What an item lacks stands beside the items.
+            let common = body["common"].as_object().cloned().unwrap_or_default();
+            for item in body["items"].as_array().expect("items") {
+                let mut whole = common.clone();
+                whole.extend(item.as_object().expect("an item").clone());
+                items.push(Value::Object(whole));
+            }
         }
         assert_eq!(items.len(), count);
         items

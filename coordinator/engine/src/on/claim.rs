@@ -74,7 +74,7 @@ impl Machine<'_> {
             step,
             attempt,
             end: End::Error(failure.clone()),
-            worker: Some(claim.worker),
+            worker: Some(claim.worker.into()),
             started_at: claim.at,
             finished_at: self.around.now,
             logs: Vec::new(),

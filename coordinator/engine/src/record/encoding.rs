@@ -1,9 +1,12 @@
 //! A record as the columns of a journal row, and back.
 
+use std::io::Write as _;
+use std::sync::Arc;
+
 use rejoin_shared::json::Json;
 use rejoin_shared::run::Outcome;
 use rejoin_shared::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Claimed, Fact, Record, StepCompleted, StepFailed};
 
@@ -16,7 +19,7 @@ pub struct Parts {
     pub path: Option<String>,
     pub attempt: Option<u32>,
     pub outcome: Option<Outcome>,
-    pub worker: Option<String>,
+    pub worker: Option<Arc<str>>,
     pub body: Vec<u8>,
     pub output: Option<Vec<u8>>,
     pub snapshot: Option<Vec<u8>>,
@@ -33,7 +36,7 @@ pub struct UnreadableRecord {
     pub reason: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Body<F> {
     t: i64,
     #[serde(flatten)]
@@ -44,18 +47,31 @@ impl Record {
     /// The record as columns.
     #[must_use]
     pub fn to_parts(&self) -> Parts {
-        let body = Body {
-            t: self.decided_at.0,
-            fact: &self.fact,
-        };
         let mut parts = Parts {
             seq: self.seq,
             kind: self.fact.kind(),
-            body: serde_json::to_vec(&body).expect("a fact is plain data with text keys"),
+            body: self.body(),
             ..Parts::default()
         };
         self.fact.fill_columns(&mut parts);
         parts
+    }
+
+    /// The text of a [`Body`]: the time, and beside it the fact's one member. As it would be flattened, without the buffer.
+    fn body(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(160);
+        write!(text, "{{\"t\":{}", self.decided_at.0).expect("writing to a Vec");
+        let start = text.len();
+        serde_json::to_writer(&mut text, &self.fact).expect("a fact is plain data with text keys");
+        match text[start] {
+            b'{' => text[start] = b',',
+            // A fact without members is its name alone.
+            _ => {
+                text.insert(start, b',');
+                text.extend_from_slice(b":null}");
+            }
+        }
+        text
     }
 
     /// The record of these columns; `parts.kind` is not looked at.
@@ -134,7 +150,7 @@ impl Fact {
         match self {
             Fact::StepClaimed(c) | Fact::ClaimReturned(c) => {
                 (parts.path, parts.attempt) = (Some(c.path.clone()), Some(c.attempt));
-                parts.worker = Some(c.worker.clone());
+                parts.worker = Some(c.worker.as_str().into());
             }
             Fact::StepCompleted(c) => {
                 parts.path = Some(c.path.clone());
@@ -323,7 +339,7 @@ impl Claimed {
     fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
         self.path = parts.path.clone().unwrap_or_default();
         self.attempt = parts.attempt.ok_or("no attempt")?;
-        self.worker = parts.worker.clone().unwrap_or_default();
+        self.worker = parts.worker.as_deref().unwrap_or_default().to_owned();
         Ok(())
     }
 }

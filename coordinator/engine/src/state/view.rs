@@ -40,7 +40,6 @@ pub struct Request {
     pub path: String,
     pub handler: Arc<str>,
     pub queue: Arc<str>,
-    pub idempotency_key: String,
     pub timeout: Option<Duration>,
     pub heartbeat: Option<Duration>,
     /// The record whose base context this is (a scope's opening record; 0: the run's beginning); the same for all branches.
@@ -261,7 +260,7 @@ impl RunState {
     /// The error that the attempt fails with (feed [`crate::event::Event::Unbuildable`]).
     pub fn request(&self, step: StepKey, attempt: u32, around: Surroundings<'_>) -> Result<Request, ErrorValue> {
         if let Some(undoing) = self.undoing(step, attempt) {
-            return self.undo_request(undoing, step, around);
+            return self.undo_request(undoing, around);
         }
         let key = ThreadKey::of(step);
         let gone = || ErrorValue::new("rejoin.internal", "the attempt is not outstanding", "");
@@ -283,7 +282,6 @@ impl RunState {
             path: state.path.clone(),
             handler: call.uses.clone(),
             queue: call.queue.clone(),
-            idempotency_key: format!("{}:{step}", self.id),
             timeout: self.time_left(state, node, around.now).map_or(call.timeout, |left| {
                 Some(call.timeout.map_or(left, |timeout| timeout.min(left)))
             }),
@@ -304,7 +302,7 @@ impl RunState {
         Some(left.max(Duration::from_millis(1)))
     }
 
-    fn undo_request(&self, undoing: &Undoing, step: StepKey, around: Surroundings<'_>) -> Result<Request, ErrorValue> {
+    fn undo_request(&self, undoing: &Undoing, around: Surroundings<'_>) -> Result<Request, ErrorValue> {
         let visit = &undoing.visit;
         let path = visit.undo_path();
         let gone = || ErrorValue::new("rejoin.internal", "the compensation is not there", &path);
@@ -322,7 +320,6 @@ impl RunState {
         Ok(Request {
             handler: call.uses.clone(),
             queue: call.queue.clone(),
-            idempotency_key: format!("{}:{step}", self.id),
             timeout: call.timeout,
             heartbeat: call.heartbeat,
             base_seq: 0,

@@ -136,7 +136,7 @@ impl Run {
             step: ready.step,
             attempt: ready.attempt,
             end,
-            worker: Some("w".to_owned()),
+            worker: Some("w".into()),
             started_at: self.now,
             finished_at: self.now,
             logs: Vec::new(),

@@ -1,5 +1,7 @@
 //! Runs and their journals, read back; lists go over all runs, newest first, which is what a process for one person needs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use rejoin_shared::ids::{Namespace, Partition, RunId};
@@ -51,7 +53,7 @@ pub(super) fn stored_row(run: RunId, seq: u64, value: &Value<'_, Journal>) -> Re
         path: path.map(str::to_owned),
         attempt,
         outcome,
-        worker: worker.map(str::to_owned),
+        worker: worker.map(Arc::from),
         body: Bytes::copy_from_slice(body),
         output: output.map(Bytes::copy_from_slice),
         snapshot: snapshot.map(Bytes::copy_from_slice),

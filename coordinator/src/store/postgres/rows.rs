@@ -1,6 +1,7 @@
 //! Rows of the database as values of the trait. Columns are read by position, in the order of [`super::sql`].
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rejoin_shared::ids::{Namespace, Partition, RunId};
@@ -58,7 +59,7 @@ pub(super) fn stored_row(run: RunId, row: &Row) -> Result<StoredRow> {
         path: get(row, 4)?,
         attempt: attempt.map(u32::try_from).transpose().map_err(unfit)?,
         outcome: get::<Option<i16>>(row, 6)?.map(outcome).transpose()?,
-        worker: get(row, 7)?,
+        worker: get::<Option<&str>>(row, 7)?.map(Arc::from),
         body: bytes(row, 8)?,
         output: bytes_or_none(row, 9)?,
         snapshot: bytes_or_none(row, 10)?,
