@@ -3,7 +3,7 @@
 mod worker;
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, ClaimKey, Namespace, RunId, StepKey};
@@ -20,8 +20,6 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(30);
 pub const SILENCE_AFTER_RETURN_MAX: Duration = Duration::from_secs(10);
 /// Silence after which a new incarnation of the same name takes its place: it missed a report.
 const SUPERSEDED_AFTER: Duration = Duration::from_secs(3);
-/// A worker that has been silent so long gets nothing new.
-const QUIET: Duration = Duration::from_secs(10);
 /// After so long, every worker there is has been heard.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
 
@@ -69,6 +67,8 @@ pub struct Fleet {
     ended: HashMap<Uuid, End>,
     /// Reports heard so far.
     heard: Heard,
+    /// Of each namespace the workers in the order of what they have reported since, the most silent first.
+    silence: HashMap<Namespace, BTreeSet<(Heard, Uuid)>>,
 }
 
 impl Fleet {
@@ -80,6 +80,7 @@ impl Fleet {
             listening_since: now,
             ended: HashMap::new(),
             heard: 0,
+            silence: HashMap::new(),
         }
     }
 
@@ -127,17 +128,24 @@ impl Fleet {
                 place.insert(Worker::expected(report.worker.clone(), report.namespace.clone(), now))
             }
         };
+        let before = (worker.reported_since(), incarnation);
         changes.serves_more |=
             worker.handlers.len() != report.handlers.len() || worker.queues.len() != report.queues.len();
         (changes.listed, changes.unlisted) = worker.update(report, self.heard, now);
+        let silence = self.silence.entry(worker.namespace.clone()).or_default();
+        silence.remove(&before);
+        silence.insert((worker.reported_since(), incarnation));
         changes
     }
 
     /// A worker that was allowed to run something before its first report came: it counts as heard now.
     pub fn expect(&mut self, id: &WorkerId, namespace: Namespace, now: Timestamp) {
         if !self.has_ended(id.incarnation) {
-            let worker = || Worker::expected(id.clone(), namespace, now);
-            self.workers.entry(id.incarnation).or_insert_with(worker);
+            let silence = self.silence.entry(namespace.clone()).or_default();
+            if let Entry::Vacant(place) = self.workers.entry(id.incarnation) {
+                let worker = place.insert(Worker::expected(id.clone(), namespace, now));
+                silence.insert((worker.reported_since(), id.incarnation));
+            }
         }
     }
 
@@ -162,6 +170,12 @@ impl Fleet {
         }
         self.ended.insert(incarnation, how);
         let worker = self.workers.remove(&incarnation)?;
+        if let Some(silence) = self.silence.get_mut(&worker.namespace) {
+            silence.remove(&(worker.reported_since(), incarnation));
+            if silence.is_empty() {
+                self.silence.remove(&worker.namespace);
+            }
+        }
         Some(Ended {
             incarnation,
             held: worker.held.into_iter().collect(),
@@ -190,6 +204,13 @@ impl Fleet {
         if let Some(worker) = self.workers.get_mut(&incarnation) {
             worker.returned = true;
         }
+    }
+
+    /// The workers of a namespace that have made no report since `place`, the most silent first.
+    pub fn silent_since<'a>(&'a self, namespace: &Namespace, place: Heard) -> impl Iterator<Item = Uuid> + use<'a> {
+        let silence = self.silence.get(namespace).into_iter();
+        let silent = silence.flat_map(move |silence| silence.range(..=(place, Uuid::max())));
+        silent.map(|(_, incarnation)| *incarnation)
     }
 
     /// The worker of this incarnation, if it is alive.
@@ -242,8 +263,7 @@ impl Fleet {
 
     /// Workers of a queue that take new work.
     pub fn takers<'a>(&'a self, queue: &'a QueueKey, now: Timestamp) -> impl Iterator<Item = &'a Worker> {
-        self.of_queue(queue)
-            .filter(move |worker| !worker.draining && !worker.returned && now.since(worker.seen_at) < QUIET)
+        self.of_queue(queue).filter(move |worker| worker.takes_work(now))
     }
 
     /// Whether a worker of this queue serves this handler and takes new work.
@@ -302,6 +322,33 @@ mod tests {
         assert_eq!(fleet.hear(report("w", 1, 1, vec![key]), at(0)).listed, [key]);
         assert_eq!(fleet.holder(&key), Some(Uuid::from_u128(1)));
         assert_eq!(fleet.hear(report("w", 1, 2, vec![]), at(2)).unlisted, [key]);
+    }
+
+    #[test]
+    fn silent_is_whoever_has_made_no_report_since_a_place_in_the_same_namespace() {
+        let mut fleet = Fleet::new(at(0));
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        fleet.hear(report("a", 1, 1, vec![]), at(0));
+        let (here, place) = (Namespace::default_name(), fleet.place());
+        let expected = WorkerId {
+            name: "b".to_owned(),
+            incarnation: two,
+        };
+        fleet.expect(&expected, here.clone(), at(0));
+        let silent = |fleet: &Fleet| fleet.silent_since(&here, place).collect::<Vec<_>>();
+        assert_eq!(silent(&fleet), [two, one]);
+        // The first report that is heard may have been under way; of one that was not heard before it is enough.
+        fleet.hear(report("a", 1, 2, vec![]), at(2));
+        fleet.hear(report("b", 2, 1, vec![]), at(2));
+        assert_eq!(silent(&fleet), [one]);
+        fleet.hear(report("a", 1, 3, vec![]), at(4));
+        assert_eq!(silent(&fleet), [] as [Uuid; 0]);
+        let mut elsewhere = report("c", 3, 1, vec![]);
+        elsewhere.namespace = Namespace("other".into());
+        fleet.hear(elsewhere, at(4));
+        assert_eq!(fleet.silent_since(&here, fleet.place()).count(), 2);
+        fleet.expire(at(60));
+        assert!(fleet.silence.is_empty());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One worker, as its reports show it.
 
+use std::time::Duration;
+
 use rejoin_shared::ids::{AttemptKey, ClaimId, ClaimKey, Namespace};
 use rejoin_shared::map::HashSet;
 use rejoin_shared::time::Timestamp;
@@ -34,7 +36,16 @@ pub struct Worker {
 /// Place of a report among all that were heard.
 pub type Heard = u64;
 
+/// A worker that has been silent so long gets nothing new.
+const QUIET: Duration = Duration::from_secs(10);
+
 impl Worker {
+    /// Whether it takes new work.
+    #[must_use]
+    pub fn takes_work(&self, now: Timestamp) -> bool {
+        !self.draining && !self.returned && now.since(self.seen_at) < QUIET
+    }
+
     /// One that has not reported yet.
     pub(super) fn expected(id: WorkerId, namespace: Namespace, now: Timestamp) -> Worker {
         Worker {
@@ -96,8 +107,12 @@ impl Worker {
     /// was not. A worker that was unknown then is one that came since.
     #[must_use]
     pub fn has_reported_since(&self, place: Heard) -> bool {
-        self.heard
-            .is_some_and(|(first, last_but_one, _)| first > place || last_but_one > place)
+        self.reported_since() > place
+    }
+
+    /// It has made a report since every place before this one.
+    pub(super) fn reported_since(&self) -> Heard {
+        self.heard.map_or(0, |(first, last_but_one, _)| first.max(last_but_one))
     }
 
     /// Whether it consumes this task queue.

@@ -18,6 +18,8 @@ use crate::dispatcher::Phase;
 
 /// Questions kept until they can be answered; beyond, the worker asks again.
 const DEFERRED_MAX: usize = 10_000;
+/// Silent workers that are asked for a report on account of one question, the most silent first; who answers makes room.
+const ASKED_MAX: usize = 64;
 /// Between two requests for a report to one worker.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -138,11 +140,9 @@ impl Owner {
         if let Some(round) = question.proof {
             return self.fences.is_back(round);
         }
-        let silent = self.fleet.workers().filter(|worker| {
-            let is_other = worker.id.incarnation != question.worker.incarnation && worker.namespace == *namespace;
-            is_other && !worker.has_reported_since(question.came_at)
-        });
-        let silent: Vec<Uuid> = silent.map(|worker| worker.id.incarnation).collect();
+        let silent = self.fleet.silent_since(namespace, question.came_at);
+        let others = silent.filter(|worker| *worker != question.worker.incarnation);
+        let silent: Vec<Uuid> = others.take(ASKED_MAX).collect();
         if silent.is_empty() {
             question.proof = Some(self.fences.want());
         }

@@ -3,6 +3,7 @@
 
 pub mod faulty;
 pub mod played;
+pub mod tripwire;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,11 +19,22 @@ use rejoin_shared::definition::{Format, read};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
+use rejoin_shared::link::Link;
 use rejoin_shared::link::memory::MemoryBroker;
 use rejoin_shared::run::{Priority, RunStatus};
 use rejoin_worker::{StepContext, StepError, Worker, WorkerBuilder};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+/// A short lease that is renewed by a task.
+pub fn config_of(name: &str) -> CoordinatorConfig {
+    CoordinatorConfig {
+        cache_bytes_max: usize::MAX,
+        lease_ms: 1_500,
+        lease_keeper: Arc::new(TaskKeeper),
+        ..CoordinatorConfig::new(name)
+    }
+}
 
 /// Nothing in these tests takes longer, unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,16 +71,14 @@ impl World {
     pub fn coordinator_with(&self, name: &str, cache_bytes_max: usize) -> Coordinator {
         let config = CoordinatorConfig {
             cache_bytes_max,
-            lease_ms: 1_500,
-            lease_keeper: Arc::new(TaskKeeper),
-            ..CoordinatorConfig::new(name)
+            ..config_of(name)
         };
-        Coordinator::start(
-            config,
-            self.store.clone(),
-            self.broker.link(name),
-            CancellationToken::new(),
-        )
+        self.coordinator_over(config, self.broker.link(name))
+    }
+
+    /// One with a configuration and a link of its own.
+    pub fn coordinator_over(&self, config: CoordinatorConfig, link: Arc<dyn Link>) -> Coordinator {
+        Coordinator::start(config, self.store.clone(), link, CancellationToken::new())
     }
 
     /// A worker that runs until the token is dropped.
