@@ -4,11 +4,12 @@ mod support;
 
 use std::time::Duration;
 
-use rejoin_coordinator::coordinator::Coordinator;
+use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::owner::command::{Command, CommandError};
 use rejoin_coordinator::owner::views::Place;
+use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;
-use support::{Log, World, soon, start, started, until};
+use support::{Log, World, config_of, soon, start, started, until};
 
 const FAN_OUT: &str = "
 workflow: w
@@ -294,4 +295,33 @@ async fn a_partition_that_is_handed_over_takes_its_runs_along() {
     for run in runs {
         world.reaches(run, RunStatus::Completed).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_has_as_many_attempts_in_flight_as_its_limit_and_another_one_goes_past_the_rest() {
+    let (world, log) = (World::new(FAN_OUT).await, Log::new(0));
+    let limits = Limits {
+        in_flight_per_run_max: 5,
+        ..Limits::default()
+    };
+    let config = CoordinatorConfig {
+        limits,
+        ..config_of("a")
+    };
+    let coordinator = world.coordinator_over(config, world.broker.link("a"));
+    let _worker = world.work("w1", log.builder().concurrency(64));
+    let giant = start(&coordinator, r#"{"n": 40}"#).await;
+    for ended in 0..10 {
+        until("the window is full", || log.starts() == 5 + ended).await;
+        let explained = coordinator.explain(giant).await.expect("its owner is here");
+        assert!(explained.attempts_total <= 5, "{}", explained.attempts_total);
+        log.permits.add_permits(1);
+    }
+    until("the window is full", || log.starts() == 15).await;
+    let small = start(&coordinator, r#"{"n": 2}"#).await;
+    until("the other one goes past", || log.starts() == 17).await;
+    log.permits.add_permits(100);
+    world.reaches(giant, RunStatus::Completed).await;
+    world.reaches(small, RunStatus::Completed).await;
+    assert_eq!(log.starts(), 41 + 3);
 }

@@ -80,3 +80,61 @@ impl Default for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of SPEC 12, which users read, and what is in force.
+    #[test]
+    fn the_limits_are_those_that_the_interface_promises() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/interface.md");
+        let page = std::fs::read_to_string(page).expect("docs/interface.md");
+        let limits = Limits::default();
+        let (kib, mib) = (1024, 1024 * 1024);
+        let rows = [
+            (
+                "| definition | 1 MiB, 10,000 nodes, 64 levels |",
+                limits.definition_bytes_max == mib
+                    && limits.definition_nodes_max == 10_000
+                    && limits.definition_levels_max == 64,
+            ),
+            (
+                "| an expression | 4 KiB, 32 levels, 2 nested iterations, 10 million elements visited |",
+                limits.expression_bytes_max == 4 * kib
+                    && limits.expression_levels_max == 32
+                    && limits.expression_iterations_max == 2
+                    && limits.expression_cost_max == 10_000_000,
+            ),
+            (
+                "| run input, step output, event payload | 1 MiB each |",
+                [
+                    limits.input_bytes_max,
+                    limits.output_bytes_max,
+                    limits.payload_bytes_max,
+                ] == [mib; 3],
+            ),
+            ("| context | 8 MiB |", limits.context_bytes_max == 8 * mib),
+            (
+                "| branches of one scope | 1,000,000 |",
+                limits.branches_max == 1_000_000,
+            ),
+            (
+                "| journal of one run | 20,000,000 records |",
+                limits.journal_records_max == 20_000_000,
+            ),
+            (
+                "| logs of one attempt | 1,000 lines, 64 KiB, then truncated with a mark |",
+                limits.log_lines_max == 1_000 && limits.log_bytes_max == 64 * kib,
+            ),
+            (
+                "| in flight per run | 4,096 attempts, so that one giant fan-out starves nobody |",
+                limits.in_flight_per_run_max == 4_096,
+            ),
+        ];
+        for (row, is_so) in rows {
+            assert!(page.contains(row), "the page lacks {row}");
+            assert!(is_so, "not in force: {row}");
+        }
+    }
+}

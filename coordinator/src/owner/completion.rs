@@ -195,6 +195,42 @@ mod tests {
         );
     }
 
+    /// A JSON text of as many bytes.
+    fn text(bytes: usize) -> Box<RawValue> {
+        RawValue::from_string(format!(r#""{}""#, "x".repeat(bytes - 2))).expect("JSON")
+    }
+
+    #[test]
+    fn an_output_and_writes_of_a_mebibyte_are_taken_and_one_byte_more_is_too_large() {
+        let limits = Limits::default();
+        let end = |output, set| {
+            let unset = Vec::new();
+            end_of(AttemptEnd::Ok { output, set, unset }, &limits)
+        };
+        let most = limits.output_bytes_max;
+        assert_eq!(most, 1024 * 1024);
+        assert!(end(Some(text(most)), None).is_ok());
+        let refused = end(Some(text(most + 1)), None).err().map(|(kind, _)| kind);
+        assert_eq!(refused, Some("rejoin.too_large"));
+        let around = r#"{"a":}"#.len();
+        let set = |bytes: usize| RawValue::from_string(format!(r#"{{"a":{}}}"#, text(bytes - around))).expect("JSON");
+        assert!(end(None, Some(set(most))).is_ok());
+        let refused = end(None, Some(set(most + 1))).err().map(|(kind, _)| kind);
+        assert_eq!(refused, Some("rejoin.too_large"));
+    }
+
+    #[test]
+    fn logs_of_a_thousand_lines_and_64_kib_are_kept_and_what_is_more_is_cut_with_a_mark() {
+        let limits = Limits::default();
+        let lines = |count: usize, bytes: usize| vec!["x".repeat(bytes); count];
+        assert_eq!(cut_logs(lines(1_000, 1), &limits), lines(1_000, 1));
+        let cut = cut_logs(lines(1_001, 1), &limits);
+        assert_eq!((cut.len(), cut[1_000].as_str()), (1_001, "… truncated"));
+        assert_eq!(cut_logs(lines(64, 1_024), &limits), lines(64, 1_024));
+        let cut = cut_logs([lines(64, 1_024), lines(1, 1)].concat(), &limits);
+        assert_eq!((cut.len(), cut[64].as_str()), (65, "… truncated"));
+    }
+
     #[test]
     fn an_error_of_usual_size_is_kept_to_the_letter() {
         assert_eq!(cut("m".repeat(8_192), ERROR_MESSAGE_BYTES_MAX), "m".repeat(8_192));
