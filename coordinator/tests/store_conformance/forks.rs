@@ -1,6 +1,10 @@
 //! Forks: the past of one run becomes that of another.
 
-use rejoin_coordinator::store::{Batch, COPY_PORTION, ForkedFrom, RunRow};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::poll;
+use rejoin_coordinator::store::{Batch, COPY_PORTION, ForkedFrom, RunFilter, RunRow};
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::run::RunStatus;
 
@@ -12,6 +16,7 @@ on_every_store!(
     a_run_without_its_copied_past_is_refused,
     a_fork_outlives_its_source,
     a_long_past_is_copied_in_portions,
+    a_copy_that_is_cut_between_portions_is_nobody_s_past,
 );
 
 async fn source(s: &Subject, claim: &mut rejoin_coordinator::store::Claim, length: u64) -> RunId {
@@ -130,4 +135,34 @@ async fn a_long_past_is_copied_in_portions(s: &Subject) {
     s.append(&mut own, batch).await;
     let seqs: Vec<u64> = s.whole_journal(fork.id).await.iter().map(|row| row.row.seq).collect();
     assert!(seqs.iter().copied().eq(1..=length + 1), "{} rows", seqs.len());
+}
+
+/// Whoever copies dies between two portions: what it has copied is nobody's past, and the source can be forked anew.
+async fn a_copy_that_is_cut_between_portions_is_nobody_s_past(s: &Subject) {
+    let (mut theirs, mut own) = (s.own(Partition(3)).await, s.own(Partition(9)).await);
+    let length = 2 * COPY_PORTION + 7;
+    let run = source(s, &mut theirs, length).await;
+    let cut = fork_of(run, length);
+    {
+        let mut copying = pin!(s.store.copy_past(cut.id, cut.forked_from.expect("a fork")));
+        // It goes on only when it is polled.
+        while s.store.journal(cut.id, 0, 1).await.expect("read").is_empty() {
+            assert!(poll!(&mut copying).is_pending(), "the copy was whole before it was cut");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert_eq!(s.whole_journal(cut.id).await.len() as u64, COPY_PORTION);
+    assert_eq!(s.store.run(cut.id).await.expect("read"), None);
+    let listed = s
+        .store
+        .runs(&cut.namespace, &RunFilter::default(), None, 100)
+        .await
+        .expect("read");
+    assert!(listed.iter().all(|row| row.id != cut.id));
+
+    let fork = fork_of(run, length);
+    let from = fork.forked_from.expect("a fork");
+    assert!(s.store.copy_past(fork.id, from).await.expect("copied"));
+    s.append(&mut own, begin(&fork)).await;
+    assert_eq!(s.whole_journal(fork.id).await.len() as u64, length + 1);
 }

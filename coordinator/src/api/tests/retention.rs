@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use rejoin_shared::ids::RunId;
 use rejoin_shared::run::RunStatus;
+use rejoin_worker::Worker;
+use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use crate::services::retention::Retention;
+use crate::store::RunRow;
 
 const DOCUMENT: &str = "workflow: brief\nretention: { completed: 0s, failed: 30d }\nsteps:\n  - decision: fails\n    \
     rules: [ { when: 'input.fails', goto: no } ]\n  - finish: yes\n  - fail: no\n    error: { type: no }\n";
@@ -84,6 +88,62 @@ async fn the_configuration_says_how_long_runs_are_kept_whose_workflow_does_not()
     assert!(long.run_once().await.expect("swept").is_nothing());
     let short = Retention::new(server.store.clone(), keep(Duration::ZERO));
     assert_eq!(short.run_once().await.expect("swept").runs, [(RunStatus::Cancelled, 1)]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retention_of_a_run_whose_last_step_an_operator_ends_anew_counts_from_that_end() {
+    let server = Server::start().await;
+    let stop = CancellationToken::new();
+    let worker = Worker::builder()
+        .name("w")
+        .build(server.broker.link("w"))
+        .expect("a worker");
+    tokio::spawn(worker.run(stop.clone()));
+    let document = "workflow: kept\nretention: { completed: 1h, failed: 30d }\nsteps: [ { step: s, uses: rejoin.fail, with: { type: app.bad } } ]\n";
+    let day = 86_400_000_000;
+    let row = async |run: &str| {
+        let id: RunId = run.parse().expect("an id");
+        server.store.run(id).await.expect("read").expect("there")
+    };
+    // When its retention is over, and how long after its end that is.
+    let kept = |row: &RunRow| {
+        let (until, end) = (row.wake_at.expect("a retention"), row.finished_at.expect("an end"));
+        (until, until.0 - end.0)
+    };
+    let close = |micros: i64, wanted: i64| (micros - wanted).abs() < 60_000_000;
+    let ends = [
+        (
+            "fail",
+            r#"{"path":"/s","error":{"type":"app.worse"}}"#,
+            RunStatus::Failed,
+            30 * day,
+        ),
+        (
+            "skip",
+            r#"{"path":"/s","value":{"x":1}}"#,
+            RunStatus::Completed,
+            day / 24,
+        ),
+    ];
+    for (operation, body, status, keep) in ends {
+        let run = server.begun(document, "kept", "{}").await;
+        server.reaches(&run, "failed").await;
+        let (first, length) = kept(&row(&run).await);
+        assert!(close(length, 30 * day), "{length}");
+        let line = format!("POST /v1/runs/{run}/steps/{operation}");
+        let done = server.call(&line, "", body).await;
+        assert_eq!(done.status, 200, "{}", done.body);
+        let again = row(&run).await;
+        assert_eq!(again.status, status);
+        let (second, length) = kept(&again);
+        assert!(close(length, keep), "{operation}: {length}");
+        assert!(
+            second > first || status == RunStatus::Completed && second < first,
+            "{operation}: {second} after {first}"
+        );
+    }
+    stop.cancel();
     server.stop().await;
 }
 
