@@ -148,6 +148,10 @@ fn refusal(status: StatusCode, text: &[u8]) -> Failure {
     for error in problem.get("errors").and_then(Json::as_list).unwrap_or_default() {
         let part = |key| error.get(key).map(ToString::to_string).unwrap_or_default();
         let text = error.get("message").and_then(Json::as_str).unwrap_or_default();
+        // What is wrong with one member only says the same again.
+        if text == field("detail") {
+            continue;
+        }
         message.push_str(&match error.get("line") {
             Some(_) => format!("\n  {}:{}: {text}", part("line"), part("column")),
             None => format!("\n  {text}"),
@@ -198,6 +202,9 @@ mod tests {
         let failure = refusal(StatusCode::CONFLICT, text);
         assert_eq!(failure.to_string(), "no\n  3:5: unknown key");
         assert_eq!(failure.code(), exit::CONFLICT);
+        let text = br#"{"detail":"member at: no time","errors":[{"pointer":"/at","message":"member at: no time"}]}"#;
+        let failure = refusal(StatusCode::UNPROCESSABLE_ENTITY, text);
+        assert_eq!(failure.to_string(), "member at: no time");
         assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").code(), exit::SERVER_AWAY);
     }
 }

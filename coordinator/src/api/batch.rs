@@ -17,9 +17,9 @@ use serde::Serialize;
 
 use super::Api;
 use super::definitions::Known;
-use super::extract::{Body, Fields, InNamespace, wrong_kind};
+use super::extract::{Body, Fields, InNamespace, wrong_kind, wrong_member};
 use super::problem::{Code, DocumentError, Problem};
-use super::start::{Request, Wrong, deleted_run, read_object};
+use super::start::{Request, deleted_run, read_object};
 use crate::owner::command::{Command, CommandError, NewRun};
 use crate::store::{KeyBinding, Reserved};
 
@@ -84,8 +84,7 @@ fn read(body: &Body) -> Result<Vec<Json>, Problem> {
         .ok_or_else(|| wrong_kind("runs", "a list of starts", &runs))?;
     if runs.is_empty() || runs.len() > RUNS_MAX {
         let detail = format!("a batch has 1 to {RUNS_MAX} runs, not {}", runs.len());
-        let problem = Problem::new(Code::InvalidRequest, detail.clone());
-        return Err(problem.with_errors(Problem::new(Code::InvalidRequest, detail).into_errors("/runs")));
+        return Err(wrong_member("runs", detail));
     }
     Ok(runs.to_vec())
 }
@@ -100,15 +99,11 @@ struct Wrongs {
 }
 
 impl Wrongs {
-    fn add(&mut self, place: usize, wrong: Wrong) {
-        let is_input = wrong.problem.code() == Code::InvalidInput;
+    fn add(&mut self, place: usize, wrong: Problem) {
+        let is_input = wrong.code() == Code::InvalidInput;
         self.is_only_inputs = is_input && (self.is_only_inputs || self.runs == 0);
         self.runs += 1;
-        let pointer = match wrong.member {
-            "" => format!("/runs/{place}"),
-            member => format!("/runs/{place}/{member}"),
-        };
-        let errors = wrong.problem.into_errors(&pointer);
+        let errors = wrong.into_errors(&format!("/runs/{place}"));
         self.errors.extend(errors.into_iter().take(ERRORS_OF_RUN_MAX));
     }
 
@@ -155,7 +150,7 @@ impl Api {
         start: &Json,
         versions: &mut Versions,
         keys: &mut HashSet<String>,
-    ) -> Result<Result<Checked, Wrong>, Problem> {
+    ) -> Result<Result<Checked, Problem>, Problem> {
         let (workflow, request) = match self.read_start(start) {
             Ok(read) => read,
             Err(wrong) => return Ok(Err(wrong)),
@@ -164,8 +159,7 @@ impl Api {
             && !keys.insert(key.clone())
         {
             let detail = format!("idempotency key {key:?} stands in this batch before");
-            let problem = Problem::new(Code::InvalidRequest, detail);
-            return Ok(Err(Wrong::at("idempotency_key")(problem)));
+            return Ok(Err(wrong_member("idempotency_key", detail)));
         }
         let version = (workflow, request.version);
         if !versions.contains_key(&version) {
@@ -182,21 +176,26 @@ impl Api {
         }
         let known = match &versions[&version] {
             Ok(known) => known.clone(),
-            Err(detail) => return Ok(Err(Wrong::at("workflow")(Problem::new(Code::NotFound, detail.clone())))),
+            Err(detail) => {
+                let missing = Problem::new(Code::NotFound, detail.clone());
+                return Ok(Err(missing.at_member("workflow")));
+            }
         };
-        let fits = known.check_input(&request.input).map_err(Wrong::at("input"));
+        let fits = known.check_input(&request.input);
+        let fits = fits.map_err(|problem| problem.at_member("input"));
         Ok(fits.map(|()| Checked { request, known }))
     }
 
-    fn read_start(&self, start: &Json) -> Result<(String, Request), Wrong> {
+    fn read_start(&self, start: &Json) -> Result<(String, Request), Problem> {
         if start.as_object().is_none() {
-            return Err(Wrong::at("")(wrong_kind("runs", "a list of objects", start)));
+            let detail = format!("a start must be an object, not {}", start.kind());
+            return Err(Problem::new(Code::InvalidRequest, detail));
         }
         let mut object = start.clone();
         let workflow = object.object_mut().remove("workflow");
         let Some(workflow) = workflow.as_ref().and_then(Json::as_str) else {
             let detail = "member \"workflow\" is missing: the name of the workflow";
-            return Err(Wrong::at("workflow")(Problem::new(Code::InvalidRequest, detail)));
+            return Err(wrong_member("workflow", detail));
         };
         let request = read_object(self, workflow, &object, None)?;
         Ok((workflow.to_owned(), request))

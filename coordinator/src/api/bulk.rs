@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
-use super::extract::{Body, Fields, InNamespace, Params, wrong_kind};
+use super::extract::{Body, Fields, InNamespace, Params, wrong_kind, wrong_member};
 use super::fork;
 use super::problem::{Code, Problem};
 use crate::owner::command::{Command, CommandError};
@@ -56,12 +56,12 @@ pub async fn carry_out(
         .filter(&namespace, &found)
         .await
         .map_err(|problem| match problem.code() == Code::Malformed {
-            true => wrong(problem.detail()),
+            true => wrong(problem.detail()).at_member("filter"),
             false => problem,
         })?;
     if filter == RunFilter::default() && !all {
         let detail = "the filter is empty; say `all: true` if every run of the namespace is meant";
-        return Err(Problem::new(Code::InvalidRequest, detail));
+        return Err(wrong_member("filter", detail));
     }
     let mut outcome = Outcome {
         dry_run,
@@ -83,7 +83,6 @@ pub async fn carry_out(
 
 /// The operation, with the members that go with it.
 fn operation(api: &Api, fields: &mut Fields) -> Result<Operation, Problem> {
-    let wrong = |detail: &str| Problem::new(Code::InvalidRequest, detail);
     let name = fields.take_text("operation")?;
     match name.as_deref() {
         Some("cancel") => Ok(Operation::Ask(Command::Cancel {
@@ -94,8 +93,8 @@ fn operation(api: &Api, fields: &mut Fields) -> Result<Operation, Problem> {
         Some("resume") => Ok(Operation::Ask(Command::Resume)),
         Some("retry") => {
             let kind = fields.take_text("error_type")?;
-            let kind =
-                kind.ok_or_else(|| wrong("operation retry needs `error_type`: the type of the steps' last error"))?;
+            let missing = "operation retry needs `error_type`: the type of the steps' last error";
+            let kind = kind.ok_or_else(|| wrong_member("error_type", missing))?;
             Ok(Operation::Ask(Command::Operate {
                 steps: Steps::WithError(kind),
                 what: StepOperation::Retry {
@@ -105,7 +104,8 @@ fn operation(api: &Api, fields: &mut Fields) -> Result<Operation, Problem> {
         }
         Some("fork") => Ok(Operation::Fork(fork::read(api, fields)?)),
         Some("delete") => Ok(Operation::Delete),
-        Some(_) | None => Err(wrong(
+        Some(_) | None => Err(wrong_member(
+            "operation",
             "member operation must be cancel, pause, resume, retry, fork or delete",
         )),
     }
@@ -119,11 +119,10 @@ fn read_filter(found: &Json) -> Result<Params, Problem> {
         .ok_or_else(|| wrong_kind("filter", "an object", found))?;
     let mut pairs = Vec::new();
     for (key, value) in members {
+        let wrong = |detail: String| wrong(&detail).at_member(key).at_member("filter");
         let Some(place) = MEMBERS.iter().position(|member| *member == &**key) else {
-            return Err(wrong(&format!(
-                "unknown member {key:?}; known are: {}",
-                MEMBERS.join(", ")
-            )));
+            let known = MEMBERS.join(", ");
+            return Err(wrong(format!("unknown member {key:?}; known are: {known}")));
         };
         let one = std::slice::from_ref(value);
         let values = value.as_list().filter(|_| place < LISTS).unwrap_or(one);
@@ -132,12 +131,12 @@ fn read_filter(found: &Json) -> Result<Params, Problem> {
                 Some(text) if !text.trim_matches([',', ' ']).is_empty() => {
                     pairs.push((key.to_string(), text.to_owned()))
                 }
-                Some(_) => return Err(wrong(&format!("{key} is empty"))),
-                None => return Err(wrong(&format!("{key} must be text, not {}", value.kind()))),
+                Some(_) => return Err(wrong(format!("{key} is empty"))),
+                None => return Err(wrong(format!("{key} must be text, not {}", value.kind()))),
             }
         }
         if values.is_empty() {
-            return Err(wrong(&format!("{key} is empty")));
+            return Err(wrong(format!("{key} is empty")));
         }
     }
     Ok(Params::of(pairs, MEMBERS.into()))

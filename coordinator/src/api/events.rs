@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
-use super::extract::{Body, Fields, InNamespace};
+use super::extract::{Body, Fields, InNamespace, wrong_member};
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use crate::owner::command::Command;
@@ -86,18 +86,18 @@ impl Api {
         fields.end()?;
         let Some(name) = name.filter(|name| !name.is_empty()) else {
             let detail = "member \"event\" is missing: the name of the event";
-            return Err(Problem::new(Code::InvalidRequest, detail));
+            return Err(wrong_member("event", detail));
         };
         for (what, text) in [("event", Some(&name)), ("id", id.as_ref())] {
             if text.is_some_and(|text| text.len() > NAME_BYTES_MAX) {
                 let detail = format!("member {what:?} is longer than {NAME_BYTES_MAX} bytes");
-                return Err(Problem::new(Code::InvalidRequest, detail));
+                return Err(wrong_member(what, detail));
             }
         }
         let (bytes, most) = (payload.text_len(), self.limits.payload_bytes_max);
         if bytes > most {
             let detail = format!("the payload has {bytes} bytes, more than the limit of {most}");
-            return Err(Problem::new(Code::TooLarge, detail));
+            return Err(Problem::new(Code::TooLarge, detail).at_member("payload"));
         }
         Ok(Event { name, payload, id })
     }

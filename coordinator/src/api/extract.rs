@@ -146,12 +146,13 @@ impl Params {
     /// A page's size.
     ///
     /// # Errors
-    /// No number from 1.
+    /// No number from 1 to [`PAGE_MAX`]. More is not cut to that: whoever asks for all would take a page for all there is.
     pub fn limit(&self) -> Result<usize, Problem> {
-        match self.read::<usize>("limit", "a number from 1 to 1000")? {
+        let expected = format!("a number from 1 to {PAGE_MAX}; `after` gets the next page");
+        match self.read::<usize>("limit", &expected)? {
             None => Ok(PAGE_DEFAULT),
-            Some(0) => Err(bad_parameter("limit", "0", "a number from 1 to 1000")),
-            Some(n) => Ok(n.min(PAGE_MAX)),
+            Some(n) if (1..=PAGE_MAX).contains(&n) => Ok(n),
+            Some(n) => Err(bad_parameter("limit", &n.to_string(), &expected)),
         }
     }
 
@@ -319,7 +320,7 @@ impl Fields {
                     true => format!("unknown member {key:?}; there are none here"),
                     false => format!("unknown member {key:?}; known are: {}", self.known.join(", ")),
                 };
-                Err(Problem::new(Code::InvalidRequest, detail))
+                Err(Problem::new(Code::InvalidRequest, detail).at_member(key))
             }
         }
     }
@@ -328,8 +329,11 @@ impl Fields {
 /// A member of the wrong kind.
 #[must_use]
 pub fn wrong_kind(key: &str, expected: &str, value: &Json) -> Problem {
-    Problem::new(
-        Code::InvalidRequest,
-        format!("member {key} must be {expected}, not {}", value.kind()),
-    )
+    wrong_member(key, format!("member {key} must be {expected}, not {}", value.kind()))
+}
+
+/// A member that is not as it must be.
+#[must_use]
+pub fn wrong_member(key: &str, detail: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidRequest, detail).at_member(key)
 }

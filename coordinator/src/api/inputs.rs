@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Api;
 use super::definitions::check;
-use super::extract::{Body, Fields, InNamespace, Params, bad_parameter};
+use super::extract::{Body, Fields, InNamespace, Params, bad_parameter, wrong_member};
 use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, Problem};
@@ -92,10 +92,7 @@ pub async fn answer(
 ) -> Result<Answer<RunView>, Problem> {
     let mut fields = Fields::of(&body.object()?);
     let Some(value) = fields.take("value") else {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            "member \"value\" is missing: the answer",
-        ));
+        return Err(wrong_member("value", "member \"value\" is missing: the answer"));
     };
     let path = fields.take_text("path")?;
     fields.end()?;
@@ -123,7 +120,7 @@ pub async fn answer(
                 "input {name} waits several times; name one by \"path\": {}",
                 paths.join(", ")
             );
-            return Err(Problem::new(Code::InvalidRequest, detail));
+            return Err(wrong_member("path", detail));
         }
     };
     api.fits(&question(&definition, wait), &value)?;
@@ -147,7 +144,7 @@ impl Api {
         let (bytes, most) = (value.text_len(), self.limits.payload_bytes_max);
         if bytes > most {
             let detail = format!("the value has {bytes} bytes, more than the limit of {most}");
-            return Err(Problem::new(Code::TooLarge, detail));
+            return Err(Problem::new(Code::TooLarge, detail).at_member("value"));
         }
         match part("type").and_then(Json::as_str) {
             Some("approval") if value.get("approved").and_then(Json::as_bool).is_none() => {

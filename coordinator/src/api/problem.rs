@@ -204,6 +204,22 @@ impl Problem {
         errors
     }
 
+    /// The same as what is wrong at a place of the body: a JSON pointer, with what it says of places itself below it.
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Problem {
+        let errors = Problem {
+            errors: std::mem::take(&mut self.errors),
+            ..Problem::new(self.code, self.detail.clone())
+        };
+        self.with_errors(errors.into_errors(pointer))
+    }
+
+    /// The same as what is wrong with a member of the body.
+    #[must_use]
+    pub fn at_member(self, key: &str) -> Problem {
+        self.at(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+    }
+
     /// What is wrong, for people.
     #[must_use]
     pub fn detail(&self) -> &str {

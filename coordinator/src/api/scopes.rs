@@ -8,9 +8,9 @@ use rejoin_shared::definition::read_retry;
 use rejoin_shared::json::Json;
 
 use super::Api;
-use super::extract::{Body, Fields, InNamespace};
+use super::extract::{Body, Fields, InNamespace, wrong_member};
 use super::find::Segments;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use crate::owner::command::Command;
 use crate::read::run::RunView;
 
@@ -30,12 +30,7 @@ pub async fn edit(
         retry: fields.take_some("retry").map(|given| retry(&api, &given)).transpose()?,
     };
     fields.end()?;
-    let path = path.ok_or_else(|| {
-        Problem::new(
-            Code::InvalidRequest,
-            "member path is missing: the path of an open scope",
-        )
-    })?;
+    let path = path.ok_or_else(|| wrong_member("path", "member path is missing: the path of an open scope"))?;
     let row = api.run(&namespace, &id).await?;
     api.carry_out(row, Command::Edit { path, edit }).await
 }
@@ -44,6 +39,6 @@ pub async fn edit(
 fn retry(api: &Api, given: &Json) -> Result<Vec<RetryPolicy>, Problem> {
     read_retry(given, &api.limits).map_err(|errors| {
         let messages: Vec<String> = errors.0.into_iter().map(|error| error.message).collect();
-        Problem::new(Code::InvalidRequest, format!("member retry: {}", messages.join("; ")))
+        wrong_member("retry", format!("member retry: {}", messages.join("; ")))
     })
 }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::Api;
 use super::definitions::Known;
-use super::extract::{Body, Fields, InNamespace, Params, wrong_kind};
+use super::extract::{Body, Fields, InNamespace, Params, wrong_kind, wrong_member};
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use super::wait::WAIT_MAX;
@@ -41,19 +41,6 @@ pub(super) struct Request {
     pub(super) at: Option<Timestamp>,
     /// Of the request as sent: what its key is bound to.
     pub(super) hash: String,
-}
-
-/// A member of a request that is wrong; without a name, the request itself.
-pub(super) struct Wrong {
-    pub(super) member: &'static str,
-    pub(super) problem: Problem,
-}
-
-impl Wrong {
-    /// Blames a member.
-    pub(super) fn at(member: &'static str) -> impl Fn(Problem) -> Wrong {
-        move |problem| Wrong { member, problem }
-    }
 }
 
 impl Request {
@@ -131,10 +118,10 @@ impl Api {
         let (input, max) = (given.unwrap_or_default(), self.limits.input_bytes_max);
         match input.text_len() > max {
             false => Ok(input),
-            true => Err(Problem::new(
-                Code::TooLarge,
-                format!("the input is larger than the {max} bytes allowed"),
-            )),
+            true => {
+                let detail = format!("the input is larger than the {max} bytes allowed");
+                Err(Problem::new(Code::TooLarge, detail).at_member("input"))
+            }
         }
     }
 }
@@ -189,7 +176,7 @@ fn read(api: &Api, workflow: &str, body: &Body) -> Result<Request, Problem> {
             Err(_) => return Err(bad_key("header is no plain text")),
         },
     };
-    read_object(api, workflow, &body.object()?, in_header).map_err(|wrong| wrong.problem)
+    read_object(api, workflow, &body.object()?, in_header)
 }
 
 /// Reads the members of a request to start a run of `workflow`.
@@ -198,28 +185,25 @@ pub(super) fn read_object(
     workflow: &str,
     object: &Json,
     key_in_header: Option<String>,
-) -> Result<Request, Wrong> {
+) -> Result<Request, Problem> {
     let mut fields = Fields::of(object);
-    let key = fields
-        .take_text("idempotency_key")
-        .and_then(|in_body| idempotency_key(key_in_header, in_body))
-        .map_err(Wrong::at("idempotency_key"))?;
-    let input = api.input(fields.take("input")).map_err(Wrong::at("input"))?;
+    let key = idempotency_key(key_in_header, fields.take_text("idempotency_key")?)?;
+    let input = api.input(fields.take("input"))?;
     let version = fields.take_some("version").map(|v| version(&v)).transpose();
     let tags = fields.take_some("tags").map_or(Ok(BTreeMap::new()), |v| tags(&v));
     let named = fields.take_text("priority");
     let priority = named.and_then(|name| name.map_or(Ok(Priority::Normal), |p| priority(&p)));
     let at = fields.take_text("at").and_then(|at| at.map(|at| time(&at)).transpose());
     let request = Request {
-        version: version.map_err(Wrong::at("version"))?,
-        tags: tags.map_err(Wrong::at("tags"))?,
-        priority: priority.map_err(Wrong::at("priority"))?,
-        at: at.map_err(Wrong::at("at"))?,
+        version: version?,
+        tags: tags?,
+        priority: priority?,
+        at: at?,
         hash: hash_of(workflow, object),
         key,
         input,
     };
-    fields.end().map_err(Wrong::at(""))?;
+    fields.end()?;
     Ok(request)
 }
 
@@ -227,7 +211,7 @@ pub(super) fn read_object(
 fn time(text: &str) -> Result<Timestamp, Problem> {
     Timestamp::parse(text).ok_or_else(|| {
         let detail = format!("member at = {text:?}: expected an RFC 3339 time, as 2026-01-31T12:00:00Z");
-        Problem::new(Code::InvalidRequest, detail)
+        wrong_member("at", detail)
     })
 }
 
@@ -236,12 +220,17 @@ fn bad_key(why: &str) -> Problem {
 }
 
 fn idempotency_key(in_header: Option<String>, in_body: Option<String>) -> Result<Option<String>, Problem> {
+    let is_in_body = in_body.is_some();
+    let refuse = |problem: Problem| match is_in_body {
+        true => Err(problem.at_member("idempotency_key")),
+        false => Err(problem),
+    };
     let key = match (in_header, in_body) {
-        (Some(a), Some(b)) if a != b => return Err(bad_key("header and body name different ones")),
+        (Some(a), Some(b)) if a != b => return refuse(bad_key("header and body name different ones")),
         (a, b) => a.or(b),
     };
     match &key {
-        Some(k) if k.is_empty() || k.len() > KEY_BYTES_MAX => Err(bad_key("must have 1 to 256 bytes")),
+        Some(k) if k.is_empty() || k.len() > KEY_BYTES_MAX => refuse(bad_key("must have 1 to 256 bytes")),
         _ => Ok(key),
     }
 }
@@ -265,15 +254,15 @@ fn priority(name: &str) -> Result<Priority, Problem> {
         "high" => Ok(Priority::High),
         "normal" => Ok(Priority::Normal),
         "low" => Ok(Priority::Low),
-        other => Err(Problem::new(
-            Code::InvalidRequest,
-            format!("member priority must be high, normal or low, not {other:?}"),
-        )),
+        other => {
+            let detail = format!("member priority must be high, normal or low, not {other:?}");
+            Err(wrong_member("priority", detail))
+        }
     }
 }
 
 pub(super) fn tags(value: &Json) -> Result<BTreeMap<String, String>, Problem> {
-    let bad = |why: String| Problem::new(Code::InvalidRequest, format!("member tags: {why}"));
+    let bad = |why: String| wrong_member("tags", format!("member tags: {why}"));
     let map = value
         .as_object()
         .ok_or_else(|| wrong_kind("tags", "an object of texts", value))?;

@@ -8,7 +8,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 
 use super::Api;
-use super::extract::{Body, Fields, InNamespace, wrong_kind};
+use super::extract::{Body, Fields, InNamespace, wrong_kind, wrong_member};
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use crate::owner::command::Command;
@@ -43,7 +43,7 @@ pub async fn skip(
     let (bytes, most) = (value.text_len(), api.limits.output_bytes_max);
     if bytes > most {
         let detail = format!("the value has {bytes} bytes, more than the limit of {most}");
-        return Err(Problem::new(Code::TooLarge, detail));
+        return Err(Problem::new(Code::TooLarge, detail).at_member("value"));
     }
     api.operate(&namespace, &id, fields, StepOperation::Skip { value })
         .await
@@ -70,13 +70,16 @@ fn error_of(given: Option<Json>) -> Result<ErrorValue, Problem> {
     if given.as_object().is_none() {
         return Err(wrong_kind("error", "an object {type, message, details}", &given));
     }
-    let mut fields = Fields::of(&given);
+    error_with(Fields::of(&given)).map_err(|problem| problem.at_member("error"))
+}
+
+fn error_with(mut fields: Fields) -> Result<ErrorValue, Problem> {
     let kind = fields.take_text("type")?.unwrap_or_else(|| "rejoin.failed".to_owned());
     let message = fields.take_text("message")?.unwrap_or_default();
     let details = fields.take_some("details");
     fields.end()?;
     if let Some(details) = details.as_ref().filter(|details| details.as_object().is_none()) {
-        return Err(wrong_kind("error.details", "an object", details));
+        return Err(wrong_kind("details", "an object", details));
     }
     Ok(ErrorValue {
         details,
@@ -107,7 +110,6 @@ impl Api {
 
 /// `path`, `paths`, or `all: true` with `error_type`.
 fn targets(fields: &mut Fields) -> Result<Steps, Problem> {
-    let refuse = |detail: &str| Err(Problem::new(Code::InvalidRequest, detail));
     let path = fields.take_text("path")?;
     let paths = fields.take_some("paths");
     let all = fields.take_bool("all")?;
@@ -120,11 +122,20 @@ fn targets(fields: &mut Fields) -> Result<Steps, Problem> {
                 .map(|list| list.iter().map(|path| path.as_str().map(str::to_owned)));
             match texts.and_then(Iterator::collect::<Option<Vec<String>>>) {
                 Some(paths) if (1..=PATHS_MAX).contains(&paths.len()) => Ok(Steps::At(paths)),
-                Some(_) | None => refuse("member \"paths\" must be a list of 1 to 1000 paths"),
+                Some(_) | None => {
+                    let detail = format!("member \"paths\" must be a list of 1 to {PATHS_MAX} paths");
+                    Err(wrong_member("paths", detail))
+                }
             }
         }
         (None, None, true, Some(kind)) => Ok(Steps::WithError(kind)),
-        (None, None, true, None) => refuse("`all: true` needs `error_type`: the type of the steps' last error"),
-        _ => refuse("name the steps by one of `path`, `paths`, or `all: true` with `error_type`"),
+        (None, None, true, None) => {
+            let detail = "`all: true` needs `error_type`: the type of the steps' last error";
+            Err(wrong_member("error_type", detail))
+        }
+        _ => {
+            let detail = "name the steps by one of `path`, `paths`, or `all: true` with `error_type`";
+            Err(Problem::new(Code::InvalidRequest, detail))
+        }
     }
 }

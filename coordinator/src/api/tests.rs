@@ -18,8 +18,10 @@ mod bulk;
 mod contract;
 mod dead_letters;
 mod fork;
+mod requests;
 mod retention;
 mod waiting;
+mod workflows;
 
 use super::Api;
 use super::access::Access;

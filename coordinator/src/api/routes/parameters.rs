@@ -4,7 +4,7 @@ use rejoin_shared::run::RunStatus;
 use serde_json::{Value, json};
 
 use crate::api::describe::Parameter;
-use crate::api::extract::PAGE_DEFAULT;
+use crate::api::extract::{PAGE_DEFAULT, PAGE_MAX};
 use crate::read::steps::StepState;
 
 /// How durations are written.
@@ -80,8 +80,8 @@ pub fn page() -> [Parameter; 2] {
 }
 
 pub fn limit() -> Parameter {
-    let schema = json!({"type": "integer", "minimum": 1, "default": PAGE_DEFAULT});
-    one("limit", "Items of a page; more than 1,000 are cut to that.", schema)
+    let schema = json!({"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT});
+    one("limit", "Items of a page, at most 1,000.", schema)
 }
 
 pub fn run_states() -> Parameter {

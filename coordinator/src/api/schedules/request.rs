@@ -3,15 +3,11 @@
 use rejoin_shared::ids::{Namespace, is_name};
 
 use crate::api::Api;
-use crate::api::extract::{Body, Fields};
+use crate::api::extract::{Body, Fields, wrong_member};
 use crate::api::problem::{Code, DocumentError, Problem};
 use crate::api::start::{tags, version};
 use crate::services::schedules::spec::{Overlap, Spec};
 use crate::services::schedules::timing::{Timing, TimingError};
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(Code::InvalidRequest, detail)
-}
 
 impl Api {
     /// Reads and checks a schedule; its name stands in the body, or in the address (`named`).
@@ -35,7 +31,7 @@ impl Api {
         let name = name(named, fields.take_text("name")?)?;
         let workflow = fields.take_text("workflow")?;
         let spec = Spec {
-            workflow: workflow.ok_or_else(|| invalid("member workflow is missing: what it starts"))?,
+            workflow: workflow.ok_or_else(|| wrong_member("workflow", "member workflow is missing: what it starts"))?,
             version: fields.take_some("version").map(|v| version(&v)).transpose()?,
             input: self.input(fields.take("input"))?,
             cron: fields.take_text("cron")?,
@@ -61,7 +57,7 @@ impl Api {
             .definitions
             .get(&*self.store, namespace, &spec.workflow, spec.version);
         let known = known.await.map_err(|problem| match problem.code() == Code::NotFound {
-            true => invalid(format!("member workflow: {}", problem.detail())),
+            true => wrong_member("workflow", format!("member workflow: {}", problem.detail())),
             false => problem,
         })?;
         known.check_input(&spec.input)
@@ -71,24 +67,26 @@ impl Api {
 fn name(named: Option<String>, in_body: Option<String>) -> Result<String, Problem> {
     let name = match (named, in_body) {
         (Some(address), Some(body)) if address != body => {
-            return Err(invalid(format!(
-                "member name is {body:?}, but the address names {address:?}"
-            )));
+            let detail = format!("member name is {body:?}, but the address names {address:?}");
+            return Err(wrong_member("name", detail));
         }
         (Some(name), _) | (None, Some(name)) => name,
-        (None, None) => return Err(invalid("member name is missing")),
+        (None, None) => return Err(wrong_member("name", "member name is missing")),
     };
     match is_name(&name) {
         true => Ok(name),
-        false => Err(invalid(format!(
-            "member name: a letter, then letters, digits, _ and -, at most 64 characters, not {name:?}"
-        ))),
+        false => {
+            let detail =
+                format!("member name: a letter, then letters, digits, _ and -, at most 64 characters, not {name:?}");
+            Err(wrong_member("name", detail))
+        }
     }
 }
 
 fn overlap(name: &str) -> Result<Overlap, Problem> {
     let policy = Overlap::from_name(name);
-    policy.ok_or_else(|| invalid(format!("member overlap must be {}, not {name:?}", Overlap::NAMES)))
+    let detail = || format!("member overlap must be {}, not {name:?}", Overlap::NAMES);
+    policy.ok_or_else(|| wrong_member("overlap", detail()))
 }
 
 fn mistimed(error: TimingError) -> Problem {
@@ -100,5 +98,5 @@ fn mistimed(error: TimingError) -> Problem {
         message: error.message.clone(),
         suggestion: None,
     };
-    invalid(error.to_string()).with_errors(vec![place])
+    Problem::new(Code::InvalidRequest, error.to_string()).with_errors(vec![place])
 }

@@ -108,7 +108,7 @@ async fn what_is_wrong_with_a_batch_is_told_all_at_once_and_nothing_starts() {
         told("/runs/4/priority", "invalid_request"),
         told("/runs/5", "invalid_request"),
         told("/runs/6/idempotency_key", "invalid_request"),
-        told("/runs/7", "invalid_request"),
+        told("/runs/7/what", "invalid_request"),
     ];
     assert_eq!(errors(&refused), expected);
     let header = server.call(LINE, "Idempotency-Key: k\r\n", &batch(&[good])).await;
