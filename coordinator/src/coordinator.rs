@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::consumers::{Consumers, read_notices};
+use crate::broker::consumers::{Consumers, Listeners, read_notices};
 use crate::broker::dead_letters::DeadLetters;
 use crate::broker::publisher;
 use crate::fleet::Held;
@@ -26,7 +26,8 @@ use crate::owner::definitions::{DefinitionError, Definitions};
 use crate::owner::inbound::{CommandCall, Inbound};
 use crate::owner::views::{Explanation, FleetView};
 use crate::owner::{Inputs, Owner, Parts, Watchers};
-use crate::store::{Member, Store, StoredRow};
+use crate::store::{Member, Store, StoreError, StoredRow};
+use crate::survey::{Asker, Others, Surveys, answer_all};
 
 /// Deliveries between the consumers and the owner.
 const EVENTS_MAX: usize = 1_024;
@@ -34,6 +35,8 @@ const EVENTS_MAX: usize = 1_024;
 const COMMANDS_MAX: usize = 1_024;
 /// Reports and the like between their readers and the owner.
 const NOTICES_MAX: usize = 1_024;
+/// Surveys of other coordinators that wait to be answered.
+const SURVEYS_MAX: usize = 64;
 /// Longest wait for the owner's answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for the tasks at shutdown.
@@ -93,6 +96,7 @@ pub struct Coordinator {
     dead_letters: DeadLetters,
     commands: mpsc::Sender<CommandCall>,
     notices: mpsc::Sender<Inbound>,
+    surveys: Surveys,
     owned: watch::Receiver<Vec<Partition>>,
     stop: CancellationToken,
     owner_done: CancellationToken,
@@ -138,6 +142,7 @@ impl Coordinator {
             parts,
             commands,
             notices,
+            surveys: Surveys::default(),
             owned,
             stop,
             owner_done: CancellationToken::new(),
@@ -184,15 +189,7 @@ impl Coordinator {
             late.clone(),
         ));
         tasks.spawn(settle_all(parts.link.clone(), settles_rx));
-        let own_queue = parts.member.incarnation;
-        let (link, topology) = (parts.link.clone(), parts.topology.clone());
-        tasks.spawn(read_notices(
-            link,
-            topology,
-            own_queue,
-            self.notices.clone(),
-            late.clone(),
-        ));
+        self.listen(&late);
         tasks.spawn(watch_members(parts.store.clone(), self.notices.clone(), late.clone()));
         let (link, topology) = (parts.link.clone(), parts.topology.clone());
         let consumers = Consumers::new(link, topology, parts.limits.clone(), events_tx, tasks.clone());
@@ -206,6 +203,43 @@ impl Coordinator {
         let owner = Owner::new(parts.clone(), inputs, out, told_tx, settles, consumers, earlier);
         Box::pin(owner.run(self.stop.clone())).await;
         self.late_stop.cancel();
+    }
+
+    /// Reads the own queue, and answers what other coordinators ask.
+    fn listen(&self, stop: &CancellationToken) {
+        let parts = &self.parts;
+        let (me, link, topology) = (parts.member.incarnation, parts.link.clone(), parts.topology.clone());
+        let (questions, asked) = mpsc::channel(SURVEYS_MAX);
+        let listeners = Listeners {
+            notices: self.notices.clone(),
+            questions,
+            surveys: self.surveys.clone(),
+        };
+        let reading = read_notices(link.clone(), topology.clone(), me, listeners, stop.clone());
+        parts.tasks.spawn(reading);
+        let answering = answer_all(self.clone(), link, topology, me, asked);
+        let stop = stop.clone();
+        parts.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = answering => {}
+            }
+        });
+    }
+
+    /// What all other coordinators that live have to tell.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn ask_others(&self, wants_runs: bool) -> Result<Others, StoreError> {
+        let asker = Asker {
+            store: &*self.parts.store,
+            link: &*self.parts.link,
+            topology: &self.parts.topology,
+            surveys: &self.surveys,
+            me: self.parts.member.incarnation,
+        };
+        asker.ask(self.parts.dice.id(), wants_runs).await
     }
 
     /// Asks the owner of `run`: in this process directly, elsewhere by the inbox.

@@ -12,3 +12,4 @@ pub mod owner;
 pub mod read;
 pub mod services;
 pub mod store;
+pub mod survey;

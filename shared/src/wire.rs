@@ -11,6 +11,7 @@
 //! worker ── FetchContext ──▶ event queue ─▶ owner          a base context too large to travel with each branch
 //! owner  ── Verdicts, ContextChunk, Cancel, ReportNow ───▶ the worker's own queue
 //! worker ── Report ────────▶ reports exchange ──▶ every coordinator
+//! coordinator ── Survey ───▶ reports exchange ──▶ every coordinator ── Surveyed ──▶ the asker's own queue
 //! ```
 
 mod completions;
@@ -65,6 +66,10 @@ pub mod kind {
     pub const FENCE: &str = "rejoin.fence";
     /// Tells an owner that its inbox holds something new; empty body.
     pub const NUDGE: &str = "rejoin.nudge";
+    /// [`super::Survey`]
+    pub const SURVEY: &str = "rejoin.survey";
+    /// [`super::Surveyed`]
+    pub const SURVEYED: &str = "rejoin.surveyed";
 }
 
 /// Which worker process: a stable name and one id per start.
@@ -391,4 +396,49 @@ pub struct Report {
     /// This is its last report: it holds nothing any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
+}
+
+/// A coordinator asks the others what they have dispatched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survey {
+    /// The answers name it.
+    pub id: uuid::Uuid,
+    /// Incarnation of the coordinator that asks; the answers go to its own queue.
+    pub coordinator: uuid::Uuid,
+    /// Whether runs are to be told that wait for a worker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wants_runs: bool,
+}
+
+/// Answers a [`Survey`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surveyed {
+    /// The question's id.
+    pub id: uuid::Uuid,
+    /// Incarnation of the coordinator that answers.
+    pub coordinator: uuid::Uuid,
+    /// Its task queues.
+    pub queues: Vec<SurveyedQueue>,
+    /// Its runs with a step whose handler no worker serves, if they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunId>,
+}
+
+/// A task queue, as one coordinator has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurveyedQueue {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its name in definitions.
+    pub queue: String,
+    /// Attempts that are due and not dispatched.
+    pub waiting: u64,
+    /// Attempts dispatched and not recorded.
+    pub out: u64,
+    /// Those of them that may be lost.
+    #[serde(default)]
+    pub doubtful: u64,
+    /// Handlers with ready steps that no worker of the queue serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unserved: Vec<String>,
 }

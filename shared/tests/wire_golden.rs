@@ -5,7 +5,8 @@ use std::path::Path;
 
 use rejoin_shared::json::Json;
 use rejoin_shared::wire::{
-    Cancel, Check, Completions, ContextChunk, Fence, FetchContext, HandBack, Pack, Report, Verdicts, kind,
+    Cancel, Check, Completions, ContextChunk, Fence, FetchContext, HandBack, Pack, Report, Survey, Surveyed, Verdicts,
+    kind,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,6 +53,8 @@ const MESSAGES: &[(&str, &str, &str)] = &[
     ("report.json", kind::REPORT, "Report"),
     ("report_claim.json", kind::REPORT, "Report"),
     ("fence.json", kind::FENCE, "Fence"),
+    ("survey.json", kind::SURVEY, "Survey"),
+    ("surveyed.json", kind::SURVEYED, "Surveyed"),
 ];
 
 #[test]
@@ -69,6 +72,8 @@ fn golden_messages_are_read_and_written_as_they_stand() {
             kind::CANCEL => round::<Cancel>(&text),
             kind::REPORT => round::<Report>(&text),
             kind::FENCE => round::<Fence>(&text),
+            kind::SURVEY => round::<Survey>(&text),
+            kind::SURVEYED => round::<Surveyed>(&text),
             other => panic!("no type for {other}"),
         }
     }

@@ -16,6 +16,7 @@ use crate::fleet::Held;
 use crate::owner::command::{Command, CommandError, Reply};
 use crate::owner::views::{Explanation, FleetView};
 use crate::store::{Broadcast, Store, StoreError, StoredRow};
+use crate::survey;
 
 /// How long the broker may be away before the process is not ready any more.
 const BROKER_BLIP_MAX: Duration = Duration::from_secs(10);
@@ -46,10 +47,13 @@ pub trait Backend: Send + Sync {
     async fn explain(&self, run: RunId) -> Option<Explanation>;
     /// Who holds which attempt of the run, as workers report it to every coordinator.
     async fn holders(&self, run: RunId) -> Held;
-    /// Runs of this process with a step whose handler no worker serves, of all namespaces; `None` if it cannot say now.
-    async fn unserved(&self) -> Option<Vec<RunId>>;
-    /// Workers and queues, of all namespaces.
+    /// Runs with a step whose handler no worker serves, of all coordinators and namespaces; which coordinator cannot say now, if
+    /// one cannot.
+    async fn unserved(&self) -> Result<Vec<RunId>, String>;
+    /// Workers, which every coordinator hears, and what this one has dispatched, of all namespaces.
     async fn fleet(&self) -> FleetView;
+    /// Workers, and what all coordinators have dispatched; one that does not answer is left out.
+    async fn whole_fleet(&self) -> FleetView;
     /// Name of the coordinator that owns the run's partition.
     async fn owner(&self, run: RunId) -> Option<String>;
     /// Committed rows of a run from now on, if this process owns it; otherwise the store is to be polled.
@@ -136,12 +140,33 @@ impl Backend for Local {
         self.coordinator.holders(run).await.unwrap_or_default()
     }
 
-    async fn unserved(&self) -> Option<Vec<RunId>> {
-        self.coordinator.unserved().await
+    async fn unserved(&self) -> Result<Vec<RunId>, String> {
+        let mut runs = self.coordinator.unserved().await.ok_or_else(|| self.name.clone())?;
+        let others = self.coordinator.ask_others(true).await;
+        let others = others.map_err(|error| error.to_string())?;
+        match others.missed.is_empty() {
+            true => {
+                runs.extend(others.answers.into_iter().flat_map(|answer| answer.runs));
+                Ok(runs)
+            }
+            false => Err(others.missed.join(", ")),
+        }
     }
 
     async fn fleet(&self) -> FleetView {
         self.coordinator.fleet().await.unwrap_or_default()
+    }
+
+    async fn whole_fleet(&self) -> FleetView {
+        let mut fleet = self.fleet().await;
+        match self.coordinator.ask_others(false).await {
+            Ok(others) => others
+                .answers
+                .into_iter()
+                .for_each(|answer| survey::add(&mut fleet, answer)),
+            Err(error) => tracing::warn!(%error, "the other coordinators are not known"),
+        }
+        fleet
     }
 
     async fn owner(&self, run: RunId) -> Option<String> {

@@ -130,7 +130,7 @@ pub async fn queues(
     InNamespace(namespace): InNamespace,
     params: Params,
 ) -> Result<Answer<Page<QueueView>>, Problem> {
-    let fleet = api.backend.fleet().await;
+    let fleet = api.backend.whole_fleet().await;
     let of_namespace = fleet.queues.into_iter().filter(|q| q.namespace == namespace);
     let mut mine: Vec<QueueView> = of_namespace.map(QueueView::from).collect();
     let workers: Vec<views::WorkerView> = fleet.workers.into_iter().filter(|w| w.namespace == namespace).collect();
@@ -168,6 +168,7 @@ mod tests {
             busy: 1,
             held: 0,
             draining: false,
+            takes_work: true,
             started_at: Timestamp(1),
             seen_at: Timestamp(1),
         }

@@ -11,7 +11,7 @@ use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, Problem};
 use crate::read::run::RunView;
-use crate::read::waits::WaitView;
+use crate::read::waits::{OpenSteps, WAITS_SHOWN_MAX, WaitView};
 use crate::store::{RunFilter, RunRow, WaitKind};
 
 /// Children shown of a run; all are listed by `?parent=`.
@@ -101,10 +101,25 @@ impl Api {
         }
         if params.get("waiting") == Some("worker") {
             let unserved = self.backend.unserved().await;
-            let away = || Problem::new(Code::Unavailable, "the owner of the runs does not answer");
-            filter.among = Some(unserved.ok_or_else(away)?);
+            let silent = |who: String| {
+                let detail = format!("which runs wait for a worker is not known as a whole: no answer from {who}");
+                Problem::new(Code::Unavailable, detail)
+            };
+            filter.among = Some(unserved.map_err(silent)?);
         }
         Ok(filter)
+    }
+
+    /// What the steps of a run wait for that does not come by itself.
+    async fn waits_of_steps(&self, run: RunId, namespace: &Namespace, mut steps: OpenSteps) -> Vec<WaitView> {
+        if steps.has_ready() {
+            let fleet = self.backend.fleet().await;
+            steps = steps.without_served(|queue, handler| fleet.serves(namespace, queue, handler));
+        }
+        if steps.has_ready() {
+            steps = steps.without_held(&self.backend.holders(run).await);
+        }
+        steps.waits()
     }
 
     /// A run with what only its owner, or its journal, knows.
@@ -120,7 +135,10 @@ impl Api {
             });
         }
         let definition = self.definition(&row).await?;
-        let look = |state: &rejoin_engine::state::RunState| (state.progress(), state.context(), WaitView::of(state));
+        let look = |state: &rejoin_engine::state::RunState| {
+            let waits = (WaitView::of(state), OpenSteps::of(state));
+            (state.progress(), state.context(), waits)
+        };
         let window = self.limits.in_flight_per_run_max;
         let seen = self.states.look(&*self.store, &definition, run, window, look).await?;
         let mut view = RunView {
@@ -128,9 +146,12 @@ impl Api {
             children,
             ..RunView::of(row)
         };
-        if let Some((progress, context, waits)) = seen {
+        if let Some((progress, context, (waits, steps))) = seen {
             view.progress = progress;
             view.waits = waits;
+            view.waits
+                .extend(self.waits_of_steps(run, &view.namespace, steps).await);
+            view.waits.truncate(WAITS_SHOWN_MAX);
             view.set_context(&context);
         }
         if let Some(live) = self.backend.explain(run).await {

@@ -17,6 +17,7 @@ mod batch;
 mod bulk;
 mod contract;
 mod dead_letters;
+mod fleet;
 mod fork;
 mod requests;
 mod retention;

@@ -8,6 +8,7 @@ use rejoin_shared::ids::Partition;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Settle};
 use rejoin_shared::topology::Topology;
+use rejoin_shared::wire::Survey;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use super::decode::{self, Notice};
 use crate::owner::inbound::{Inbound, Incoming};
+use crate::survey::Surveys;
 
 /// Unsettled messages of one event queue.
 const EVENT_PREFETCH: u16 = 512;
@@ -195,14 +197,25 @@ async fn wait_for_link(link: &Arc<dyn Link>, stop: &CancellationToken) -> bool {
     }
 }
 
-/// Reads reports and nudges for ever.
+/// Who is told what the coordinator's own queue brings.
+pub struct Listeners {
+    /// The owner.
+    pub notices: mpsc::Sender<Inbound>,
+    /// Who answers other coordinators; a question that finds no room is not answered.
+    pub questions: mpsc::Sender<Survey>,
+    /// Who waits for their answers.
+    pub surveys: Surveys,
+}
+
+/// Reads reports, nudges and surveys for ever.
 pub async fn read_notices(
     link: Arc<dyn Link>,
     topology: Topology,
     incarnation: Uuid,
-    notices: mpsc::Sender<Inbound>,
+    listeners: Listeners,
     stop: CancellationToken,
 ) {
+    let notices = &listeners.notices;
     let queue = topology.coordinator_queue(incarnation);
     loop {
         let subscribed: Result<Box<dyn Consumer>, LinkError> = async {
@@ -219,6 +232,14 @@ pub async fn read_notices(
                 let inbound = match decode::notice(&delivery.message) {
                     Some(Notice::Report(report)) => Inbound::Report(report),
                     Some(Notice::Nudge) => Inbound::Nudge,
+                    Some(Notice::Survey(survey)) => {
+                        listeners.questions.try_send(survey).ok();
+                        continue;
+                    }
+                    Some(Notice::Surveyed(answer)) => {
+                        listeners.surveys.deliver(answer);
+                        continue;
+                    }
                     None => continue,
                 };
                 if notices.send(inbound).await.is_err() {

@@ -4,7 +4,7 @@ use rejoin_engine::event::Completed;
 use rejoin_shared::ids::RunId;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Message;
-use rejoin_shared::wire::{Check, Completions, FetchContext, HandBack, PROTOCOL, Report, kind};
+use rejoin_shared::wire::{Check, Completions, FetchContext, HandBack, PROTOCOL, Report, Survey, Surveyed, kind};
 
 use crate::owner::completion;
 
@@ -30,6 +30,10 @@ pub enum Notice {
     Report(Box<Report>),
     /// The inbox holds something new.
     Nudge,
+    /// Another coordinator asks.
+    Survey(Survey),
+    /// Another coordinator answers.
+    Surveyed(Surveyed),
 }
 
 /// Reads a message of an event queue.
@@ -63,6 +67,8 @@ pub fn notice(message: &Message) -> Option<Notice> {
     match message.kind.as_str() {
         kind::REPORT => read(message).ok().map(|report| Notice::Report(Box::new(report))),
         kind::NUDGE => Some(Notice::Nudge),
+        kind::SURVEY => read(message).ok().map(Notice::Survey),
+        kind::SURVEYED => read(message).ok().map(Notice::Surveyed),
         _ => None,
     }
 }

@@ -85,6 +85,7 @@ impl Owner {
     }
 
     pub(super) fn fleet_view(&self) -> FleetView {
+        let now = self.parts.clock.now();
         let workers = self.fleet.workers().map(|worker| {
             let sorted = |names: &rejoin_shared::map::HashSet<String>| {
                 let mut names: Vec<String> = names.iter().cloned().collect();
@@ -101,6 +102,7 @@ impl Owner {
                 busy: worker.busy,
                 held: worker.held.len(),
                 draining: worker.draining,
+                takes_work: worker.takes_work(now),
                 started_at: worker.started_at,
                 seen_at: worker.seen_at,
             }

@@ -75,8 +75,23 @@ pub struct WorkerView {
     pub busy: u32,
     pub held: usize,
     pub draining: bool,
+    /// Whether it gets new work: it does not drain, and was heard a moment ago.
+    pub takes_work: bool,
     pub started_at: Timestamp,
     pub seen_at: Timestamp,
+}
+
+impl FleetView {
+    /// Whether a worker of this queue serves this handler and takes new work.
+    #[must_use]
+    pub fn serves(&self, namespace: &Namespace, queue: &str, handler: &str) -> bool {
+        let among = |list: &[String], name: &str| list.iter().any(|entry| entry == name);
+        let mut takers = self
+            .workers
+            .iter()
+            .filter(|w| w.takes_work && w.namespace == *namespace);
+        takers.any(|w| among(&w.queues, queue) && among(&w.handlers, handler))
+    }
 }
 
 /// A task queue.
