@@ -31,6 +31,12 @@ pub fn note(line: &str) {
     drop(writeln!(std::io::stderr(), "{line}"));
 }
 
+/// Rows of the terminal on standard output, if there is one and it tells.
+pub fn rows() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_row)).filter(|rows| *rows > 0)
+}
+
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
     std::io::stdout().is_terminal()

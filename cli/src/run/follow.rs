@@ -74,17 +74,15 @@ async fn live(client: &Client, id: &str, deadline: Option<Instant>) -> Result<()
         let next = Instant::now() + FRAME;
         let run = client.get(&format!("/v1/runs/{id}"), &[]).await?.json;
         let graph = client.get(&format!("/v1/runs/{id}/graph"), &[]).await?.json;
-        let picture = format!(
-            "{}{}\n",
-            tree::render(&graph, tree::FLOWS_SHOWN_MAX),
-            progress_line(&run, &graph)
-        );
+        let tree = tree::render(&graph, tree::FLOWS_SHOWN_MAX);
+        let picture = fitted(&tree, &progress_line(&run, &graph), output::rows());
         let up = if drawn > 0 {
             format!("\x1b[{drawn}A\x1b[J")
         } else {
             String::new()
         };
-        output::text(&format!("{up}{picture}"))?;
+        // A line that is longer than the screen is cut there: wrapped, it would not be found again.
+        output::text(&format!("{up}\x1b[?7l{picture}\x1b[?7h"))?;
         drawn = picture.lines().count();
         if is_over(&run) {
             return Ok(());
@@ -94,15 +92,30 @@ async fn live(client: &Client, id: &str, deadline: Option<Instant>) -> Result<()
     }
 }
 
-/// `branches 1,043/1,100 · 5 retrying`
+/// The tree with its progress line, cut to what a screen of `rows` can draw anew: what has scrolled out of it stays.
+fn fitted(tree: &str, progress: &str, rows: Option<usize>) -> String {
+    let lines: Vec<&str> = tree.lines().collect();
+    // The progress line, the mark and the cursor's own.
+    let most = rows.map_or(usize::MAX, |rows| rows.saturating_sub(3).max(1));
+    if lines.len() <= most + 1 {
+        return format!("{tree}{progress}\n");
+    }
+    let more = lines.len() - most;
+    format!("{}\n… {more} more lines\n{progress}\n", lines[..most].join("\n"))
+}
+
+/// `branches 1,043/1,100 · 5 retrying`; where nothing has forked yet, the same of steps.
 fn progress_line(run: &Json, graph: &Json) -> String {
     let progress = run.get("progress").cloned().unwrap_or_default();
     let number = |key| progress.get(key).and_then(Json::as_int).unwrap_or(0);
-    let mut line = format!("branches {}/{}", grouped(number("done")), grouped(number("total")));
-    let retrying = tree::count(graph, "retrying");
+    let (word, (done, total)) = match tree::branches(graph) {
+        Some(counts) => ("branches", counts),
+        None => ("steps", (number("done"), number("total"))),
+    };
+    let mut line = format!("{word} {}/{}", grouped(done), grouped(total));
     for (count, word) in [
-        (number("running"), "running"),
-        (retrying, "retrying"),
+        (tree::count(graph, "retrying"), "retrying"),
+        (tree::count(graph, "parked"), "parked"),
         (number("failed"), "failed"),
     ] {
         if count > 0 {
@@ -252,6 +265,27 @@ mod tests {
         assert!(!event(": keep-alive\n\n", &mut after));
         assert!(event("event: end\ndata: {}\n\n", &mut after));
         assert_eq!(after, 7);
+    }
+
+    #[test]
+    fn the_progress_line_counts_branches_over_all_scopes_and_what_is_retried() {
+        let graph =
+            br#"{"nodes":[{"name":"one","counts":{"completed":1}},{"name":"fan","branches":{"done":1042,"total":1098},
+            "flows":[{"nodes":[{"name":"p","branches":{"done":1,"total":2},"counts":{"running":1},
+            "flows":[{"nodes":[{"name":"s","counts":{"retrying":5,"completed":1043}}]}]}]}]}]}"#;
+        let graph = Json::parse(graph).expect("json");
+        let run = Json::parse(br#"{"progress":{"done":1044,"total":1101,"failed":0,"running":52}}"#).expect("json");
+        assert_eq!(progress_line(&run, &graph), "branches 1,043/1,100 · 5 retrying");
+        assert_eq!(progress_line(&run, &Json::object()), "steps 1,044/1,101");
+    }
+
+    #[test]
+    fn a_tree_that_is_taller_than_the_screen_is_cut_and_keeps_its_progress_line() {
+        let tree = "w@1\na\nb\nc\nd\n";
+        assert_eq!(fitted(tree, "p", None), "w@1\na\nb\nc\nd\np\n");
+        assert_eq!(fitted(tree, "p", Some(7)), "w@1\na\nb\nc\nd\np\n");
+        assert_eq!(fitted(tree, "p", Some(6)), "w@1\na\nb\n… 2 more lines\np\n");
+        assert_eq!(fitted(tree, "p", Some(2)), "w@1\n… 4 more lines\np\n");
     }
 
     #[test]

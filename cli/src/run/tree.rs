@@ -15,6 +15,18 @@ pub fn render(graph: &Json, flows_max: usize) -> String {
     out
 }
 
+/// Branches that have ended, and all there are, over all scopes that were reached.
+pub fn branches(graph: &Json) -> Option<(i64, i64)> {
+    let number = |key| graph.get("branches")?.get(key)?.as_int();
+    let here = number("done").zip(number("total"));
+    let nodes = graph.get("nodes").and_then(Json::as_list).unwrap_or_default();
+    let flows = graph.get("flows").and_then(Json::as_list).unwrap_or_default();
+    let inside = nodes.iter().chain(flows).filter_map(branches);
+    inside
+        .chain(here)
+        .reduce(|(done, total), (more, most)| (done + more, total + most))
+}
+
 /// Visits in `state`, over all nodes.
 pub fn count(graph: &Json, state: &str) -> i64 {
     let here = graph

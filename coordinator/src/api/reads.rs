@@ -7,8 +7,9 @@ use axum::Json as Answer;
 use axum::extract::State;
 use rejoin_engine::record::Record;
 use rejoin_engine::state::RunState;
+use rejoin_engine::state::view::OpenScope;
 use rejoin_shared::definition::model::{Definition, SnapshotsAfterJoin};
-use rejoin_shared::ids::{Namespace, RunId};
+use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 
@@ -17,10 +18,9 @@ use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, Problem};
-use crate::owner::views::FleetView;
 use crate::read::graph::{GraphView, graph as draw};
 use crate::read::journal::{Entry, ReadError, entry, records};
-use crate::read::replay;
+use crate::read::replay::{self, Replayed};
 use crate::read::steps::{StepState, StepView};
 use crate::read::waits::WaitView;
 use crate::read::why::{ScopeView, Why, why as explain};
@@ -46,12 +46,6 @@ fn unreadable(run: RunId, reason: &str) -> Problem {
         Code::Internal,
         format!("the journal of run {run} cannot be read: {reason}"),
     )
-}
-
-fn serves(fleet: &FleetView, namespace: &Namespace, queue: &str, handler: &str) -> bool {
-    let among = |list: &[String], name: &str| list.iter().any(|entry| entry == name);
-    let mut workers = fleet.workers.iter().filter(|w| w.namespace == *namespace);
-    workers.any(|w| among(&w.queues, queue) && among(&w.handlers, handler))
 }
 
 impl Api {
@@ -104,13 +98,13 @@ impl Api {
         }
     }
 
-    async fn steps_of(&self, row: &RunRow) -> Result<(Vec<Record>, Vec<StepView>), Problem> {
+    async fn steps_of(&self, row: &RunRow) -> Result<(Vec<Record>, Replayed), Problem> {
         let definition = self.definition(row).await?;
         let records = records(&*self.store, row.id, None).await?;
         let held = self.backend.holders(row.id).await;
         let window = self.limits.in_flight_per_run_max;
-        let steps = replay::steps(&definition, &records, &held, window).map_err(|e| unreadable(row.id, &e))?;
-        Ok((records, steps))
+        let replayed = replay::steps(&definition, &records, &held, window).map_err(|e| unreadable(row.id, &e))?;
+        Ok((records, replayed))
     }
 }
 
@@ -140,7 +134,7 @@ pub async fn steps(
     let after: usize = params.read("after", "the `next` of the page before")?.unwrap_or(0);
     let limit = params.limit()?;
     let row = api.run(&namespace, &id).await?;
-    let (_, all) = api.steps_of(&row).await?;
+    let (_, Replayed { steps: all, .. }) = api.steps_of(&row).await?;
     let wanted = |step: &StepView| {
         (states.is_empty() || states.contains(&step.state)) && path.is_none_or(|p| is_at_or_below(&step.path, p))
     };
@@ -220,9 +214,10 @@ pub async fn graph(
     Segments(id): Segments<String>,
 ) -> Result<Answer<GraphView>, Problem> {
     let row = api.run(&namespace, &id).await?;
-    let (records, steps) = api.steps_of(&row).await?;
+    let (records, Replayed { steps, state }) = api.steps_of(&row).await?;
     let definition = api.definition(&row).await?;
-    Ok(Answer(draw(&definition, row.version, &records, &steps)))
+    let open: Vec<OpenScope> = state.open_scopes().collect();
+    Ok(Answer(draw(&definition, row.version, &records, &steps, &open)))
 }
 
 /// `GET /v1/runs/{id}/why`
@@ -233,12 +228,9 @@ pub async fn why(
 ) -> Result<Answer<Why>, Problem> {
     let row = api.run(&namespace, &id).await?;
     let fleet = api.backend.fleet().await;
-    let (records, steps) = api.steps_of(&row).await?;
-    let definition = api.definition(&row).await?;
-    let mut state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
-    state.look_ahead(api.limits.in_flight_per_run_max);
+    let (_, Replayed { steps, state }) = api.steps_of(&row).await?;
     let scopes = state.open_scopes().take(SCOPES_SHOWN_MAX).map(ScopeView::of).collect();
-    let is_served = |queue: &str, handler: &str| serves(&fleet, &namespace, queue, handler);
+    let is_served = |queue: &str, handler: &str| fleet.serves(&namespace, queue, handler);
     let error = row
         .error
         .as_ref()

@@ -215,5 +215,5 @@ pub async fn graph(
 ) -> Result<Answer<GraphView>, Problem> {
     let version = params.read("version", "a version's number")?;
     let known = api.definitions.get(&*api.store, &namespace, &name, version).await?;
-    Ok(Answer(draw(&known.definition, known.row.version, &[], &[])))
+    Ok(Answer(draw(&known.definition, known.row.version, &[], &[], &[])))
 }

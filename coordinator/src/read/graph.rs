@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rejoin_engine::record::{Fact, Joined, Record};
+use rejoin_engine::record::{Branches, Fact, Joined, Record, ScopeOpened};
+use rejoin_engine::state::view::OpenScope;
 use rejoin_shared::definition::model::{Cases, Definition, FlowId, NodeId, NodeKind};
+use rejoin_shared::json::Json;
 use rejoin_shared::path;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -38,8 +40,20 @@ pub struct GraphNode {
     pub state: Option<StepState>,
     /// Visits by state.
     pub counts: BTreeMap<StepState, u64>,
+    /// Of a parallel, foreach or graph that was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branches: Option<BranchCounts>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flows: Vec<GraphFlow>,
+}
+
+/// Activated branches of all visits of a scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct BranchCounts {
+    /// How many there are.
+    pub total: u64,
+    /// Those that have ended, well or not; of a scope that is joined, all.
+    pub done: u64,
 }
 
 /// A branch, case, body, … of a node.
@@ -54,16 +68,22 @@ pub struct GraphFlow {
     pub nodes: Vec<GraphNode>,
 }
 
-type Marks = BTreeMap<String, BTreeMap<StepState, u64>>;
+/// What is known of each node, by the pattern of its path.
+#[derive(Default)]
+struct Marks {
+    states: BTreeMap<String, BTreeMap<StepState, u64>>,
+    branches: BTreeMap<String, BranchCounts>,
+}
 
-/// Draws `def` with the states that `records` and `steps` give its nodes.
+/// Draws `def` with the states that `records`, `steps` and the scopes that are `open` give its nodes.
 #[must_use]
-pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[StepView]) -> GraphView {
-    let mut marks = Marks::new();
+pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[StepView], open: &[OpenScope]) -> GraphView {
+    let mut marks = Marks::default();
     for step in steps {
         mark(&mut marks, &step.path, step.state);
     }
     mark_scopes_and_others(&mut marks, def, records);
+    count_branches(&mut marks, def, records, open);
     GraphView {
         workflow: def.workflow.to_string(),
         version,
@@ -73,10 +93,53 @@ pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[StepVi
 
 fn mark(marks: &mut Marks, path: &str, state: StepState) {
     *marks
+        .states
         .entry(locate::pattern(path))
         .or_default()
         .entry(state)
         .or_default() += 1;
+}
+
+fn count_branches(marks: &mut Marks, def: &Definition, records: &[Record], open: &[OpenScope]) {
+    let mut is_open: BTreeSet<u64> = BTreeSet::new();
+    for scope in open {
+        is_open.insert(scope.id);
+        let ended = scope.ok + scope.failed + scope.cancelled;
+        count(marks, &scope.path, scope.activated.into(), ended.into());
+    }
+    for record in records {
+        if let Fact::ScopeOpened(opened) = &record.fact
+            && !is_open.contains(&record.seq)
+        {
+            let total = activated(def, opened);
+            count(marks, &opened.path, total, total);
+        }
+    }
+}
+
+fn count(marks: &mut Marks, path: &str, total: u64, done: u64) {
+    let counts = marks.branches.entry(locate::pattern(path)).or_default();
+    counts.total += total;
+    counts.done += done;
+}
+
+/// Branches that a scope began with.
+fn activated(def: &Definition, opened: &ScopeOpened) -> u64 {
+    let length = match &opened.branches {
+        Branches::Count(n) => return u64::from(*n),
+        Branches::List(items) => items.as_list().map_or(0, <[Json]>::len),
+        Branches::Map(items) => items.as_object().map_or(0, |map| map.len()),
+        Branches::Named { inactive } => {
+            let kind = locate::node(def, &opened.path).map(|id| &def.node(id).kind);
+            let declared = match kind {
+                Some(NodeKind::Parallel(parallel)) => parallel.branches.len(),
+                Some(NodeKind::Graph(graph)) => graph.nodes.len(),
+                Some(_) | None => 0,
+            };
+            declared.saturating_sub(inactive.len())
+        }
+    };
+    length as u64
 }
 
 fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record]) {
@@ -174,7 +237,7 @@ fn node(def: &Definition, id: NodeId, parent: &str, marks: &Marks) -> GraphNode 
     let node = def.node(id);
     let path = format!("{parent}/{}", node.name);
     let flows = flows(def, &node.kind, &path, marks);
-    let counts = marks.get(&path).cloned().unwrap_or_default();
+    let counts = marks.states.get(&path).cloned().unwrap_or_default();
     let call = handler_call(&node.kind);
     GraphNode {
         name: node.name.to_string(),
@@ -184,6 +247,7 @@ fn node(def: &Definition, id: NodeId, parent: &str, marks: &Marks) -> GraphNode 
         when: node.when.as_ref().map(|e| e.source().to_owned()),
         state: telling(&counts, &flows),
         counts,
+        branches: marks.branches.get(&path).copied(),
         flows,
         path,
     }

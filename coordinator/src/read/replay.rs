@@ -12,6 +12,15 @@ use rejoin_shared::ids::StepKey;
 use super::steps::{Fold, StepView};
 use crate::fleet::Held;
 
+/// A run as its records leave it.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Its steps, in the order in which they were opened.
+    pub steps: Vec<StepView>,
+    /// Its state, with what its owner may have dispatched since.
+    pub state: RunState,
+}
+
 /// Folds `records` into the state they give.
 ///
 /// # Errors
@@ -32,7 +41,7 @@ pub fn state(def: &Arc<Definition>, records: &[Record]) -> Result<RunState, Stri
 ///
 /// # Errors
 /// As [`state`].
-pub fn steps(def: &Arc<Definition>, records: &[Record], held: &Held, window: usize) -> Result<Vec<StepView>, String> {
+pub fn steps(def: &Arc<Definition>, records: &[Record], held: &Held, window: usize) -> Result<Replayed, String> {
     let (first, rest) = records.split_first().ok_or("the journal is empty")?;
     let mut state = RunState::begin(def, first).map_err(|e| e.to_string())?;
     let mut fold = Fold::new(def);
@@ -51,7 +60,10 @@ pub fn steps(def: &Arc<Definition>, records: &[Record], held: &Held, window: usi
     }
     state.look_ahead(window);
     let open: Vec<OpenStep> = state.open_steps().collect();
-    Ok(fold.finish(&open, held))
+    Ok(Replayed {
+        steps: fold.finish(&open, held),
+        state,
+    })
 }
 
 /// Whether this record can end steps that have no record of their own. A join that waited for all of its branches cannot;
