@@ -97,7 +97,7 @@ fn fitted(tree: &str, progress: &str, rows: Option<usize>) -> String {
     let lines: Vec<&str> = tree.lines().collect();
     // The progress line, the mark and the cursor's own.
     let most = rows.map_or(usize::MAX, |rows| rows.saturating_sub(3).max(1));
-    if lines.len() <= most + 1 {
+    if lines.len() <= most.saturating_add(1) {
         return format!("{tree}{progress}\n");
     }
     let more = lines.len() - most;

@@ -155,21 +155,4 @@ impl Dispatcher {
     pub fn has_more(&self) -> bool {
         self.ring.iter().any(|ring| !ring.is_empty())
     }
-
-    /// Handlers nobody serves, each with its queue.
-    #[must_use]
-    pub fn unserved(&self, runs: &Runs) -> Vec<(QueueKey, Arc<str>)> {
-        let waiting = self.queues.values().flat_map(|queue| {
-            let handlers = queue.unserved.iter().filter_map(|(run, attempt)| {
-                runs.get(run)
-                    .and_then(|run| run.flights.get(attempt))
-                    .map(|flight| flight.handler.clone())
-            });
-            handlers.map(|handler| (queue.key.clone(), handler))
-        });
-        let mut all: Vec<_> = waiting.collect();
-        all.sort();
-        all.dedup();
-        all
-    }
 }

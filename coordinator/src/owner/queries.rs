@@ -1,13 +1,16 @@
 //! What the owner shows: what a run waits for, workers and queues.
 
+use std::sync::Arc;
+
 use rejoin_engine::decision::Surroundings;
 use rejoin_shared::ids::RunId;
+use rejoin_shared::map::HashSet;
 use rejoin_shared::run::RunStatus;
 
 use super::Owner;
 use super::run::{Run, Try};
 use super::views::{ATTEMPTS_SHOWN_MAX, AttemptView, Explanation, FleetView, Place, QueueView, WorkerView};
-use crate::dispatcher::{Flight, Phase, TaskQueue};
+use crate::dispatcher::{Flight, Phase, QueueKey, TaskQueue};
 use crate::metrics::as_f64;
 
 /// Attempts whose path is looked up: each costs the evaluation of its request.
@@ -84,6 +87,22 @@ impl Owner {
         runs
     }
 
+    /// Handlers of waiting attempts that no worker of their queue serves, whether the queue has any worker or not.
+    fn unserved_handlers(&self) -> Vec<(QueueKey, Arc<str>)> {
+        let now = self.parts.clock.now();
+        let flights = self.runs.values().flat_map(|run| run.flights.values());
+        let waiting = flights.filter(|flight| matches!(flight.phase, Phase::Waiting));
+        let waiting: HashSet<(&QueueKey, &Arc<str>)> = waiting.map(|flight| (&flight.queue, &flight.handler)).collect();
+        let lacking = waiting
+            .into_iter()
+            .filter(|(queue, handler)| !self.fleet.serves(queue, handler, now));
+        let mut all: Vec<_> = lacking
+            .map(|(queue, handler)| (queue.clone(), handler.clone()))
+            .collect();
+        all.sort();
+        all
+    }
+
     pub(super) fn fleet_view(&self) -> FleetView {
         let now = self.parts.clock.now();
         let workers = self.fleet.workers().map(|worker| {
@@ -109,18 +128,14 @@ impl Owner {
         });
         let mut workers: Vec<WorkerView> = workers.collect();
         workers.sort_by(|a, b| (&a.name, a.incarnation).cmp(&(&b.name, b.incarnation)));
-        let unserved = self.dispatcher.unserved(&self.runs);
+        let unserved = self.unserved_handlers();
         let queues = self.dispatcher.queues().map(|queue| self.queue_view(queue, &unserved));
         let mut queues: Vec<QueueView> = queues.collect();
         queues.sort_by(|a, b| (&a.namespace, &a.queue).cmp(&(&b.namespace, &b.queue)));
         FleetView { workers, queues }
     }
 
-    fn queue_view(
-        &self,
-        queue: &TaskQueue,
-        unserved: &[(crate::dispatcher::QueueKey, std::sync::Arc<str>)],
-    ) -> QueueView {
+    fn queue_view(&self, queue: &TaskQueue, unserved: &[(QueueKey, Arc<str>)]) -> QueueView {
         let (mut workers, mut slots, mut busy) = (0, 0, 0);
         for worker in self.fleet.of_queue(&queue.key) {
             workers += 1;
@@ -152,9 +167,7 @@ impl Owner {
             connections.with_label_values(&["idle"]).set(as_f64(pool.idle));
             metrics.store_pool_waiting.set(as_f64(pool.waiting));
         }
-        metrics
-            .steps_unserved
-            .set(as_f64(self.dispatcher.unserved(&self.runs).len()));
+        metrics.steps_unserved.set(as_f64(self.unserved_handlers().len()));
         for status in RunStatus::ALL {
             let in_memory = self.runs.values().filter(|run| run.state.status() == status).count();
             let count = in_memory + self.asleep(status);
