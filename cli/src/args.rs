@@ -223,6 +223,9 @@ pub struct BenchArgs {
     /// Runs one after the other
     #[arg(long, default_value_t = 200)]
     pub latency_runs: u32,
+    /// Branches of the run that is killed, and of the one that small runs are beside
+    #[arg(long, default_value_t = 100_000)]
+    pub giant: u32,
 }
 
 /// A workload of `bench`.
@@ -234,6 +237,12 @@ pub enum Scenario {
     Runs,
     /// Runs of three parallel branches, one after the other
     Latency,
+    /// One run whose processes are all killed at nine tenths, and started anew
+    Resume,
+    /// Fan-outs from a base context of 1 KiB and of 4 MiB
+    Context,
+    /// Small runs alone, and beside one giant fan-out
+    Mixed,
     /// The limit: a program that only passes messages and inserts rows
     Composed,
 }

@@ -191,6 +191,11 @@ impl Fleet {
         true
     }
 
+    /// Kills every process where it stands.
+    pub fn kill(&mut self) {
+        (self.coordinators, self.workers, self.clients) = (Vec::new(), Vec::new(), Vec::new());
+    }
+
     /// A failure with the ends of the logs.
     fn failed(&self, what: &str) -> Failure {
         let mut text = what.to_owned();

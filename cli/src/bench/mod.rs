@@ -9,6 +9,7 @@ mod composed;
 mod database;
 mod fleet;
 mod report;
+mod resume;
 mod scenario;
 mod versions;
 
@@ -43,10 +44,7 @@ async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Fa
     if wanted(Scenario::Composed) {
         measures.extend(measure_composed(fleet, args).await?);
     }
-    if [Scenario::Fanout, Scenario::Runs, Scenario::Latency]
-        .into_iter()
-        .any(wanted)
-    {
+    if args.scenarios.is_empty() || args.scenarios.iter().any(|scenario| *scenario != Scenario::Composed) {
         fleet.start(args).await?;
         scenario::register(fleet.client()?).await?;
         scenario::fanout(fleet.client()?, WARM_UP_BRANCHES).await?;
@@ -67,7 +65,60 @@ async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Fa
     if wanted(Scenario::Latency) {
         measures.extend(measure_latency(fleet, args).await?);
     }
+    if wanted(Scenario::Context) {
+        measures.extend(measure_context(fleet, args).await?);
+    }
+    if wanted(Scenario::Mixed) {
+        measures.extend(measure_mixed(fleet, args).await?);
+    }
+    // The last one: it kills the fleet.
+    if wanted(Scenario::Resume) {
+        measures.extend(resume::measure(fleet, args).await?);
+    }
     Ok(measures)
+}
+
+async fn measure_context(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
+    let mut measures = Vec::new();
+    for (name, bytes) in [("1 KiB", 1 << 10), ("4 MiB", 4 << 20)] {
+        let mut measure = Measure::new(format!("context of {name}, 1000 branches"), Unit::BranchesPerSecond);
+        for _ in 0..args.repeat.max(1) {
+            let took = scenario::context(fleet.client()?, bytes).await?;
+            measure.add(1_000.0 / took.as_secs_f64());
+        }
+        measures.push(measure);
+    }
+    Ok(measures)
+}
+
+/// Small runs alone and beside a giant; of those that began after the giant had ended nothing is said.
+async fn measure_mixed(fleet: &Fleet, args: &BenchArgs) -> Result<[Measure; 2], Failure> {
+    const SMALL_RUNS: u32 = 100;
+    let client = fleet.client()?;
+    let mut alone = Measure::new(
+        format!("mixed: {SMALL_RUNS} small runs alone (p99)"),
+        Unit::Milliseconds,
+    );
+    let mut beside = Measure::new(
+        format!("mixed: small runs beside one of {} branches (p99)", args.giant),
+        Unit::Milliseconds,
+    );
+    scenario::small_runs(client, 10).await?;
+    for _ in 0..args.repeat.max(1) {
+        alone.add(report::quantile(&scenario::small_runs(client, SMALL_RUNS).await?, 0.99));
+        let giant = scenario::begin_giant(client, args.giant).await?;
+        let mut took = Vec::new();
+        for _ in 0..SMALL_RUNS {
+            let one = scenario::small_runs(client, 1).await?;
+            if scenario::state_of(client, &giant).await? == "completed" {
+                break;
+            }
+            took.extend(one);
+        }
+        scenario::await_end(client, &giant).await?;
+        beside.add(report::quantile(&took, 0.99));
+    }
+    Ok([alone, beside])
 }
 
 async fn measure_runs(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failure> {

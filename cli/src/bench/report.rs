@@ -14,6 +14,8 @@ pub enum Unit {
     BranchesPerSecond,
     RunsPerSecond,
     Milliseconds,
+    /// Of attempts.
+    Attempts,
 }
 
 impl Unit {
@@ -22,12 +24,13 @@ impl Unit {
             Unit::BranchesPerSecond => "branches/s",
             Unit::RunsPerSecond => "runs/s",
             Unit::Milliseconds => "ms",
+            Unit::Attempts => "attempts",
         }
     }
 
     fn rounded(self, value: f64) -> Json {
         let digits = match self {
-            Unit::BranchesPerSecond | Unit::RunsPerSecond => 0,
+            Unit::BranchesPerSecond | Unit::RunsPerSecond | Unit::Attempts => 0,
             Unit::Milliseconds => 1,
         };
         let text = format!("{value:.digits$}");

@@ -11,7 +11,9 @@ use crate::client::Client;
 use crate::exit::Failure;
 
 /// Start requests under way at once.
-const STARTS_AT_ONCE: usize = 64;
+const STARTS_AT_ONCE: usize = 8;
+/// Runs that one of them starts.
+const BATCH_MAX: usize = 1_000;
 /// Longest wait for the end of a run, as the API takes it.
 const WAIT: &str = "300s";
 /// How often the database is asked for runs that have not ended.
@@ -30,9 +32,15 @@ const LATENCY: &str = r#"{"workflow":"bench-latency","steps":[{"parallel":"three
     "a":[{"step":"in_a","uses":"rejoin.noop"}],"b":[{"step":"in_b","uses":"rejoin.noop"}],
     "c":[{"step":"in_c","uses":"rejoin.noop"}]}}]}"#;
 
+const CONTEXT: &str = r#"{"workflow":"bench-context","steps":[
+  {"set":"grow","values":{"more":"= ctx.parts.map(part, ctx.text)"}},
+  {"foreach":"each","items":"1000","concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"rejoin.noop","with":{}}]}]}"#;
+/// An input may have 1 MiB, with all that is around the text.
+const CONTEXT_PART_BYTES: usize = 1_000_000;
+
 /// Registers the workflows.
 pub async fn register(client: &Client) -> Result<(), Failure> {
-    for document in [FANOUT, RUNS, LATENCY] {
+    for document in [FANOUT, RUNS, LATENCY, CONTEXT] {
         let request = client
             .request(reqwest::Method::PUT, "/v1/workflows")
             .header("Content-Type", "application/json");
@@ -50,6 +58,52 @@ pub async fn fanout(client: &Client, branches: u32) -> Result<Duration, Failure>
     Ok(began.elapsed())
 }
 
+/// One run of 1,000 no-op branches whose base context holds a text of so many bytes, in parts as large as an input may be.
+pub async fn context(client: &Client, bytes: usize) -> Result<Duration, Failure> {
+    let parts = bytes.div_ceil(CONTEXT_PART_BYTES);
+    let text = Json::str(&"x".repeat(bytes / parts));
+    // The input has the text already; the workflow lays the other parts beside it.
+    let parts = Json::list(vec![Json::Null; parts - 1]);
+    let body = Json::from_entries([("input", Json::from_entries([("text", text), ("parts", parts)]))]);
+    let began = Instant::now();
+    to_end(client, "bench-context", &body).await?;
+    Ok(began.elapsed())
+}
+
+/// Begins one run of so many no-op branches: its id.
+pub async fn begin_giant(client: &Client, branches: u32) -> Result<String, Failure> {
+    let input = Json::from_entries([("branches", Json::Int(i64::from(branches)))]);
+    let body = Json::from_entries([("input", input)]);
+    let started = client.post("/v1/workflows/bench-fanout/runs", &body).await?;
+    let id = started.json.get("id").and_then(Json::as_str).map(str::to_owned);
+    id.ok_or_else(|| Failure::general("a started run has no id"))
+}
+
+/// Waits until a run has completed.
+pub async fn await_end(client: &Client, run: &str) -> Result<(), Failure> {
+    let began = Instant::now();
+    while began.elapsed() < RUNS_MAX {
+        match state_of(client, run).await?.as_str() {
+            "completed" => return Ok(()),
+            "running" | "waiting" => tokio::time::sleep(LOOK_EVERY).await,
+            other => return Err(Failure::general(format!("run {run} is {other}"))),
+        }
+    }
+    Err(Failure::general(format!("run {run} did not end within {RUNS_MAX:?}")))
+}
+
+/// The state of a run.
+pub async fn state_of(client: &Client, run: &str) -> Result<String, Failure> {
+    let answer = client.get(&format!("/v1/runs/{run}"), &[]).await?;
+    let state = answer.json.get("state").and_then(Json::as_str);
+    Ok(state.unwrap_or_default().to_owned())
+}
+
+/// Small runs, one after the other: milliseconds from each start request to its end.
+pub async fn small_runs(client: &Client, count: u32) -> Result<Vec<f64>, Failure> {
+    timed(client, "bench-runs", count).await
+}
+
 async fn to_end(client: &Client, workflow: &str, body: &Json) -> Result<(), Failure> {
     let path = format!("/v1/workflows/{workflow}/runs?wait={WAIT}");
     let answer = client.post(&path, body).await?;
@@ -63,12 +117,16 @@ async fn to_end(client: &Client, workflow: &str, body: &Json) -> Result<(), Fail
 /// database.
 pub async fn runs(fleet: &Fleet, count: u32) -> Result<Duration, Failure> {
     let database = database::connect(&fleet.database_url, None).await?;
-    let body = Json::object();
+    let bodies: Vec<Json> = (0..count)
+        .step_by(BATCH_MAX)
+        .map(|first| batch_of(count - first))
+        .collect();
     let began = Instant::now();
     let clients = fleet.clients().iter().cycle();
-    let starts = (0..count)
+    let starts = bodies
+        .iter()
         .zip(clients)
-        .map(|(_, client)| client.post("/v1/workflows/bench-runs/runs", &body));
+        .map(|(body, client)| client.post("/v1/runs/batch", body));
     let started = stream::iter(starts).buffer_unordered(STARTS_AT_ONCE);
     started.try_for_each(|_| std::future::ready(Ok(()))).await?;
     while began.elapsed() < RUNS_MAX {
@@ -82,13 +140,24 @@ pub async fn runs(fleet: &Fleet, count: u32) -> Result<Duration, Failure> {
     Err(Failure::general(format!("the runs did not end within {RUNS_MAX:?}")))
 }
 
+/// What starts so many runs, or as many of them as one request takes.
+fn batch_of(count: u32) -> Json {
+    let run = Json::from_entries([("workflow", Json::str("bench-runs"))]);
+    let runs = (0..count).take(BATCH_MAX).map(|_| run.clone()).collect();
+    Json::from_entries([("runs", Json::list(runs))])
+}
+
 /// Runs of three parallel branches, one after the other: milliseconds from each start request to its end.
 pub async fn latency(client: &Client, count: u32) -> Result<Vec<f64>, Failure> {
+    timed(client, "bench-latency", count).await
+}
+
+async fn timed(client: &Client, workflow: &str, count: u32) -> Result<Vec<f64>, Failure> {
     let body = Json::object();
     let mut took = Vec::new();
     for _ in 0..count.max(1) {
         let began = Instant::now();
-        to_end(client, "bench-latency", &body).await?;
+        to_end(client, workflow, &body).await?;
         took.push(began.elapsed().as_secs_f64() * 1_000.0);
     }
     Ok(took)

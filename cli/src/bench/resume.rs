@@ -1,0 +1,77 @@
+//! Resume: a fan-out whose processes are all killed at nine tenths, and started anew.
+
+use std::time::{Duration, Instant};
+
+use super::database::{self, Connection};
+use super::fleet::Fleet;
+use super::report::{Measure, Unit};
+use super::scenario;
+use crate::args::BenchArgs;
+use crate::exit::Failure;
+
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Longest wait for nine tenths, and for the first completion afterwards.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+/// The rows that record a completion of the run.
+const RECORDED: &str = "select count(*) from journal j join journal_kinds k on k.id = j.kind \
+    where j.run_id = $1 and k.name = 'step_completed'";
+
+/// What was missing when the fleet was killed and what was published again; the time from the start of the new processes to the
+/// first completion that they recorded, which comes after the first dispatch, and to the end.
+pub async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<[Measure; 4], Failure> {
+    let name = |what| format!("resume of {} branches: {what}", args.giant);
+    let mut missing = Measure::new(name("missing"), Unit::Attempts);
+    let mut published = Measure::new(name("published"), Unit::Attempts);
+    let mut first = Measure::new(name("to the first completion"), Unit::Milliseconds);
+    let mut end = Measure::new(name("to the end"), Unit::Milliseconds);
+    let database = database::connect(&fleet.database_url, None).await?;
+    for _ in 0..args.repeat.max(1) {
+        let run = scenario::begin_giant(fleet.client()?, args.giant).await?;
+        let id = run.parse().map_err(|e| Failure::general(format!("{run}: {e}")))?;
+        recorded(&database, id, u64::from(args.giant) * 9 / 10).await?;
+        fleet.kill();
+        let kept = recorded(&database, id, 0).await?;
+        missing.add(f64::from(args.giant) - as_f64(kept));
+        let began = Instant::now();
+        fleet.start(args).await?;
+        recorded(&database, id, kept + 1).await?;
+        first.add(began.elapsed().as_secs_f64() * 1_000.0);
+        scenario::await_end(fleet.client()?, &run).await?;
+        end.add(began.elapsed().as_secs_f64() * 1_000.0);
+        published.add(dispatched(fleet).await?);
+    }
+    Ok([missing, published, first, end])
+}
+
+fn as_f64(count: u64) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
+
+/// Waits until so many completions are recorded; how many they are.
+async fn recorded(database: &Connection, run: uuid::Uuid, at_least: u64) -> Result<u64, Failure> {
+    let began = Instant::now();
+    while began.elapsed() < WAIT_MAX {
+        let row = database.client.query_one(RECORDED, &[&run]).await;
+        let count: i64 = row.map_err(|e| database::failure(&e))?.get(0);
+        let count = u64::try_from(count).unwrap_or(0);
+        if count >= at_least {
+            return Ok(count);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(Failure::general(format!("run {run} stands still")))
+}
+
+/// Attempts that the fleet's coordinators have published.
+async fn dispatched(fleet: &Fleet) -> Result<f64, Failure> {
+    let mut sum = 0.0;
+    for client in fleet.clients() {
+        let request = client.request(reqwest::Method::GET, "/metrics");
+        let text = client.open(request).await?.text().await;
+        let text = text.map_err(|e| client.away(&e))?;
+        let lines = text.lines().filter(|line| line.starts_with("rejoin_dispatches_total{"));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        sum += values.sum::<f64>();
+    }
+    Ok(sum)
+}
