@@ -207,7 +207,8 @@ pub struct Listeners {
     pub surveys: Surveys,
 }
 
-/// Reads reports, nudges and surveys for ever.
+/// Reads reports, nudges and surveys for ever. Declares the dead letter queue on the way, so that it is there before
+/// anything can be rejected: the broker drops a dead letter that has no queue.
 pub async fn read_notices(
     link: Arc<dyn Link>,
     topology: Topology,
@@ -219,6 +220,7 @@ pub async fn read_notices(
     let queue = topology.coordinator_queue(incarnation);
     loop {
         let subscribed: Result<Box<dyn Consumer>, LinkError> = async {
+            link.declare(&topology.dead_queue()).await?;
             link.declare(&queue).await?;
             link.consume(&queue.name, NOTICE_PREFETCH).await
         }

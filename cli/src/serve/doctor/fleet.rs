@@ -23,7 +23,7 @@ pub async fn look(global: &Global) -> Vec<Finding> {
 
 async fn ask(global: &Global) -> Result<Vec<Finding>, crate::exit::Failure> {
     let client = Client::of(global)?;
-    client.get("/readyz", &[]).await?;
+    client.get("/readyz", &[("verbose", "true".to_owned())]).await?;
     let workers = client.list("/v1/workers", &[], RUNS_SHOWN_MAX).await?;
     let queues = client.list("/v1/queues", &[], RUNS_SHOWN_MAX).await?;
     let waiting = [("waiting", "worker".to_owned())];
