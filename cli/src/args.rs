@@ -30,6 +30,27 @@ pub struct Global {
     /// Namespace
     #[arg(long, global = true, env = "REJOIN_NAMESPACE")]
     pub namespace: Option<String>,
+    /// CA certificates (PEM) that the certificate of an https:// server must come from [default: the system's]
+    #[arg(long, global = true, env = "REJOIN_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Certificate (PEM) to show to a server that asks for one
+    #[arg(
+        long,
+        global = true,
+        env = "REJOIN_CLIENT_CERT",
+        value_name = "FILE",
+        requires = "client_key"
+    )]
+    pub client_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(
+        long,
+        global = true,
+        env = "REJOIN_CLIENT_KEY",
+        value_name = "FILE",
+        requires = "client_cert"
+    )]
+    pub client_key: Option<PathBuf>,
     /// Context of ~/.config/rejoin/config.toml
     #[arg(long, global = true, env = "REJOIN_CONTEXT")]
     pub context: Option<String>,

@@ -31,10 +31,19 @@ pub struct Answer {
 impl Client {
     /// From flags, variables and the client's file.
     pub fn of(global: &Global) -> Result<Client, Failure> {
-        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        let target = settings::target(global)?;
+        // Encryption needs files, which plain HTTP does without.
+        let tls = match target.server.starts_with("https://") {
+            true => target.tls.config().map_err(|e| Failure::usage(e.to_string()))?,
+            false => rejoin_shared::tls::of_nobody(),
+        };
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build();
         Ok(Client {
             http: http.map_err(|e| Failure::general(e.to_string()))?,
-            target: settings::target(global)?,
+            target,
         })
     }
 

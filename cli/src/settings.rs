@@ -6,11 +6,13 @@
 //! [contexts.staging]
 //! server = "https://rejoin.staging.example"
 //! namespace = "shop"
+//! ca_file = "/etc/ssl/staging.pem"    # also client_cert, client_key
 //! ```
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rejoin_shared::tls::{ClientTls, Identity};
 use serde::Deserialize;
 
 use crate::args::Global;
@@ -31,6 +33,9 @@ struct Context {
     server: Option<String>,
     token: Option<String>,
     namespace: Option<String>,
+    ca_file: Option<PathBuf>,
+    client_cert: Option<PathBuf>,
+    client_key: Option<PathBuf>,
 }
 
 /// What a client connects with.
@@ -40,6 +45,8 @@ pub struct Target {
     pub server: String,
     pub token: Option<String>,
     pub namespace: Option<String>,
+    /// For `https://`.
+    pub tls: ClientTls,
 }
 
 /// Puts the target together.
@@ -72,7 +79,15 @@ fn resolve(global: &Global, text: &str, file: &str) -> Result<Target, Failure> {
         .clone()
         .or(context.server)
         .unwrap_or_else(|| SERVER_DEFAULT.to_owned());
+    let identity = match (&global.client_cert, &global.client_key) {
+        (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+        _ => context.client_cert.zip(context.client_key),
+    };
     Ok(Target {
+        tls: ClientTls {
+            ca: global.ca_file.clone().or(context.ca_file),
+            identity: identity.map(|(cert, key)| Identity { cert, key }),
+        },
         server: server.trim_end_matches('/').to_owned(),
         token: global.token.clone().or(context.token),
         namespace: global.namespace.clone().or(context.namespace),

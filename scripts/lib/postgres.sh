@@ -32,8 +32,21 @@ unix_socket_directories = ''
 max_connections = 300
 log_line_prefix = '%m [%p] %q%a '
 CONF
+  give_tls postgres "$DATA/postgres/tls"
+  [ ! -d "$DATA/postgres/tls" ] || pg_configure_tls "$data" "$DATA/postgres/tls"
   rm -f "$DATA/postgres/password"
   touch "$DATA/postgres/created"
+}
+
+pg_configure_tls() {
+  cat >>"$1/postgresql.conf" <<CONF
+ssl = on
+ssl_ca_file = '$2/ca.pem'
+ssl_cert_file = '$2/server.pem'
+ssl_key_file = '$2/server.key'
+CONF
+  # The first line that fits counts.
+  sed -i '1i hostssl all certified 127.0.0.1/32 cert' "$1/pg_hba.conf"
 }
 
 # The server processes of our data folder, also those whose postmaster was killed: each has it as its

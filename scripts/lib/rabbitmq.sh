@@ -45,6 +45,15 @@ rabbit_create() {
 listeners.tcp.1 = 127.0.0.1:$RABBIT_PORT
 disk_free_limit.absolute = 50MB
 CONF
+  give_tls rabbitmq "$base/tls"
+  [ ! -d "$base/tls" ] || cat >>"$base/rabbitmq.conf" <<CONF
+listeners.ssl.1 = 127.0.0.1:$RABBIT_TLS_PORT
+ssl_options.cacertfile = $base/tls/ca.pem
+ssl_options.certfile = $base/tls/server.pem
+ssl_options.keyfile = $base/tls/server.key
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+CONF
   echo '[].' >"$base/enabled_plugins"
   echo '[].' >"$base/advanced.config"
   own rabbitmq "$base" "$base"/*

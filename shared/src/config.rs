@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 use crate::run::RunStatus;
+#[cfg(feature = "amqp")]
+use crate::tls::{ClientTls, ServerTls};
 
 mod duration;
 mod reference;
@@ -30,6 +32,9 @@ const OTHER_VARIABLES: &[&str] = &[
     "REJOIN_NAMESPACE",
     "REJOIN_CONTEXT",
     "REJOIN_OUTPUT",
+    "REJOIN_CA_FILE",
+    "REJOIN_CLIENT_CERT",
+    "REJOIN_CLIENT_KEY",
     "REJOIN_HANDLER",
     "REJOIN_RUN",
     "REJOIN_PATH",
@@ -66,9 +71,15 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// `postgres://user:password@host:port/name`. Example: `postgres://rejoin:secret@db:5432/rejoin`.
+    /// `postgres://user:password@host:port/name`; with `?sslmode=verify-full` encrypted and verified. Example: `postgres://rejoin:secret@db:5432/rejoin?sslmode=verify-full`.
     #[schemars(with = "String")]
     pub url: SecretUrl,
+    /// File of the CA certificates (PEM) that the server's certificate must come from; empty: those of the system. With it the connection is encrypted whatever the URL says. Example: `/etc/rejoin/ca.pem`.
+    pub tls_ca: String,
+    /// File of the certificate that is shown to the server; empty: none. Example: `/etc/rejoin/database.pem`.
+    pub tls_cert: String,
+    /// File of its key. Example: `/etc/rejoin/database.key`.
+    pub tls_key: String,
     /// Most connections of the pool. Example: `16`.
     pub pool_max: usize,
     /// How long to wait for a connection. Example: `5s`.
@@ -80,9 +91,15 @@ pub struct Database {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Amqp {
-    /// `amqp://user:password@host:port/vhost`. Example: `amqp://guest:guest@mq:5672/%2f`.
+    /// `amqp://user:password@host:port/vhost`; `amqps://` is encrypted and verified. Example: `amqps://rejoin:secret@mq:5671/%2f`.
     #[schemars(with = "String")]
     pub url: SecretUrl,
+    /// File of the CA certificates (PEM) that the broker's certificate must come from; empty: those of the system. Example: `/etc/rejoin/ca.pem`.
+    pub tls_ca: String,
+    /// File of the certificate that is shown to the broker; empty: none. Example: `/etc/rejoin/broker.pem`.
+    pub tls_cert: String,
+    /// File of its key. Example: `/etc/rejoin/broker.key`.
+    pub tls_key: String,
     /// Put before the name of every queue and exchange. Example: `staging.`.
     pub prefix: String,
 }
@@ -95,6 +112,12 @@ pub struct Http {
     pub listen: String,
     /// Largest body of a request that is no definition. Example: `16777216`.
     pub body_bytes_max: usize,
+    /// File of the server's certificate (PEM; with those between it and its CA); with it the API speaks HTTPS only. Read again when it changes. Example: `/etc/rejoin/http.pem`.
+    pub tls_cert: String,
+    /// File of its key. Example: `/etc/rejoin/http.key`.
+    pub tls_key: String,
+    /// File of CA certificates; with it only clients that show a certificate of these are admitted. Example: `/etc/rejoin/clients.pem`.
+    pub tls_client_ca: String,
     /// `auto` (tokens are needed unless it listens on a loopback address), `tokens`, or `open` (everybody who reaches it may do all).
     pub access: HttpAccess,
 }
@@ -185,10 +208,46 @@ pub enum HttpAccess {
     Open,
 }
 
+#[cfg(feature = "amqp")]
+impl Database {
+    /// What an encrypted connection trusts and shows.
+    ///
+    /// # Errors
+    /// A certificate without key, or a key without certificate.
+    pub fn tls(&self) -> Result<ClientTls, &'static str> {
+        ClientTls::of(&self.tls_ca, &self.tls_cert, &self.tls_key)
+    }
+}
+
+#[cfg(feature = "amqp")]
+impl Amqp {
+    /// What an encrypted connection trusts and shows.
+    ///
+    /// # Errors
+    /// A certificate without key, or a key without certificate.
+    pub fn tls(&self) -> Result<ClientTls, &'static str> {
+        ClientTls::of(&self.tls_ca, &self.tls_cert, &self.tls_key)
+    }
+}
+
+#[cfg(feature = "amqp")]
+impl Http {
+    /// What the server shows and whom it admits; none: it speaks plain HTTP.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn tls(&self) -> Result<Option<ServerTls>, &'static str> {
+        ServerTls::of(&self.tls_cert, &self.tls_key, &self.tls_client_ca)
+    }
+}
+
 impl Default for Database {
     fn default() -> Database {
         Database {
             url: SecretUrl::new("postgres://rejoin@127.0.0.1:5432/rejoin"),
+            tls_ca: String::new(),
+            tls_cert: String::new(),
+            tls_key: String::new(),
             pool_max: 16,
             connect_timeout: Span(Duration::from_secs(5)),
         }
@@ -199,6 +258,9 @@ impl Default for Amqp {
     fn default() -> Amqp {
         Amqp {
             url: SecretUrl::new("amqp://127.0.0.1:5672/%2f"),
+            tls_ca: String::new(),
+            tls_cert: String::new(),
+            tls_key: String::new(),
             prefix: String::new(),
         }
     }
@@ -209,6 +271,9 @@ impl Default for Http {
         Http {
             listen: "127.0.0.1:7070".to_owned(),
             body_bytes_max: 16 * 1024 * 1024,
+            tls_cert: String::new(),
+            tls_key: String::new(),
+            tls_client_ca: String::new(),
             access: HttpAccess::Auto,
         }
     }

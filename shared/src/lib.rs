@@ -19,5 +19,7 @@ pub mod run;
 pub mod telemetry;
 pub mod time;
 #[cfg(feature = "amqp")]
+pub mod tls;
+#[cfg(feature = "amqp")]
 pub mod topology;
 pub mod wire;

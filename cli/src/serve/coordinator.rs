@@ -13,13 +13,14 @@ use rejoin_coordinator::store::Store;
 use rejoin_coordinator::store::tokens::TokenStore;
 use rejoin_shared::config::{HttpAccess, Settings};
 use rejoin_shared::link::Link;
-use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
+use rejoin_shared::link::amqp::AmqpLink;
+use rejoin_shared::tls::ServerTls;
 use rejoin_shared::topology::Topology;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{database, settings, signals, start_logs};
+use super::{amqp_config, database, settings, signals, start_logs};
 use crate::args::CoordinatorArgs;
 use crate::exit::Failure;
 use crate::output;
@@ -55,9 +56,7 @@ pub async fn run(args: CoordinatorArgs) -> Result<(), Failure> {
 
 /// The broker as configured.
 pub fn broker(settings: &Settings, name: &str) -> Result<Arc<dyn Link>, Failure> {
-    let amqp = AmqpConfig::new(settings.amqp.url.reveal(), name);
-    amqp.validate().map_err(|e| Failure::usage(format!("amqp.url: {e}")))?;
-    Ok(AmqpLink::connect(amqp))
+    Ok(AmqpLink::connect(amqp_config(settings, name)?))
 }
 
 /// A coordinator and its API over any store and link, until `stopping`.
@@ -69,6 +68,8 @@ pub async fn serve(
     access: Access,
     stopping: CancellationToken,
 ) -> Result<(), Failure> {
+    let tls = http_tls(settings)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let listen = &settings.http.listen;
     let listener = TcpListener::bind(listen).await;
     let listener = listener.map_err(|e| Failure::general(format!("http.listen = {listen}: {e}")))?;
@@ -81,7 +82,7 @@ pub async fn serve(
         given => given.to_owned(),
     };
     let config = CoordinatorConfig {
-        address: format!("http://{address}"),
+        address: format!("{scheme}://{address}"),
         lease_ms: u64::try_from(settings.coordinator.lease.0.as_millis()).unwrap_or(u64::MAX),
         cache_bytes_max: settings.coordinator.cache_bytes,
         drain: settings.coordinator.drain.0,
@@ -104,8 +105,11 @@ pub async fn serve(
     tasks.spawn(Schedules::new(store.clone(), Arc::new(api.clone())).run(services.clone()));
     let retention = Retention::new(store, settings.retention.by_state());
     tasks.spawn(retention.run(metrics, services.clone()));
-    output::note(&format!("coordinator {name} serves http://{address}"));
-    let served = api.serve(listener).await;
+    output::note(&format!("coordinator {name} serves {scheme}://{address}"));
+    let served = match tls {
+        None => api.serve(listener).await,
+        Some(tls) => api.serve_tls(listener, tls).await,
+    };
     services.cancel();
     tasks.close();
     if tokio::time::timeout(SERVICES_STOP_MAX, tasks.wait()).await.is_err() {
@@ -113,6 +117,16 @@ pub async fn serve(
     }
     coordinator.shutdown().await;
     served.map_err(|e| Failure::general(format!("http: {e}")))
+}
+
+/// What the API shows to clients; whatever is wrong with it shows at the start.
+fn http_tls(settings: &Settings) -> Result<Option<ServerTls>, Failure> {
+    let wrong = |e: String| Failure::usage(format!("http.tls_cert, http.tls_key, http.tls_client_ca: {e}"));
+    let tls = settings.http.tls().map_err(|e| wrong(e.to_owned()))?;
+    if let Some(tls) = &tls {
+        tls.config().map_err(|e| wrong(e.to_string()))?;
+    }
+    Ok(tls)
 }
 
 /// Who may speak to the API. One that others than this machine can reach does not start open by mistake, nor closed to all.

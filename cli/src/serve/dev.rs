@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::coordinator::{access as access_of, broker, serve};
-use super::{database, settings, signals, start_logs};
+use super::{database, settings, signals, start_logs, store_config};
 use crate::args::DevArgs;
 use crate::exit::Failure;
 use crate::output;
@@ -44,7 +44,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let mut access = Access::Open;
     let store: Arc<dyn Store> = match args.servers.database_url {
         Some(_) => {
-            let migrated = migrate(settings.database.url.reveal()).await;
+            let migrated = migrate(store_config(&settings)?).await;
             migrated.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))?;
             let store = Arc::new(database(&settings).await?);
             if settings.http.access == HttpAccess::Tokens {

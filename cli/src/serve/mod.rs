@@ -11,6 +11,7 @@ pub mod worker;
 
 use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig};
 use rejoin_shared::config::{SecretUrl, Settings};
+use rejoin_shared::link::amqp::AmqpConfig;
 
 use crate::args::ServerArgs;
 use crate::exit::Failure;
@@ -36,15 +37,18 @@ pub fn start_logs(settings: &Settings) -> Result<(), Failure> {
 
 /// The database as configured.
 pub async fn database(settings: &Settings) -> Result<PostgresStore, Failure> {
-    let store = PostgresStore::connect(store_config(settings)).await;
+    let store = PostgresStore::connect(store_config(settings)?).await;
     store.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))
 }
 
-fn store_config(settings: &Settings) -> StoreConfig {
+/// How the database is reached.
+pub fn store_config(settings: &Settings) -> Result<StoreConfig, Failure> {
     let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let defaults = StoreConfig::default();
-    StoreConfig {
+    let tls = settings.database.tls();
+    Ok(StoreConfig {
         url: settings.database.url.reveal().to_owned(),
+        tls: tls.map_err(|e| Failure::usage(format!("database.tls_cert, database.tls_key: {e}")))?,
         pool_size: settings.database.pool_max,
         connect_timeout_ms: millis(settings.database.connect_timeout.0),
         // Below half the lease, so that an orphaned append is gone before a takeover gives up.
@@ -52,5 +56,10 @@ fn store_config(settings: &Settings) -> StoreConfig {
             .statement_timeout_ms
             .min((millis(settings.coordinator.lease.0) / 2).saturating_sub(1).max(1)),
         ..defaults
-    }
+    })
+}
+
+/// The broker as configured.
+pub fn amqp_config(settings: &Settings, name: &str) -> Result<AmqpConfig, Failure> {
+    AmqpConfig::of(&settings.amqp, name).map_err(Failure::usage)
 }

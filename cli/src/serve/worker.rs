@@ -1,9 +1,9 @@
 //! `rejoin worker`
 
-use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
+use rejoin_shared::link::amqp::AmqpLink;
 use rejoin_worker::{GenericWorkerConfig, run_generic};
 
-use super::{settings, signals, start_logs};
+use super::{amqp_config, settings, signals, start_logs};
 use crate::args::WorkerArgs;
 use crate::exit::Failure;
 
@@ -11,8 +11,7 @@ use crate::exit::Failure;
 pub async fn run(args: WorkerArgs) -> Result<(), Failure> {
     let settings = settings(&args.servers)?;
     start_logs(&settings)?;
-    let amqp = AmqpConfig::new(settings.amqp.url.reveal(), "rejoin worker");
-    amqp.validate().map_err(|e| Failure::usage(format!("amqp.url: {e}")))?;
+    let amqp = amqp_config(&settings, "rejoin worker")?;
     let config = GenericWorkerConfig {
         handlers: args.handlers,
         queues: args.queues,

@@ -6,14 +6,17 @@
 //! No handler knows a status code of an error: [`problem`] does. No read model is shaped here: [`crate::read`] does.
 
 use std::collections::HashSet;
-use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
 use rejoin_shared::limits::Limits;
+use rejoin_shared::tls::ServerTls;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -34,6 +37,7 @@ mod fleet;
 mod fork;
 mod inputs;
 mod launch;
+mod listen;
 pub mod openapi;
 mod operations;
 mod page;
@@ -54,6 +58,7 @@ use access::Access;
 use backend::Backend;
 use definitions::Definitions;
 use describe::Route;
+use listen::TlsListener;
 use problem::{Code, Problem};
 
 /// What every handler works with. Cloning shares it.
@@ -125,19 +130,26 @@ impl Api {
     ///
     /// # Errors
     /// The listener's.
-    pub async fn serve(self, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+    pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+        self.serve_on(listener).await
+    }
+
+    /// The same over TLS only.
+    ///
+    /// # Errors
+    /// The listener's, and what is wrong with the files of `tls`.
+    pub async fn serve_tls(self, listener: TcpListener, tls: ServerTls) -> io::Result<()> {
+        let encrypted = TlsListener::new(listener, tls).map_err(io::Error::other)?;
+        self.serve_on(encrypted).await
+    }
+
+    async fn serve_on<L: Listener<Addr: std::fmt::Debug>>(self, listener: L) -> io::Result<()> {
         let stopping = self.stopping.clone();
         let stopped = async move { stopping.cancelled().await };
-        serve_until(listener, self.router(), stopped).await
+        axum::serve(listener, self.router())
+            .with_graceful_shutdown(stopped)
+            .await
     }
-}
-
-async fn serve_until(
-    listener: tokio::net::TcpListener,
-    router: Router,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }
 
 async fn no_route(uri: axum::http::Uri) -> Problem {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rejoin_shared::tls::{ClientTls, Identity, TlsError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -29,6 +30,14 @@ pub enum ConfigError {
         column: u64,
         /// What is wrong.
         problem: String,
+    },
+    /// The files of an `https://` handler.
+    #[error("handler {handler}: {source}")]
+    Tls {
+        /// Its name.
+        handler: String,
+        /// Which file, and what is wrong with it.
+        source: TlsError,
     },
 }
 
@@ -72,6 +81,32 @@ pub(super) struct HttpConfig {
     pub timeout: Option<Span>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// CA certificates that the certificate of an `https://` server must come from; without it those of the system count.
+    pub ca: Option<PathBuf>,
+    /// Shown to a server that asks for a certificate.
+    pub identity: Option<HttpIdentity>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpIdentity {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl HttpConfig {
+    /// What TLS trusts and shows; files lie beside the handlers file unless their paths are whole.
+    pub fn tls(&self, folder: &Path) -> ClientTls {
+        let identity = self.identity.as_ref().map(|files| Identity {
+            cert: folder.join(&files.cert),
+            key: folder.join(&files.key),
+        });
+        ClientTls {
+            ca: self.ca.as_ref().map(|file| folder.join(file)),
+            identity,
+        }
+    }
 }
 
 /// A duration as text, such as `1.5s`.

@@ -1,10 +1,12 @@
 //! Handlers behind an address: a POST of the request, the status says how it went.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rejoin_shared::json::Json;
+use rejoin_shared::tls::{self, TlsError};
 use rejoin_shared::wire::{AttemptEnd, HandlerError};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
@@ -27,20 +29,25 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub fn new(config: HttpConfig, output_bytes_max: usize) -> Http {
+    /// # Errors
+    /// What is wrong with the files that an `https://` address needs.
+    pub fn new(config: HttpConfig, folder: &Path, output_bytes_max: usize) -> Result<Http, TlsError> {
+        let tls = match config.url.starts_with("https://") {
+            true => config.tls(folder).config()?,
+            false => tls::of_nobody(),
+        };
         let mut client = Client::builder()
+            .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none());
         if let Some(timeout) = config.timeout {
             client = client.timeout(timeout.0);
         }
-        Http {
-            client: client
-                .build()
-                .expect("a client without TLS needs nothing that could be missing"),
+        Ok(Http {
+            client: client.build().expect("a client whose TLS is set needs nothing else"),
             config,
             output_bytes_max,
-        }
+        })
     }
 
     async fn post(&self, attempt: &Attempt) -> Result<Outcome, HandlerError> {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Link;
+use rejoin_shared::tls::TlsError;
 use tokio_util::sync::CancellationToken;
 
 use self::config::{HandlerConfig, HandlersFile, Mode};
@@ -107,19 +108,28 @@ pub fn builder(config: &GenericWorkerConfig) -> Result<WorkerBuilder, ConfigErro
     }
     let mut pools = Pools::default();
     for (name, handler) in file.handlers {
-        let handler = handler_of(handler, &folder, &config.limits, &mut pools);
+        let made = handler_of(handler, &folder, &config.limits, &mut pools);
+        let handler = made.map_err(|source| ConfigError::Tls {
+            handler: name.clone(),
+            source,
+        })?;
         worker = worker.handle(name, handler);
     }
     Ok(worker)
 }
 
-fn handler_of(config: HandlerConfig, folder: &Path, limits: &Limits, pools: &mut Pools) -> Arc<dyn Handle> {
+fn handler_of(
+    config: HandlerConfig,
+    folder: &Path,
+    limits: &Limits,
+    pools: &mut Pools,
+) -> Result<Arc<dyn Handle>, TlsError> {
     let bytes_max = limits.output_bytes_max;
-    match config {
+    Ok(match config {
         HandlerConfig::Exec(argv, Mode::Plain) => Arc::new(Exec::new(argv, folder.to_owned(), bytes_max)),
         HandlerConfig::Exec(argv, Mode::Stream) => Arc::new(Stream::new(pools.pool(argv, folder), bytes_max)),
-        HandlerConfig::Http(http) => Arc::new(Http::new(http, bytes_max)),
-    }
+        HandlerConfig::Http(http) => Arc::new(Http::new(http, folder, bytes_max)?),
+    })
 }
 
 /// The folder of the handlers file, in which its programs run.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use rejoin_shared::config::Settings;
 use rejoin_shared::ids::{Namespace, Partition};
-use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
+use rejoin_shared::link::amqp::AmqpLink;
 use rejoin_shared::link::{Depth, Link, LinkError, LinkState, QueueSpec};
 use rejoin_shared::topology::Topology;
 use tokio::time::timeout;
 
 use super::{Finding, Fix};
 use crate::exit::Failure;
+use crate::serve::amqp_config;
 
 /// Longest wait for the broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(8);
@@ -23,11 +24,17 @@ const DEFAULT_QUEUE: &str = "default";
 /// Looks at the broker, and at the event queues of these partitions.
 pub async fn look(settings: &Settings, event_queues: &[Partition]) -> Vec<Finding> {
     let url = &settings.amqp.url;
-    let config = AmqpConfig::new(url.reveal(), "rejoin doctor");
-    if let Err(reason) = config.validate() {
-        let found = format!("amqp.url: {reason}");
-        return vec![Finding::new("broker", false, found, "correct amqp.url")];
-    }
+    let config = match amqp_config(settings, "rejoin doctor") {
+        Ok(config) => config,
+        Err(e) => {
+            return vec![Finding::new(
+                "broker",
+                false,
+                e.to_string(),
+                "correct the section [amqp]",
+            )];
+        }
+    };
     let link = AmqpLink::connect(config);
     let seen = state(&*link).await;
     let mut findings = vec![match seen {
@@ -37,8 +44,9 @@ pub async fn look(settings: &Settings, event_queues: &[Partition]) -> Vec<Findin
             Finding::new("broker", false, format!("{url} blocks publishers"), advice)
         }
         LinkState::Down => {
-            let found = format!("{url}: no connection within {} s", BROKER_TIMEOUT.as_secs());
-            let advice = "check that RabbitMQ runs there, and the user, password and vhost in amqp.url";
+            let late = || format!("no connection within {} s", BROKER_TIMEOUT.as_secs());
+            let found = format!("{url}: {}", link.failure().unwrap_or_else(late));
+            let advice = "check that RabbitMQ runs there, and the user, password and vhost in amqp.url; with TLS its certificate and amqp.tls_ca";
             Finding::new("broker", false, found, advice)
         }
     }];
@@ -156,7 +164,7 @@ fn letters(all: &[Queue], dead: &str) -> Finding {
 
 /// Declares queues, those of other arguments anew.
 pub async fn declare(settings: &Settings, queues: &[QueueSpec], anew: bool) -> Result<(), Failure> {
-    let link = AmqpLink::connect(AmqpConfig::new(settings.amqp.url.reveal(), "rejoin doctor"));
+    let link = AmqpLink::connect(amqp_config(settings, "rejoin doctor")?);
     let failed = |e: LinkError| Failure::general(format!("queues: {e}"));
     state(&*link).await;
     for queue in queues {

@@ -9,7 +9,7 @@ use rejoin_shared::ids::{PARTITIONS, Partition};
 use rejoin_shared::time::Timestamp;
 
 use super::{Finding, Fix};
-use crate::serve::database;
+use crate::serve::{database, store_config};
 
 /// Clocks of one installation are no further apart than this.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);
@@ -27,12 +27,15 @@ pub struct Seen {
 /// Looks at the database.
 pub async fn look(settings: &Settings) -> Seen {
     let url = &settings.database.url;
-    let migrations = migrate_check(url.reveal()).await;
+    let migrations = match store_config(settings) {
+        Ok(config) => migrate_check(config).await.map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
     let found = match &migrations {
         Ok(_) => format!("{url} answers"),
         Err(e) => format!("{url}: {e}"),
     };
-    let advice = "check that PostgreSQL runs there, and the user, password and name in database.url";
+    let advice = "check that PostgreSQL runs there, and the user, password and name in database.url; with TLS its certificate and database.tls_ca";
     let mut seen = Seen {
         findings: vec![Finding::new("database", migrations.is_ok(), found, advice)],
         ..Seen::default()

@@ -8,7 +8,7 @@ use rejoin_coordinator::store::postgres::migrate;
 use rejoin_shared::config::Settings;
 use rejoin_shared::link::QueueSpec;
 
-use super::settings;
+use super::{settings, store_config};
 use crate::args::{DoctorArgs, Global};
 use crate::exit::{self, Failure};
 use crate::output;
@@ -87,7 +87,7 @@ async fn mend(settings: &Settings, findings: &[Finding]) -> Result<bool, Failure
         match &finding.fix {
             None => continue,
             Some(Fix::Migrate) => {
-                let migrated = migrate(settings.database.url.reveal()).await;
+                let migrated = migrate(store_config(settings)?).await;
                 let state = migrated.map_err(|e| Failure::general(format!("migrations: {e}")))?;
                 output::line(&format!("mended {:<14}{} applied", finding.what, state.applied.len()))?;
             }

@@ -4,18 +4,20 @@ use std::time::Duration;
 
 use rejoin_shared::time::Timestamp;
 use tokio::sync::Mutex;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
 use super::columns::Columns;
 use super::config::{StoreConfig, Use};
 use super::error::{Phase, connect_error, is_lost, store_error};
+use super::tls::Encryption;
 use super::{rows, sql};
 
 /// Appends over a connection of its own.
 pub(super) struct Appender {
     config: tokio_postgres::Config,
+    encryption: Encryption,
     connect_timeout: Duration,
     answer_timeout: Duration,
     line: Mutex<Option<Line>>,
@@ -34,6 +36,7 @@ impl Appender {
     pub(super) fn new(config: &StoreConfig) -> Result<Appender, StoreError> {
         Ok(Appender {
             config: config.connection(Use::Append)?,
+            encryption: config.encryption(),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
             answer_timeout: config.answer_timeout(),
             line: Mutex::new(None),
@@ -84,7 +87,8 @@ impl Appender {
     }
 
     async fn connect_and_prepare(&self) -> Result<Line, StoreError> {
-        let (client, connection) = self.config.connect(NoTls).await.map_err(|e| connect_error(&e))?;
+        let connecting = self.config.connect(self.encryption.clone()).await;
+        let (client, connection) = connecting.map_err(|e| connect_error(&e))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::warn!(%error, "the appending connection ended");

@@ -3,13 +3,19 @@
 use std::fmt;
 use std::time::Duration;
 
+use rejoin_shared::tls::ClientTls;
+use tokio_postgres::config::SslMode;
+
 use super::super::StoreError;
+use super::tls::Encryption;
 
 /// Settings of a [`super::PostgresStore`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreConfig {
     /// `postgres://user:password@host:port/database`, or key-value pairs as libpq reads them.
     pub url: String,
+    /// For an encrypted connection; where anything is set here, it is encrypted.
+    pub tls: ClientTls,
     /// Connections for reading and commands, beside the one that appends.
     pub pool_size: usize,
     /// Longest run of one statement. Below half the lease, so that an orphaned append is gone before a takeover gives up.
@@ -24,6 +30,7 @@ impl Default for StoreConfig {
     fn default() -> StoreConfig {
         StoreConfig {
             url: "postgres://localhost/rejoin".to_owned(),
+            tls: ClientTls::default(),
             pool_size: 8,
             statement_timeout_ms: 5_000,
             connect_timeout_ms: 5_000,
@@ -36,6 +43,7 @@ impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreConfig")
             .field("url", &"***")
+            .field("tls", &self.tls)
             .field("pool_size", &self.pool_size)
             .field("statement_timeout_ms", &self.statement_timeout_ms)
             .field("connect_timeout_ms", &self.connect_timeout_ms)
@@ -55,13 +63,57 @@ pub(super) enum Use {
     Migrations,
 }
 
+impl From<&str> for StoreConfig {
+    fn from(url: &str) -> StoreConfig {
+        StoreConfig {
+            url: url.to_owned(),
+            ..StoreConfig::default()
+        }
+    }
+}
+
+impl From<&String> for StoreConfig {
+    fn from(url: &String) -> StoreConfig {
+        StoreConfig::from(url.as_str())
+    }
+}
+
 impl StoreConfig {
+    /// Server, user, database, and whether the connection is encrypted: then the server is verified, whatever `sslmode` asks for.
+    fn server(&self) -> Result<tokio_postgres::Config, StoreError> {
+        let refused = |why: &str| StoreError::Schema(format!("the database URL cannot be read: {why}"));
+        // The driver knows no mode above `require`, and leaves it to its TLS to verify, which ours always does.
+        let url = self.url.replace("sslmode=verify-full", "sslmode=require");
+        let url = url.replace("sslmode=verify-ca", "sslmode=require");
+        let mut config: tokio_postgres::Config = url.parse().map_err(|e| refused(&format!("{e}")))?;
+        let has_said = url.contains("sslmode=");
+        match (config.get_ssl_mode(), self.tls.is_set()) {
+            (SslMode::Disable, true) => return Err(refused("sslmode=disable, and database.tls_* is set")),
+            (SslMode::Require, _) | (SslMode::Disable, false) => {}
+            (SslMode::Prefer, true) => {
+                config.ssl_mode(SslMode::Require);
+            }
+            // A mode that falls back to plain text protects from nothing.
+            (SslMode::Prefer, false) if has_said => return Err(refused("sslmode must be disable or verify-full")),
+            (_, _) => {
+                config.ssl_mode(SslMode::Disable);
+            }
+        };
+        if config.get_ssl_mode() == SslMode::Require {
+            // Whatever is wrong with the files shall show at the start.
+            self.tls.config().map_err(|e| StoreError::Schema(e.to_string()))?;
+        }
+        Ok(config)
+    }
+
+    /// For connections that are to be encrypted.
+    pub(super) fn encryption(&self) -> Encryption {
+        Encryption(self.tls.clone())
+    }
+
     /// Connection settings for one use.
     pub(super) fn connection(&self, purpose: Use) -> Result<tokio_postgres::Config, StoreError> {
-        let mut config: tokio_postgres::Config = self
-            .url
-            .parse()
-            .map_err(|e| StoreError::Schema(format!("the database URL cannot be read: {e}")))?;
+        let mut config = self.server()?;
         let planning = match purpose {
             Use::Append => {
                 "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
@@ -95,6 +147,33 @@ impl StoreConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_is_encrypted_if_the_url_or_the_files_say_so_and_never_by_chance() {
+        let mode = |url: &str, tls: ClientTls| {
+            let config = StoreConfig {
+                tls,
+                ..StoreConfig::from(url)
+            };
+            config.server().map(|server| server.get_ssl_mode())
+        };
+        let none = ClientTls::default;
+        for (url, expected) in [
+            ("postgres://h/d", SslMode::Disable),
+            ("postgres://h/d?sslmode=disable", SslMode::Disable),
+            ("postgres://h/d?sslmode=require", SslMode::Require),
+            ("postgres://h/d?sslmode=verify-full", SslMode::Require),
+            ("host=h dbname=d sslmode=verify-full", SslMode::Require),
+        ] {
+            assert_eq!(mode(url, none()).expect(url), expected, "{url}");
+        }
+        let told = mode("postgres://h/d?sslmode=prefer", none()).expect_err("falls back");
+        assert!(told.to_string().contains("verify-full"), "{told}");
+        let ca = ClientTls::of("/nowhere/ca.pem", "", "").expect("a CA");
+        let told = mode("postgres://h/d", ca.clone()).expect_err("no such file");
+        assert!(told.to_string().contains("/nowhere/ca.pem"), "{told}");
+        assert!(mode("postgres://h/d?sslmode=disable", ca).is_err());
+    }
 
     #[test]
     fn debug_output_hides_the_password() {

@@ -1,6 +1,6 @@
 //! Migrations: numbered SQL files, part of the binary, run by one process at a time.
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
@@ -30,8 +30,8 @@ pub struct MigrationState {
 ///
 /// # Errors
 /// [`StoreError::Schema`] if a migration fails (its transaction is rolled back) or one that ran differs from this binary's.
-pub async fn migrate(url: &str) -> Result<MigrationState> {
-    let (mut client, _driver) = connect(url).await?;
+pub async fn migrate(config: impl Into<StoreConfig>) -> Result<MigrationState> {
+    let (mut client, _driver) = connect(&config.into()).await?;
     let lost = |e: tokio_postgres::Error| store_error(&e, Phase::NothingToLose);
     client.batch_execute(LOCK_TAKE).await.map_err(lost)?;
     // The lock ends with the connection.
@@ -46,8 +46,8 @@ pub async fn migrate(url: &str) -> Result<MigrationState> {
 ///
 /// # Errors
 /// [`StoreError::Away`] if the database cannot be reached.
-pub async fn migrate_check(url: &str) -> Result<MigrationState> {
-    let (mut client, _driver) = connect(url).await?;
+pub async fn migrate_check(config: impl Into<StoreConfig>) -> Result<MigrationState> {
+    let (mut client, _driver) = connect(&config.into()).await?;
     state(&mut client).await
 }
 
@@ -58,16 +58,16 @@ pub(super) fn newest_version() -> i32 {
     versions.max().unwrap_or(0)
 }
 
-async fn connect(url: &str) -> Result<(Client, AbortOnDropHandle<()>)> {
-    let config = StoreConfig {
-        url: url.to_owned(),
-        ..StoreConfig::default()
-    }
-    .connection(Use::Migrations)?;
-    let (client, connection) = config.connect(NoTls).await.map_err(|e| connect_error(&e))?;
+/// A connection that may take as long as it needs, and the task that drives it.
+///
+/// # Errors
+/// [`StoreError::Away`] if the database cannot be reached.
+pub async fn connect(config: &StoreConfig) -> Result<(Client, AbortOnDropHandle<()>)> {
+    let connecting = config.connection(Use::Migrations)?.connect(config.encryption()).await;
+    let (client, connection) = connecting.map_err(|e| connect_error(&e))?;
     let driver = tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::warn!(%error, "the migrating connection ended");
+            tracing::warn!(%error, "a connection to the database ended");
         }
     });
     Ok((client, AbortOnDropHandle::new(driver)))

@@ -18,6 +18,7 @@ mod rights;
 mod rows;
 mod schedules;
 pub mod sql;
+mod tls;
 mod tokens;
 mod values;
 
@@ -31,7 +32,7 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 pub use config::StoreConfig;
-pub use migrate::{MigrationState, migrate, migrate_check};
+pub use migrate::{MigrationState, connect, migrate, migrate_check};
 
 use super::{
     Batch, Broadcast, COPY_LIFE_MS, COPY_PORTION, Claim, Dropped, ForkedFrom, HELD_PAUSE_MS, InboxMessage, InboxRow,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{NoTls, Row};
 
 use super::super::{PoolView, StoreError};
 use super::config::{StoreConfig, Use};
@@ -25,7 +25,7 @@ impl Reader {
         let manager_config = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
-        let manager = Manager::from_config(connection, NoTls, manager_config);
+        let manager = Manager::from_config(connection, config.encryption(), manager_config);
         let pool = Pool::builder(manager)
             .max_size(config.pool_size.max(1))
             .wait_timeout(Some(Duration::from_millis(config.pool_wait_ms)))

@@ -3,13 +3,20 @@
 use std::fmt;
 use std::time::Duration;
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use crate::config::Amqp;
+use crate::tls::{ClientTls, server_name};
 
 /// Settings of an [`super::AmqpLink`].
 #[derive(Clone)]
 pub struct AmqpConfig {
-    /// `amqp://user:password@host:port/vhost`; never logged as it is.
+    /// `amqp://user:password@host:port/vhost`, or `amqps://`; never logged as it is.
     pub url: String,
+    /// For `amqps://`.
+    pub tls: ClientTls,
     /// Shown in the broker's list of connections, with the direction.
     pub name: String,
     /// For one attempt to connect.
@@ -30,6 +37,7 @@ impl AmqpConfig {
     pub fn new(url: &str, name: &str) -> AmqpConfig {
         AmqpConfig {
             url: url.to_owned(),
+            tls: ClientTls::default(),
             name: name.to_owned(),
             connect_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(10),
@@ -39,12 +47,41 @@ impl AmqpConfig {
         }
     }
 
-    /// Checks the URL; the error does not repeat it, for it may hold a password.
+    /// The default times for what is configured.
+    ///
+    /// # Errors
+    /// Which setting is wrong; the text does not repeat the URL, for it may hold a password.
+    pub fn of(settings: &Amqp, name: &str) -> Result<AmqpConfig, String> {
+        let config = AmqpConfig {
+            tls: settings
+                .tls()
+                .map_err(|e| format!("amqp.tls_cert, amqp.tls_key: {e}"))?,
+            ..AmqpConfig::new(settings.url.reveal(), name)
+        };
+        config.validate().map_err(|e| format!("amqp.url: {e}"))?;
+        Ok(config)
+    }
+
+    /// Checks the URL and what TLS needs; the error does not repeat the URL, for it may hold a password.
     ///
     /// # Errors
     /// What was expected.
-    pub fn validate(&self) -> Result<(), &'static str> {
-        self.uri().map(drop)
+    pub fn validate(&self) -> Result<(), String> {
+        let uri = self.uri()?;
+        if self.tls.is_set() && uri.scheme == AMQPScheme::AMQP {
+            return Err("amqp.tls_* is set, and the address is not amqps://".to_owned());
+        }
+        self.tls_to(&uri).map(drop)
+    }
+
+    /// What an encrypted connection trusts and shows; none for `amqp://`.
+    pub(super) fn tls_to(&self, uri: &AMQPUri) -> Result<Option<(ClientConfig, ServerName<'static>)>, String> {
+        if uri.scheme == AMQPScheme::AMQP {
+            return Ok(None);
+        }
+        let config = self.tls.config().map_err(|e| e.to_string())?;
+        let name = server_name(&uri.authority.host).map_err(|e| e.to_string())?;
+        Ok(Some((config, name)))
     }
 
     /// The address with the heartbeat that we want.
@@ -71,6 +108,7 @@ impl fmt::Debug for AmqpConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AmqpConfig")
             .field("url", &self.place())
+            .field("tls", &self.tls)
             .field("name", &self.name)
             .field("connect_timeout", &self.connect_timeout)
             .field("heartbeat", &self.heartbeat)
@@ -91,6 +129,19 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(shown.contains("broker.example:5673/prod"), "{shown}");
         assert!(!shown.contains("secret") && !shown.contains("someone"), "{shown}");
+    }
+
+    #[test]
+    fn settings_of_tls_belong_to_an_encrypted_address() {
+        let tls = ClientTls::of("/nowhere/ca.pem", "", "").expect("a CA");
+        let of = |url| AmqpConfig {
+            tls: tls.clone(),
+            ..AmqpConfig::new(url, "n")
+        };
+        let plain = of("amqp://h").validate().expect_err("not encrypted");
+        assert!(plain.contains("amqps://"), "{plain}");
+        let encrypted = of("amqps://h").validate().expect_err("no such file");
+        assert!(encrypted.contains("/nowhere/ca.pem"), "{encrypted}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod publisher;
 mod session;
 mod silence;
 mod supervisor;
+mod transport;
 mod unsettled;
 mod vanished;
 
@@ -49,6 +50,8 @@ struct Shared {
     config: AmqpConfig,
     state: watch::Sender<LinkState>,
     session: Mutex<Option<Arc<Session>>>,
+    /// Why the last attempt to connect failed; none since one went well.
+    failure: Mutex<Option<String>>,
     vanished: Arc<Vanished>,
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -64,12 +67,20 @@ impl AmqpLink {
             config,
             state: watch::channel(LinkState::Down).0,
             session: Mutex::new(None),
+            failure: Mutex::new(None),
             vanished: Arc::default(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });
         shared.tracker.spawn(supervisor::run(shared.clone()));
         Arc::new(AmqpLink { shared })
+    }
+
+    /// Why there is no connection, if the last attempt failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        let failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone()
     }
 
     /// Deletes a queue with all that is in it: what runs still need of that is published again.
@@ -103,6 +114,10 @@ impl Shared {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let live = session.as_ref().filter(|session| !session.ended.is_cancelled());
         live.cloned().ok_or(LinkError::Down)
+    }
+
+    fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     fn set_session(&self, session: Option<Arc<Session>>) {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_rs::Runtime;
 use futures_util::{Stream, StreamExt};
-use lapin::{Connection, ConnectionProperties, Event};
+use lapin::uri::AMQPUri;
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties, Event};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +15,7 @@ use super::admin::Admin;
 use super::config::AmqpConfig;
 use super::consumer::Consumers;
 use super::publisher::{Outgoing, Publisher, confirm_channel};
+use super::transport::Transport;
 use crate::link::LinkState;
 
 /// How often the connections are asked whether they live: events of the library may be missed, its state is not.
@@ -144,7 +147,13 @@ async fn connect(config: &AmqpConfig, direction: &str) -> Result<Connection, Str
     let name = format!("{} ({direction})", config.name);
     // No auto-recovery: it can hang with a full send buffer, and it recovers no channel.
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    match tokio::time::timeout(config.connect_timeout, Connection::connect_uri(uri, properties)).await {
+    let transport = Transport::new(config.tls_to(&uri)?);
+    let dialled = async |uri: AMQPUri, transport: Runtime<Transport>| {
+        let address = transport.to_socket_addrs((uri.authority.host.clone(), uri.authority.port));
+        Ok(AsyncTcpStream::connect(&transport, address).await?)
+    };
+    let connecting = Connection::connector(uri, Runtime::new(transport), dialled, properties);
+    match tokio::time::timeout(config.connect_timeout, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {} ms", config.connect_timeout.as_millis())),

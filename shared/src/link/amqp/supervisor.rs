@@ -14,7 +14,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LASTING: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(shared: Arc<Shared>) {
-    if let Err(reason) = shared.config.validate() {
+    if let Err(reason) = shared.config.uri() {
         tracing::error!(reason, "the broker's URL is not valid, the link stays down");
         return;
     }
@@ -36,6 +36,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                     reason,
                     "no connection to the broker"
                 );
+                shared.set_failure(Some(reason));
             }
         }
         tokio::select! {
@@ -52,6 +53,7 @@ async fn run_once(shared: &Shared, generation: u64) -> Result<(), String> {
         opened = Session::open(&shared.config, generation, &shared.stop, &shared.tracker) => opened?,
     };
     tracing::info!(broker = shared.config.place(), generation, "connected to the broker");
+    shared.set_failure(None);
     shared.set_session(Some(opened.clone()));
     let error = opened.watch(&shared.state).await;
     shared.set_session(None);
