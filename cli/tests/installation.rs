@@ -120,6 +120,7 @@ async fn the_doctor_finds_and_mends_migrations_and_queues_of_other_arguments() {
         kind: QueueKind::Durable {
             delivery_limit: 7,
             dead_letters: None,
+            exchange: None,
         },
     };
     link.declare(&odd).await.expect("declared");

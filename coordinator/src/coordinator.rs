@@ -12,8 +12,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::consumers::{Consumers, Listeners, read_notices};
+use crate::broker::consumers::{Consumers, Entrance, Listeners, read_notices};
 use crate::broker::dead_letters::DeadLetters;
+use crate::broker::gate::Gate;
 use crate::broker::publisher;
 use crate::fleet::Held;
 use crate::inbox;
@@ -59,6 +60,8 @@ pub struct CoordinatorConfig {
     pub topology: Topology,
     /// Limits in force.
     pub limits: Limits,
+    /// Whose messages are taken in.
+    pub gate: Arc<Gate>,
     /// A store with a connection of its own for the lease; `None`: the same store.
     pub lease_store: Option<Arc<dyn Store>>,
     /// Tells the time.
@@ -81,6 +84,7 @@ impl CoordinatorConfig {
             drain: Duration::from_secs(10),
             topology: Topology::default(),
             limits: Limits::default(),
+            gate: Arc::new(Gate::open()),
             lease_store: None,
             clock: Arc::new(SystemClock),
             dice: Arc::new(SystemDice),
@@ -189,10 +193,15 @@ impl Coordinator {
             late.clone(),
         ));
         tasks.spawn(settle_all(parts.link.clone(), settles_rx));
-        self.listen(&late);
+        let entrance = Entrance {
+            gate: config.gate.clone(),
+            metrics: parts.metrics.clone(),
+        };
+        self.listen(entrance.clone(), &late);
         tasks.spawn(watch_members(parts.store.clone(), self.notices.clone(), late.clone()));
         let (link, topology) = (parts.link.clone(), parts.topology.clone());
-        let consumers = Consumers::new(link, topology, parts.limits.clone(), events_tx, tasks.clone());
+        let limits = parts.limits.clone();
+        let consumers = Consumers::new(link, topology, limits, events_tx, entrance, tasks.clone());
         let inputs = Inputs {
             events,
             commands,
@@ -206,11 +215,12 @@ impl Coordinator {
     }
 
     /// Reads the own queue, and answers what other coordinators ask.
-    fn listen(&self, stop: &CancellationToken) {
+    fn listen(&self, entrance: Entrance, stop: &CancellationToken) {
         let parts = &self.parts;
         let (me, link, topology) = (parts.member.incarnation, parts.link.clone(), parts.topology.clone());
         let (questions, asked) = mpsc::channel(SURVEYS_MAX);
         let listeners = Listeners {
+            entrance,
             notices: self.notices.clone(),
             questions,
             surveys: self.surveys.clone(),

@@ -48,6 +48,7 @@ pub struct Metrics {
     pub queue_depth: GaugeVec,
     pub worker_slots: GaugeVec,
     pub events_unknown_run: Counter,
+    pub messages_rejected: CounterVec,
     pub steps_unserved: Gauge,
     pub build_info: GaugeVec,
     /// Names and labels of all of them.
@@ -151,6 +152,11 @@ impl Metrics {
             queue_depth: m.gauges("rejoin_queue_depth", "Attempts that wait for credit or out", &["queue"]),
             worker_slots: m.gauges("rejoin_worker_slots", "Slots by state", &["queue", "state"]),
             events_unknown_run: m.counter("rejoin_events_unknown_run_total", "Events for runs that are not there"),
+            messages_rejected: m.counters(
+                "rejoin_messages_rejected_total",
+                "Messages of workers that were not believed",
+                &["reason"],
+            ),
             steps_unserved: m.gauge(
                 "rejoin_steps_unserved",
                 "Handlers with ready steps that no worker serves",
@@ -165,6 +171,9 @@ impl Metrics {
             .set(1.0);
         for reason in ["first", "retry", "resume", "lost"] {
             metrics.dispatched(reason, 0);
+        }
+        for reason in ["user", "token"] {
+            metrics.messages_rejected.with_label_values(&[reason]).inc_by(0.0);
         }
         for status in RunStatus::ALL.iter().filter(|status| status.is_terminal()) {
             metrics.runs_deleted.with_label_values(&[status.as_str()]).inc_by(0.0);

@@ -100,6 +100,12 @@ pub struct Amqp {
     pub tls_cert: String,
     /// File of its key. Example: `/etc/rejoin/broker.key`.
     pub tls_key: String,
+    /// Whether messages name the user who publishes them (AMQP `user-id`), which the broker checks. Off where the broker knows the user by another name than the URL (OAuth).
+    pub user_id: bool,
+    /// Users of the broker, with commas between them, whose completions and reports a coordinator takes in; empty: everybody's. Example: `worker,gpu_worker`.
+    pub worker_users: String,
+    /// Users of the other coordinators, where they are not this one's. Example: `coordinator_b`.
+    pub coordinator_users: String,
     /// Put before the name of every queue and exchange. Example: `staging.`.
     pub prefix: String,
 }
@@ -261,6 +267,9 @@ impl Default for Amqp {
             tls_ca: String::new(),
             tls_cert: String::new(),
             tls_key: String::new(),
+            user_id: true,
+            worker_users: String::new(),
+            coordinator_users: String::new(),
             prefix: String::new(),
         }
     }

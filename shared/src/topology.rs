@@ -1,7 +1,7 @@
 //! Names and arguments of every queue and exchange: declared, documented and tested from this one list.
 
 use crate::ids::Namespace;
-use crate::link::{QueueKind, QueueSpec};
+use crate::link::{Address, QueueKind, QueueSpec};
 
 /// Deliveries of a task message before the broker gives it up; a backstop, poison is decided by the owner.
 pub const TASK_DELIVERY_LIMIT: u32 = 100;
@@ -29,6 +29,21 @@ impl Topology {
     #[must_use]
     pub fn events(&self, n: u8) -> String {
         format!("{}rejoin.events.{n}", self.prefix)
+    }
+
+    /// Name of the direct exchange through which workers reach the event queues, and nothing else.
+    #[must_use]
+    pub fn events_exchange(&self) -> String {
+        format!("{}rejoin.events", self.prefix)
+    }
+
+    /// Where a worker sends what is for this event queue.
+    #[must_use]
+    pub fn to_events(&self, queue: &str) -> Address {
+        Address::Through {
+            exchange: self.events_exchange(),
+            queue: queue.to_owned(),
+        }
     }
 
     /// Name of the dead letter queue.
@@ -64,19 +79,20 @@ impl Topology {
     /// A task queue to declare.
     #[must_use]
     pub fn task_queue(&self, namespace: &Namespace, queue: &str) -> QueueSpec {
-        self.durable(self.tasks(namespace, queue), TASK_DELIVERY_LIMIT, true)
+        self.durable(self.tasks(namespace, queue), TASK_DELIVERY_LIMIT, true, None)
     }
 
     /// An event queue to declare.
     #[must_use]
     pub fn event_queue(&self, n: u8) -> QueueSpec {
-        self.durable(self.events(n), EVENT_DELIVERY_LIMIT, true)
+        let exchange = Some(self.events_exchange());
+        self.durable(self.events(n), EVENT_DELIVERY_LIMIT, true, exchange)
     }
 
     /// The dead letter queue to declare.
     #[must_use]
     pub fn dead_queue(&self) -> QueueSpec {
-        self.durable(self.dead(), EVENT_DELIVERY_LIMIT, false)
+        self.durable(self.dead(), EVENT_DELIVERY_LIMIT, false, None)
     }
 
     /// A worker's own queue to declare.
@@ -110,12 +126,13 @@ impl Topology {
         events.chain(tasks).chain([self.dead()]).collect()
     }
 
-    fn durable(&self, name: String, delivery_limit: u32, dead: bool) -> QueueSpec {
+    fn durable(&self, name: String, delivery_limit: u32, dead: bool, exchange: Option<String>) -> QueueSpec {
         QueueSpec {
             name,
             kind: QueueKind::Durable {
                 delivery_limit,
                 dead_letters: dead.then(|| self.dead()),
+                exchange,
             },
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rejoin_coordinator::api::Api;
 use rejoin_coordinator::api::access::Access;
 use rejoin_coordinator::api::backend::Local;
+use rejoin_coordinator::broker::gate::Gate;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::services::retention::Retention;
 use rejoin_coordinator::services::schedules::Schedules;
@@ -90,6 +91,7 @@ pub async fn serve(
             prefix: settings.amqp.prefix.clone(),
         },
         limits: settings.limits.clone(),
+        gate: Arc::new(gate(settings)?),
         lease_store,
         ..CoordinatorConfig::new(&name)
     };
@@ -117,6 +119,23 @@ pub async fn serve(
     }
     coordinator.shutdown().await;
     served.map_err(|e| Failure::general(format!("http: {e}")))
+}
+
+/// Whose messages are taken in.
+fn gate(settings: &Settings) -> Result<Gate, Failure> {
+    let words = |text: &str| {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let workers = words(&settings.amqp.worker_users);
+    let mut coordinators = words(&settings.amqp.coordinator_users);
+    if !workers.is_empty() {
+        let own = amqp_config(settings, "")?.user().ok_or_else(|| {
+            Failure::usage("amqp.worker_users needs amqp.user_id and a user in amqp.url: what coordinators tell each other would be refused")
+        })?;
+        coordinators.push(own);
+    }
+    Ok(Gate::of_users(workers, coordinators))
 }
 
 /// What the API shows to clients; whatever is wrong with it shows at the start.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rejoin_shared::ids::Partition;
 use rejoin_shared::limits::Limits;
-use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Settle};
+use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Message, Settle};
 use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::Survey;
 use tokio::sync::mpsc;
@@ -15,6 +15,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::decode::{self, Notice};
+use super::gate::Gate;
+use crate::metrics::Metrics;
 use crate::owner::inbound::{Inbound, Incoming};
 use crate::survey::Surveys;
 
@@ -31,12 +33,34 @@ struct Subscription {
     close: CancellationToken,
 }
 
+/// The gate, and the count of those who were turned away.
+#[derive(Clone)]
+pub struct Entrance {
+    /// Whose messages are taken in.
+    pub gate: Arc<Gate>,
+    /// Of the process.
+    pub metrics: Metrics,
+}
+
+impl Entrance {
+    fn admits(&self, message: &Message) -> bool {
+        let admitted = self.gate.admits(message);
+        if !admitted {
+            self.metrics.messages_rejected.with_label_values(&["user"]).inc();
+            let (id, kind, user) = (message.id, &message.kind, &message.user);
+            tracing::warn!(%id, kind, ?user, "a message of a user who may not send such is turned away");
+        }
+        admitted
+    }
+}
+
 /// The event queues that are read.
 pub struct Consumers {
     link: Arc<dyn Link>,
     topology: Topology,
     limits: Limits,
     events: mpsc::Sender<Incoming>,
+    entrance: Entrance,
     tasks: TaskTracker,
     open: BTreeMap<Partition, Subscription>,
 }
@@ -49,6 +73,7 @@ impl Consumers {
         topology: Topology,
         limits: Limits,
         events: mpsc::Sender<Incoming>,
+        entrance: Entrance,
         tasks: TaskTracker,
     ) -> Consumers {
         Consumers {
@@ -56,6 +81,7 @@ impl Consumers {
             topology,
             limits,
             events,
+            entrance,
             tasks,
             open: BTreeMap::new(),
         }
@@ -75,6 +101,7 @@ impl Consumers {
             topology: self.topology.clone(),
             limits: self.limits.clone(),
             events: self.events.clone(),
+            entrance: self.entrance.clone(),
             partition,
             no_more: subscription.no_more.clone(),
             close: subscription.close.clone(),
@@ -116,6 +143,7 @@ struct EventReader {
     topology: Topology,
     limits: Limits,
     events: mpsc::Sender<Incoming>,
+    entrance: Entrance,
     partition: Partition,
     no_more: CancellationToken,
     close: CancellationToken,
@@ -165,6 +193,10 @@ impl EventReader {
     }
 
     async fn pass_on(&self, delivery: Delivery) -> bool {
+        if !self.entrance.admits(&delivery.message) {
+            self.link.settle(delivery.receipt, Settle::DeadLetter).await.ok();
+            return false;
+        }
         match decode::event(&delivery.message, &self.limits) {
             Ok(body) => {
                 let incoming = Incoming {
@@ -199,6 +231,8 @@ async fn wait_for_link(link: &Arc<dyn Link>, stop: &CancellationToken) -> bool {
 
 /// Who is told what the coordinator's own queue brings.
 pub struct Listeners {
+    /// From whom something is taken at all.
+    pub entrance: Entrance,
     /// The owner.
     pub notices: mpsc::Sender<Inbound>,
     /// Who answers other coordinators; a question that finds no room is not answered.
@@ -231,6 +265,9 @@ pub async fn read_notices(
             }
             while let Some(delivery) = next_or_stop(consumer.as_mut(), &stop).await {
                 link.settle(delivery.receipt, Settle::Ack).await.ok();
+                if !listeners.entrance.admits(&delivery.message) {
+                    continue;
+                }
                 let inbound = match decode::notice(&delivery.message) {
                     Some(Notice::Report(report)) => Inbound::Report(report),
                     Some(Notice::Nudge) => Inbound::Nudge,

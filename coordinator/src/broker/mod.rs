@@ -3,4 +3,5 @@
 pub mod consumers;
 pub mod dead_letters;
 pub mod decode;
+pub mod gate;
 pub mod publisher;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rejoin_engine::decision::Surroundings;
 use rejoin_engine::event::{Completed, Event};
-use rejoin_shared::ids::AttemptKey;
-use rejoin_shared::link::{Address, Message};
+use rejoin_shared::ids::{AttemptKey, Namespace};
+use rejoin_shared::link::{Address, Message, QueueSpec};
 use rejoin_shared::wire::{Report, kind};
+use uuid::Uuid;
 
 use super::Owner;
 use super::command::Prepared;
@@ -23,6 +24,8 @@ use crate::inbox::{self, InboxItem};
 const TICK: Duration = Duration::from_millis(200);
 /// Between two judgements of the questions that could not be answered.
 const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(100);
+/// Task queues that are made for one worker.
+const QUEUES_OF_WORKER_MAX: usize = 64;
 /// Ticks of the slower round.
 const SLOW: u64 = 5;
 /// Rows written for progress alone in one batch.
@@ -74,8 +77,29 @@ impl Owner {
         }
         if changes.serves_more {
             dispatcher.workers_changed(runs);
+            self.make_queues_of(worker);
         }
         self.ask_again();
+    }
+
+    /// Makes the task queues that a worker is about to read, where it has no right to make them itself.
+    fn make_queues_of(&self, worker: Uuid) {
+        let Some(worker) = self.fleet.worker(worker) else {
+            return;
+        };
+        let topology = &self.parts.topology;
+        let named = worker.queues.iter().filter(|queue| Namespace::is_valid(queue));
+        let queues = named.map(|queue| topology.task_queue(&worker.namespace, queue));
+        let queues: Vec<QueueSpec> = queues.take(QUEUES_OF_WORKER_MAX).collect();
+        let link = self.parts.link.clone();
+        self.parts.tasks.spawn(async move {
+            for queue in queues {
+                // The worker makes it itself, or the next report asks again.
+                if let Err(error) = link.declare(&queue).await {
+                    tracing::debug!(queue = queue.name, %error, "a task queue could not be declared");
+                }
+            }
+        });
     }
 
     fn worker_ended(&mut self, ended: &Ended) {

@@ -26,6 +26,8 @@ pub struct Message {
     pub protocol: u32,
     /// Survives a broker restart.
     pub persistent: bool,
+    /// Of a delivery: the broker's user who published it, where that said so; the broker checks it (AMQP `user-id`).
+    pub user: Option<String>,
     /// JSON.
     pub body: Bytes,
 }
@@ -41,6 +43,7 @@ impl Message {
             traceparent: None,
             protocol: crate::wire::PROTOCOL,
             persistent,
+            user: None,
             body: body.into(),
         }
     }
@@ -51,6 +54,14 @@ impl Message {
 pub enum Address {
     /// The queue of this name, through the default exchange.
     Queue(String),
+    /// The same through a direct exchange, where the broker has one of that name: whoever may publish to that exchange only, which
+    /// is how a worker's rights are kept small, reaches no other queue.
+    Through {
+        /// The exchange.
+        exchange: String,
+        /// The queue's name, under which it is bound.
+        queue: String,
+    },
     /// All queues bound to this fanout exchange; none is no failure.
     Fanout(String),
 }
@@ -84,6 +95,8 @@ pub enum QueueKind {
         delivery_limit: u32,
         /// Name of the queue for what is given up; `None` for the dead letters themselves.
         dead_letters: Option<String>,
+        /// The direct exchange through which it is reached too, declared with it.
+        exchange: Option<String>,
     },
     /// Belongs to this connection and goes with it; bound to a fanout exchange if one is named.
     Exclusive {
@@ -112,7 +125,15 @@ pub enum LinkError {
     /// The broker did not answer in time: the outcome of a publish is unknown.
     #[error("the broker did not answer within {0} ms")]
     TimedOut(u64),
-    /// The queue exists with other arguments (406) or may not be used (403).
+    /// The broker's user has no right to it (403).
+    #[error("the broker does not allow {what}: {reason}")]
+    Forbidden {
+        /// What was asked.
+        what: String,
+        /// The broker's words.
+        reason: String,
+    },
+    /// The queue exists with other arguments (406), or cannot be used otherwise.
     #[error("the broker refuses {what}: {reason}")]
     Refused {
         /// What was asked.

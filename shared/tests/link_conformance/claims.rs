@@ -26,11 +26,12 @@ pub async fn a_confirmed_message_is_delivered_with_all_its_properties(broker: &F
         traceparent,
         protocol,
         persistent,
+        user,
         body,
     } = got.message;
     assert_eq!((kind, id, reply_to), (sent.kind, sent.id, sent.reply_to));
     assert_eq!((traceparent, protocol), (sent.traceparent, sent.protocol));
-    assert_eq!((persistent, body), (true, sent.body));
+    assert_eq!((persistent, body, user), (true, sent.body, None));
     assert!(link.settle(got.receipt, Settle::Ack).await.expect("acked"));
 }
 

@@ -112,6 +112,7 @@ impl Fixture {
             kind: QueueKind::Durable {
                 delivery_limit,
                 dead_letters,
+                exchange: None,
             },
         }
     }

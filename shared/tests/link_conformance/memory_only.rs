@@ -11,6 +11,7 @@ fn queue(name: &str) -> QueueSpec {
         kind: QueueKind::Durable {
             delivery_limit: 10,
             dead_letters: None,
+            exchange: None,
         },
     }
 }

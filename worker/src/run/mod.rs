@@ -30,7 +30,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
-use rejoin_shared::link::{Address, Link, LinkError, LinkState, Message, Published, Receipt, Settle};
+use rejoin_shared::link::{Link, LinkError, LinkState, Message, Published, Receipt, Settle};
 use rejoin_shared::topology::Topology;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -236,9 +236,9 @@ impl Runner {
     }
 
     fn ask(&self, to: Arc<str>, message: Message) {
-        let link = self.link.clone();
+        let (link, address) = (self.link.clone(), self.setup.topology.to_events(&to));
         self.io.push(Box::pin(async move {
-            let sent = link.publish(&Address::Queue(to.to_string()), message).await;
+            let sent = link.publish(&address, message).await;
             Sent::Question(to, sent)
         }));
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, ClaimId};
-use rejoin_shared::link::{Address, LinkError, Message, Published};
+use rejoin_shared::link::{LinkError, Message, Published};
 use rejoin_shared::wire::{AttemptEnd, Completion, HandBack, PACK_ATTEMPTS_MAX, WorkerId, completions_text, kind};
 use tokio::time::Instant;
 
@@ -208,10 +208,10 @@ impl Runner {
     pub(super) fn send_outbox(&mut self, now: Instant) {
         let Some(worker) = self.worker_id() else { return };
         for batch in self.outbox.take(now) {
-            let link = self.link.clone();
+            let (link, to) = (self.link.clone(), self.setup.topology.to_events(&batch.to));
             let message = batch.message(worker.clone());
             self.io.push(Box::pin(async move {
-                let sent = link.publish(&Address::Queue(batch.to.to_string()), message).await;
+                let sent = link.publish(&to, message).await;
                 Sent::Batch(batch, sent)
             }));
         }

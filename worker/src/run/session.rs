@@ -14,6 +14,8 @@ use super::{Runner, WorkerError};
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Between two looks whether an owner has made a task queue.
+const QUEUE_PAUSE: Duration = Duration::from_millis(250);
 /// Messages of the own queue that may wait here.
 const OWN_PREFETCH: u16 = 256;
 const PREFETCH_MAX: u32 = 256;
@@ -140,18 +142,17 @@ impl Plan {
             .unwrap_or(Err(timed_out))
     }
 
-    /// Subscribes: the own queue first, then a report so that owners know us, and only then work.
+    /// Subscribes: the own queue first, then a report so that owners know us (and make the task queues where we may not), and only
+    /// then work.
     async fn subscribe(self) -> Result<Box<Session>, LinkError> {
         self.link.declare(&self.own).await?;
-        for queue in &self.tasks {
-            self.link.declare(queue).await?;
-        }
         let mut consumers = vec![(Source::Own, self.link.consume(&self.own.name, OWN_PREFETCH).await?)];
         match self.link.publish(&self.reports, message_of(&self.report)).await? {
             Published::Accepted => {}
             Published::Unroutable | Published::Refused => return Err(LinkError::TimedOut(0)),
         }
         for queue in &self.tasks {
+            self.have(queue).await?;
             consumers.push((Source::Tasks, self.link.consume(&queue.name, self.prefetch).await?));
         }
         Ok(Box::new(Session {
@@ -160,6 +161,21 @@ impl Plan {
             generation: self.generation,
             consumers,
         }))
+    }
+}
+
+impl Plan {
+    /// Makes sure that a task queue is there. A worker with few rights waits until an owner that heard its report has made it.
+    async fn have(&self, queue: &QueueSpec) -> Result<(), LinkError> {
+        loop {
+            if self.link.depth(&queue.name).await?.is_some() {
+                return Ok(());
+            }
+            match self.link.declare(queue).await {
+                Err(LinkError::Forbidden { .. }) => tokio::time::sleep(QUEUE_PAUSE).await,
+                other => return other,
+            }
+        }
     }
 }
 
@@ -237,7 +253,10 @@ impl Runner {
                 self.connection.state = State::Up(Box::new(session));
             }
             Err(e @ LinkError::Refused { .. }) => return Err(WorkerError::Refused(e)),
-            Err(e @ (LinkError::Down | LinkError::TimedOut(_) | LinkError::NoQueue(_))) => {
+            // With few rights it waits until a coordinator has made what it may not make itself.
+            Err(
+                e @ (LinkError::Down | LinkError::TimedOut(_) | LinkError::NoQueue(_) | LinkError::Forbidden { .. }),
+            ) => {
                 tracing::warn!(error = %e, "worker could not subscribe; it tries again");
                 self.connection.wait(Instant::now());
             }

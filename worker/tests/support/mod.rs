@@ -307,7 +307,7 @@ impl Link for Gate {
         self.inner.declare(queue).await
     }
     async fn publish(&self, to: &Address, message: Message) -> Result<Published, LinkError> {
-        if matches!(to, Address::Queue(queue) if queue.starts_with("rejoin.events")) {
+        if matches!(to, Address::Through { queue, .. } if queue.starts_with("rejoin.events")) {
             self.held.send_modify(|held| *held += 1);
             self.open
                 .subscribe()

@@ -28,6 +28,9 @@ impl Admin {
     }
 
     pub(super) async fn declare(&self, connection: &Connection, queue: &QueueSpec) -> Result<(), LinkError> {
+        if let QueueKind::Exclusive { fanout: Some(exchange) } = &queue.kind {
+            self.declare_fanout(connection, exchange).await?;
+        }
         self.call(connection, &queue.name, async |channel| {
             declare_on(channel, queue, self.call_timeout).await
         })
@@ -35,10 +38,32 @@ impl Admin {
     }
 
     pub(super) async fn declare_fanout(&self, connection: &Connection, exchange: &str) -> Result<(), LinkError> {
-        self.call(connection, exchange, async |channel| {
-            fanout_on(channel, exchange, self.call_timeout).await
-        })
-        .await
+        let limit = self.call_timeout;
+        // Only who has to make it needs the right to.
+        let asked = self.call(connection, exchange, async |channel| {
+            exists(channel, exchange, ExchangeKind::Fanout, limit).await
+        });
+        match asked.await {
+            Err(LinkError::NoQueue(_)) => {
+                self.call(connection, exchange, async |channel| {
+                    exchange_on(channel, exchange, ExchangeKind::Fanout, limit).await
+                })
+                .await
+            }
+            other => other,
+        }
+    }
+
+    /// Whether there is an exchange of this name; asking takes no right.
+    pub(super) async fn has_exchange(&self, connection: &Connection, exchange: &str) -> Result<bool, LinkError> {
+        let asked = self.call(connection, exchange, async |channel| {
+            exists(channel, exchange, ExchangeKind::Direct, self.call_timeout).await
+        });
+        match asked.await {
+            Ok(()) => Ok(true),
+            Err(LinkError::NoQueue(_)) => Ok(false),
+            Err(other) => Err(other),
+        }
     }
 
     pub(super) async fn depth(&self, connection: &Connection, queue: &str) -> Result<Option<Depth>, LinkError> {
@@ -103,17 +128,23 @@ async fn declare_on(channel: &Channel, queue: &QueueSpec, limit: Duration) -> Re
         QueueKind::Durable {
             delivery_limit,
             dead_letters,
+            exchange,
         } => {
             let arguments = quorum_arguments(*delivery_limit, dead_letters.as_deref());
-            let declared = channel.queue_declare(name, QueueDeclareOptions::durable(), arguments);
+            let declared = channel.queue_declare(name.clone(), QueueDeclareOptions::durable(), arguments);
             within(limit, &queue.name, declared).await?;
+            if let Some(exchange) = exchange {
+                exchange_on(channel, exchange, ExchangeKind::Direct, limit).await?;
+                let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+                let bound = channel.queue_bind(name.clone(), short(exchange)?, name, options, none);
+                within(limit, &queue.name, bound).await?;
+            }
         }
         QueueKind::Exclusive { fanout } => {
             let options = QueueDeclareOptions::exclusive();
             let declared = channel.queue_declare(name.clone(), options, FieldTable::default());
             within(limit, &queue.name, declared).await?;
             if let Some(exchange) = fanout {
-                fanout_on(channel, exchange, limit).await?;
                 let options = QueueBindOptions::default();
                 let bound = channel.queue_bind(name, short(exchange)?, "".into(), options, FieldTable::default());
                 within(limit, &queue.name, bound).await?;
@@ -123,13 +154,23 @@ async fn declare_on(channel: &Channel, queue: &QueueSpec, limit: Duration) -> Re
     Ok(())
 }
 
-async fn fanout_on(channel: &Channel, exchange: &str, limit: Duration) -> Result<(), LinkError> {
+async fn exchange_on(channel: &Channel, exchange: &str, kind: ExchangeKind, limit: Duration) -> Result<(), LinkError> {
     let options = ExchangeDeclareOptions {
         durable: true,
         ..ExchangeDeclareOptions::default()
     };
-    let declared = channel.exchange_declare(short(exchange)?, ExchangeKind::Fanout, options, FieldTable::default());
+    let declared = channel.exchange_declare(short(exchange)?, kind, options, FieldTable::default());
     within(limit, exchange, declared).await
+}
+
+/// [`LinkError::NoQueue`] where there is none.
+async fn exists(channel: &Channel, exchange: &str, kind: ExchangeKind, limit: Duration) -> Result<(), LinkError> {
+    let options = ExchangeDeclareOptions {
+        passive: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let asked = channel.exchange_declare(short(exchange)?, kind, options, FieldTable::default());
+    within(limit, exchange, asked).await
 }
 
 /// The delivery limit always stands: its default differs by version (none, then 20).

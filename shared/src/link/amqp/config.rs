@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -17,6 +17,8 @@ pub struct AmqpConfig {
     pub url: String,
     /// For `amqps://`.
     pub tls: ClientTls,
+    /// Whether messages name the user who publishes them.
+    pub names_user: bool,
     /// Shown in the broker's list of connections, with the direction.
     pub name: String,
     /// For one attempt to connect.
@@ -38,6 +40,7 @@ impl AmqpConfig {
         AmqpConfig {
             url: url.to_owned(),
             tls: ClientTls::default(),
+            names_user: false,
             name: name.to_owned(),
             connect_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(10),
@@ -56,6 +59,7 @@ impl AmqpConfig {
             tls: settings
                 .tls()
                 .map_err(|e| format!("amqp.tls_cert, amqp.tls_key: {e}"))?,
+            names_user: settings.user_id,
             ..AmqpConfig::new(settings.url.reveal(), name)
         };
         config.validate().map_err(|e| format!("amqp.url: {e}"))?;
@@ -72,6 +76,15 @@ impl AmqpConfig {
             return Err("amqp.tls_* is set, and the address is not amqps://".to_owned());
         }
         self.tls_to(&uri).map(drop)
+    }
+
+    /// The user whom messages name; the broker closes the channel of one who names another than it knows.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        let uri = self.uri().ok().filter(|_| self.names_user)?;
+        // By another mechanism the broker knows the user from elsewhere: a certificate, a token.
+        let is_named = matches!(uri.query.auth_mechanism, None | Some(SASLMechanism::Plain));
+        is_named.then_some(uri.authority.userinfo.username)
     }
 
     /// What an encrypted connection trusts and shows; none for `amqp://`.
@@ -109,6 +122,7 @@ impl fmt::Debug for AmqpConfig {
         f.debug_struct("AmqpConfig")
             .field("url", &self.place())
             .field("tls", &self.tls)
+            .field("names_user", &self.names_user)
             .field("name", &self.name)
             .field("connect_timeout", &self.connect_timeout)
             .field("heartbeat", &self.heartbeat)

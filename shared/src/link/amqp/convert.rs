@@ -19,8 +19,13 @@ pub(super) fn short(text: &str) -> Result<ShortString, LinkError> {
     })
 }
 
-/// Properties of a message to be published; `number` marks this publish, so that a message that comes back names it.
-pub(super) fn properties(message: &Message, number: u64) -> Result<BasicProperties, LinkError> {
+/// Properties of a message to be published; `number` marks this publish, so that a message that comes back names it. `user` is the
+/// connection's own.
+pub(super) fn properties(
+    message: &Message,
+    number: u64,
+    user: Option<&ShortString>,
+) -> Result<BasicProperties, LinkError> {
     let mode = if message.persistent { PERSISTENT } else { TRANSIENT };
     let mut properties = BasicProperties::default()
         .with_type(short(&message.kind)?)
@@ -31,6 +36,9 @@ pub(super) fn properties(message: &Message, number: u64) -> Result<BasicProperti
         .with_headers(headers(message));
     if let Some(reply_to) = &message.reply_to {
         properties = properties.with_reply_to(short(reply_to)?);
+    }
+    if let Some(user) = user {
+        properties = properties.with_user_id(user.clone());
     }
     Ok(properties)
 }
@@ -64,6 +72,7 @@ pub(super) fn message(delivery: AmqpDelivery) -> Message {
         traceparent: header(TRACEPARENT_HEADER).and_then(as_text),
         protocol: header(PROTOCOL_HEADER).and_then(as_number).unwrap_or(0),
         persistent: *properties.delivery_mode() == Some(PERSISTENT),
+        user: text(properties.user_id()),
         body: delivery.data.into(),
     }
 }

@@ -8,6 +8,7 @@ use lapin::ErrorKind;
 use crate::link::LinkError;
 
 const NOT_FOUND: u16 = 404;
+const ACCESS_REFUSED: u16 = 403;
 
 /// Our error for one about `what`: the broker's words if it said no, otherwise the connection is to blame.
 pub(super) fn judge(error: &lapin::Error, what: &str) -> LinkError {
@@ -18,12 +19,11 @@ pub(super) fn judge(error: &lapin::Error, what: &str) -> LinkError {
     if !error.is_amqp_soft_error() {
         return LinkError::Down;
     }
+    let (what, reason) = (what.to_owned(), said.get_message().to_string());
     match said.get_id() {
-        NOT_FOUND => LinkError::NoQueue(what.to_owned()),
-        _ => LinkError::Refused {
-            what: what.to_owned(),
-            reason: said.get_message().to_string(),
-        },
+        NOT_FOUND => LinkError::NoQueue(what),
+        ACCESS_REFUSED => LinkError::Forbidden { what, reason },
+        _ => LinkError::Refused { what, reason },
     }
 }
 

@@ -102,7 +102,7 @@ impl AmqpLink {
         for queue in topology.durable_names(task_queues) {
             session.admin.delete_queue(&session.consuming, &queue).await?;
         }
-        for exchange in [topology.reports(), topology.workers()] {
+        for exchange in [topology.reports(), topology.workers(), topology.events_exchange()] {
             session.admin.delete_exchange(&session.consuming, &exchange).await?;
         }
         Ok(())
@@ -149,7 +149,9 @@ impl Link for AmqpLink {
         let limit = self.shared.config.publish_timeout;
         match tokio::time::timeout(limit, outcome).await {
             Ok(Ok(outcome)) => {
-                if let (Ok(Published::Unroutable), Address::Queue(queue)) = (&outcome, to) {
+                if let (Ok(Published::Unroutable), Address::Queue(queue) | Address::Through { queue, .. }) =
+                    (&outcome, to)
+                {
                     self.shared.vanished.note(queue);
                 }
                 outcome

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, Connection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -59,6 +60,10 @@ pub(super) struct Publisher {
     returned: HashSet<u64>,
     /// Exchanges that exist: a publish to one that does not would close the channel.
     exchanges: HashSet<String>,
+    /// Direct exchanges that were not there when this connection first asked: queues are reached by the default one then.
+    missing: HashSet<String>,
+    /// Put into every message; the broker refuses another one than the connection's.
+    user: Option<ShortString>,
     number: u64,
     call_timeout: Duration,
     stuck_after: Duration,
@@ -82,6 +87,7 @@ impl Publisher {
         incoming: mpsc::UnboundedReceiver<Outgoing>,
         call_timeout: Duration,
         publish_timeout: Duration,
+        user: Option<ShortString>,
     ) -> Publisher {
         Publisher {
             session,
@@ -91,6 +97,8 @@ impl Publisher {
             waiting: BTreeMap::new(),
             returned: HashSet::new(),
             exchanges: HashSet::new(),
+            missing: HashSet::new(),
+            user,
             number: 0,
             call_timeout,
             stuck_after: publish_timeout * 2,
@@ -151,6 +159,10 @@ impl Publisher {
         self.ensure_channel().await?;
         let (exchange, key, mandatory) = match to {
             Address::Queue(queue) => ("", queue.as_str(), true),
+            Address::Through { exchange, queue } => match self.has_exchange(exchange).await? {
+                true => (exchange.as_str(), queue.as_str(), true),
+                false => ("", queue.as_str(), true),
+            },
             Address::Fanout(exchange) => {
                 self.ensure_exchange(exchange).await?;
                 (exchange.as_str(), "", false)
@@ -159,7 +171,7 @@ impl Publisher {
         let (exchange, key) = (short(exchange)?, short(key)?);
         self.number += 1;
         let number = self.number;
-        let properties = properties(&message, number)?;
+        let properties = properties(&message, number, self.user.as_ref())?;
         let options = BasicPublishOptions {
             mandatory,
             immediate: false,
@@ -187,6 +199,7 @@ impl Publisher {
             Ok(channel) => {
                 self.channel = channel;
                 self.exchanges.clear();
+                self.missing.clear();
                 Ok(())
             }
             Err(error) => {
@@ -204,6 +217,17 @@ impl Publisher {
             self.exchanges.insert(exchange.to_owned());
         }
         Ok(())
+    }
+
+    async fn has_exchange(&mut self, exchange: &str) -> Result<bool, LinkError> {
+        if self.exchanges.contains(exchange) || self.missing.contains(exchange) {
+            return Ok(self.exchanges.contains(exchange));
+        }
+        let admin = &self.session.admin;
+        let found = admin.has_exchange(&self.session.consuming, exchange).await?;
+        let known = if found { &mut self.exchanges } else { &mut self.missing };
+        known.insert(exchange.to_owned());
+        Ok(found)
     }
 
     /// Answers the callers of all confirms that are there.

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::admin::Admin;
 use super::config::AmqpConfig;
 use super::consumer::Consumers;
+use super::convert::short;
 use super::publisher::{Outgoing, Publisher, confirm_channel};
 use super::transport::Transport;
 use crate::link::LinkState;
@@ -73,6 +74,7 @@ impl Session {
             incoming,
             config.call_timeout,
             config.publish_timeout,
+            config.user().and_then(|user| short(&user).ok()),
         );
         tracker.spawn(publisher.run());
         tracker.spawn(session.consumers.clone().send_acks());

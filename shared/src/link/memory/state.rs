@@ -109,8 +109,10 @@ impl State {
 
     pub(super) fn publish(&mut self, to: &Address, message: Message) -> Published {
         match to {
-            Address::Queue(name) if !self.queues.contains_key(name) => Published::Unroutable,
-            Address::Queue(name) => {
+            Address::Queue(name) | Address::Through { queue: name, .. } if !self.queues.contains_key(name) => {
+                Published::Unroutable
+            }
+            Address::Queue(name) | Address::Through { queue: name, .. } => {
                 self.enter(name, message, None);
                 Published::Accepted
             }
