@@ -130,6 +130,7 @@ impl Coordinator {
             dice: config.dice.clone(),
             limits: config.limits.clone(),
             topology: config.topology.clone(),
+            gate: config.gate.clone(),
             metrics: Metrics::new(),
             watchers: Watchers::default(),
             lease: Arc::new(Lease::default()),

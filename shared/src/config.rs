@@ -20,8 +20,10 @@ mod reference;
 mod secret;
 pub use duration::Span;
 pub use reference::reference;
-pub use secret::SecretUrl;
+pub use secret::{Secret, SecretUrl};
 
+/// A key of fewer bytes could be guessed.
+const KEY_BYTES_MIN: usize = 32;
 /// Variables with this prefix are ours.
 const PREFIX: &str = "REJOIN_";
 /// Variables of the client commands and of handlers, which are no settings.
@@ -141,6 +143,14 @@ pub struct Coordinator {
     /// is delivered again, and the lease runs out by itself. Example: `10s`.
     #[schemars(with = "String")]
     pub drain: Span,
+    /// Key of the tokens that dispatches carry and completions echo, at least 32 characters, the same for all coordinators; empty: there are none.
+    #[schemars(with = "String")]
+    pub dispatch_key: Secret,
+    /// Another key whose tokens count, while one takes the place of the other; empty: none.
+    #[schemars(with = "String")]
+    pub dispatch_key_older: Secret,
+    /// Whether a completion without a token is refused. Turn it off until all that was dispatched before there was a key has ended.
+    pub dispatch_token_required: bool,
     /// Bytes of memory for runs that only wait; above, those that have rested longest leave it and are loaded when they are
     /// wanted. Example: `268435456`.
     pub cache_bytes: usize,
@@ -294,6 +304,9 @@ impl Default for Coordinator {
             name: String::new(),
             lease: Span(Duration::from_secs(10)),
             drain: Span(Duration::from_secs(10)),
+            dispatch_key: Secret::default(),
+            dispatch_key_older: Secret::default(),
+            dispatch_token_required: true,
             cache_bytes: 256 * 1024 * 1024,
         }
     }
@@ -383,6 +396,16 @@ impl Settings {
         let lease = self.coordinator.lease;
         let lease_fits = (1..=600).contains(&lease.0.as_secs());
         require(lease_fits, "coordinator.lease", &lease, "between 1s and 10m")?;
+        let keys = [
+            ("coordinator.dispatch_key", &self.coordinator.dispatch_key),
+            ("coordinator.dispatch_key_older", &self.coordinator.dispatch_key_older),
+        ];
+        for (field, key) in keys {
+            let fits = key.is_empty() || key.reveal().len() >= KEY_BYTES_MIN;
+            require(fits, field, key, "at least 32 characters, drawn at random")?;
+        }
+        let has_key = !self.coordinator.dispatch_key.is_empty() || self.coordinator.dispatch_key_older.is_empty();
+        require(has_key, "coordinator.dispatch_key", &"", "needed beside coordinator.dispatch_key_older")?;
         let listen = &self.http.listen;
         require(
             listen.contains(':'),
@@ -510,6 +533,17 @@ mod tests {
             "{}",
             settings.printed()
         );
+    }
+
+    #[test]
+    fn a_key_is_long_enough_and_shows_nowhere() {
+        let key = "0123456789abcdef0123456789abcdef";
+        let of = |pairs: &[(&str, &str)]| Settings::load(None, env(pairs));
+        let settings = of(&[("REJOIN_COORDINATOR__DISPATCH_KEY", key)]).expect("valid");
+        assert!(!settings.printed().contains(key) && !format!("{settings:?}").contains(key));
+        let short = of(&[("REJOIN_COORDINATOR__DISPATCH_KEY", "geheim")]).expect_err("too short");
+        assert!(!short.to_string().contains("geheim"), "{short}");
+        assert!(of(&[("REJOIN_COORDINATOR__DISPATCH_KEY_OLDER", key)]).is_err(), "one without the newest");
     }
 
     #[test]

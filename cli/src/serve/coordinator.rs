@@ -7,6 +7,7 @@ use rejoin_coordinator::api::Api;
 use rejoin_coordinator::api::access::Access;
 use rejoin_coordinator::api::backend::Local;
 use rejoin_coordinator::broker::gate::Gate;
+use rejoin_coordinator::broker::tokens::Tokens;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::services::retention::Retention;
 use rejoin_coordinator::services::schedules::Schedules;
@@ -135,7 +136,15 @@ fn gate(settings: &Settings) -> Result<Gate, Failure> {
         })?;
         coordinators.push(own);
     }
-    Ok(Gate::of_users(workers, coordinators))
+    Ok(Gate::of_users(workers, coordinators).with_tokens(tokens(settings)))
+}
+
+/// The keys of dispatches, if there are any.
+fn tokens(settings: &Settings) -> Option<Tokens> {
+    let of = &settings.coordinator;
+    let older = Some(of.dispatch_key_older.reveal().as_bytes()).filter(|key| !key.is_empty());
+    let newest = of.dispatch_key.reveal().as_bytes();
+    (!newest.is_empty()).then(|| Tokens::new(newest, older.as_slice(), of.dispatch_token_required))
 }
 
 /// What the API shows to clients; whatever is wrong with it shows at the start.

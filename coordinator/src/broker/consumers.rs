@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use rejoin_shared::ids::Partition;
 use rejoin_shared::limits::Limits;
-use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Message, Settle};
+use rejoin_shared::link::{Address, Consumer, Delivery, Link, LinkError, LinkState, Message, Receipt, Settle};
 use rejoin_shared::topology::Topology;
-use rejoin_shared::wire::Survey;
+use rejoin_shared::wire::{Completions, Survey};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::decode::{self, Notice};
+use super::decode::{self, EventBody, Notice, Unfit};
 use super::gate::Gate;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, as_f64};
 use crate::owner::inbound::{Inbound, Incoming};
 use crate::survey::Surveys;
 
@@ -154,6 +154,8 @@ impl EventReader {
         let queue = self.topology.event_queue(self.partition.0);
         loop {
             let subscribed = async {
+                // What the broker cannot put to the dead letters it forgets.
+                self.link.declare(&self.topology.dead_queue()).await?;
                 self.link.declare(&queue).await?;
                 self.link.consume(&queue.name, EVENT_PREFETCH).await
             };
@@ -197,21 +199,50 @@ impl EventReader {
             self.link.settle(delivery.receipt, Settle::DeadLetter).await.ok();
             return false;
         }
-        match decode::event(&delivery.message, &self.limits) {
-            Ok(body) => {
-                let incoming = Incoming {
-                    queue: self.partition,
-                    receipt: delivery.receipt,
-                    message: delivery.message,
-                    body,
-                };
-                self.events.send(incoming).await.is_err()
-            }
-            Err(reason) => {
-                tracing::warn!(message = %delivery.message.id, reason, "unreadable event, to the dead letters");
-                self.link.settle(delivery.receipt, Settle::DeadLetter).await.ok();
+        let (receipt, message) = (delivery.receipt, delivery.message);
+        match decode::event(&message, &self.limits, &self.entrance.gate) {
+            Ok(body) => self.take_in(receipt, message, body).await,
+            Err(Unfit::Unreadable(reason)) => {
+                tracing::warn!(message = %message.id, reason, "unreadable event, to the dead letters");
+                self.link.settle(receipt, Settle::DeadLetter).await.ok();
                 false
             }
+            Err(Unfit::Strange(body)) => self.take_apart(receipt, &message, *body).await,
+        }
+    }
+
+    async fn take_in(&self, receipt: Receipt, message: Message, body: EventBody) -> bool {
+        let incoming = Incoming {
+            queue: self.partition,
+            receipt,
+            message,
+            body,
+        };
+        self.events.send(incoming).await.is_err()
+    }
+
+    /// Completions of what was never dispatched go to the dead letters; those beside them in the message are taken in.
+    async fn take_apart(&self, receipt: Receipt, message: &Message, body: Completions) -> bool {
+        let gate = &self.entrance.gate;
+        let strange = body.items.iter().filter(|item| !gate.believes(item)).count();
+        let rejected = self.entrance.metrics.messages_rejected.with_label_values(&["token"]);
+        rejected.inc_by(as_f64(strange));
+        tracing::warn!(message = %message.id, worker = body.worker.name, strange, "completions of what was never dispatched");
+        let (believed, strange) = gate.sift(message, body);
+        let Some(believed) = believed else {
+            self.link.settle(receipt, Settle::DeadLetter).await.ok();
+            return false;
+        };
+        if let Some(strange) = strange {
+            let to = Address::Queue(self.topology.dead());
+            // They are counted and logged; the letter is for whoever wants to see more.
+            if let Err(error) = self.link.publish(&to, strange).await {
+                tracing::warn!(%error, "they could not be put to the dead letters");
+            }
+        }
+        match decode::event(&believed, &self.limits, gate) {
+            Ok(body) => self.take_in(receipt, believed, body).await,
+            Err(_) => false,
         }
     }
 }

@@ -6,6 +6,7 @@ use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Message;
 use rejoin_shared::wire::{Check, Completions, FetchContext, HandBack, PROTOCOL, Report, Survey, Surveyed, kind};
 
+use super::gate::Gate;
 use crate::owner::completion;
 
 /// What an event queue carries.
@@ -36,28 +37,48 @@ pub enum Notice {
     Surveyed(Surveyed),
 }
 
-/// Reads a message of an event queue.
+/// Why a message of an event queue is not taken in as it is.
+#[derive(Debug)]
+pub enum Unfit {
+    /// Not of this protocol, or not readable: for the dead letters.
+    Unreadable(String),
+    /// Some of these are of attempts that were never dispatched.
+    Strange(Box<Completions>),
+}
+
+impl From<String> for Unfit {
+    fn from(reason: String) -> Unfit {
+        Unfit::Unreadable(reason)
+    }
+}
+
+/// Reads a message of an event queue, if `gate` believes it.
 ///
 /// # Errors
-/// Text, if it is for the dead letters: not of this protocol, or not readable.
-pub fn event(message: &Message, limits: &Limits) -> Result<EventBody, String> {
+/// [`Unfit`]
+pub fn event(message: &Message, limits: &Limits, gate: &Gate) -> Result<EventBody, Unfit> {
     check_protocol(message)?;
-    match message.kind.as_str() {
-        kind::COMPLETIONS => read::<Completions>(message).map(|body| {
+    let body = match message.kind.as_str() {
+        kind::COMPLETIONS => {
+            let body: Completions = read(message)?;
+            if !body.items.iter().all(|item| gate.believes(item)) {
+                return Err(Unfit::Strange(Box::new(body)));
+            }
             let worker = body.worker.name.into();
             let items = body.items.into_iter();
-            EventBody::Completions(
+            Ok(EventBody::Completions(
                 items
                     .map(|c| (c.run, completion::completed(c, &worker, limits)))
                     .collect(),
-            )
-        }),
+            ))
+        }
         kind::CHECK => read(message).map(EventBody::Check),
         kind::HAND_BACK => read(message).map(EventBody::HandBack),
         kind::FETCH_CONTEXT => read(message).map(EventBody::Fetch),
         kind::FENCE => read(message).map(EventBody::Fence),
         other => Err(format!("{other:?} is no event")),
-    }
+    };
+    Ok(body?)
 }
 
 /// Reads a message of the coordinator's own queue; `None` for what is not for it.

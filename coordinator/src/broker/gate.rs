@@ -1,17 +1,22 @@
 //! Which messages of event queues and of the reports exchange are taken in: those of users who may send such.
 //!
 //! The broker checks that a message names the user who published it, or none. So a user who may publish to an exchange of ours, or
-//! to any queue, but who is no worker, can neither complete a step nor report as a worker.
+//! to any queue, but who is no worker, can neither complete a step nor report as a worker. And a completion shows the token of its
+//! dispatch, where there are keys for these: a worker completes only what it, or the queue it reads, was given.
 
 use std::collections::HashSet;
 
 use rejoin_shared::link::Message;
-use rejoin_shared::wire::kind;
+use rejoin_shared::wire::{Completion, Completions, kind};
+
+use super::decode::to_bytes;
+use super::tokens::Tokens;
 
 /// Whose messages are taken in.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     senders: Option<Senders>,
+    tokens: Option<Tokens>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,7 +39,41 @@ impl Gate {
             workers: workers.into_iter().collect(),
             coordinators: coordinators.into_iter().collect(),
         });
-        Gate { senders }
+        Gate { senders, tokens: None }
+    }
+
+    /// Of completions only those that show a token.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Option<Tokens>) -> Gate {
+        Gate { tokens, ..self }
+    }
+
+    /// The keys of tokens; none where completions need none.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&Tokens> {
+        self.tokens.as_ref()
+    }
+
+    /// Whether a completion is of an attempt that was dispatched, as far as can be told.
+    #[must_use]
+    pub fn believes(&self, completion: &Completion) -> bool {
+        self.tokens.as_ref().is_none_or(|tokens| tokens.admits(completion))
+    }
+
+    /// Takes the completions apart that are not believed: what is left of the message, and a message of those. `None`: none.
+    #[must_use]
+    pub fn sift(&self, message: &Message, body: Completions) -> (Option<Message>, Option<Message>) {
+        let worker = body.worker;
+        let (believed, strange): (Vec<Completion>, Vec<Completion>) =
+            body.items.into_iter().partition(|item| self.believes(item));
+        let part = |items: Vec<Completion>| {
+            let worker = worker.clone();
+            (!items.is_empty()).then(|| Message {
+                body: to_bytes(&Completions { worker, items }).into(),
+                ..message.clone()
+            })
+        };
+        (part(believed), part(strange))
     }
 
     /// Whether its sender may send such a message. Coordinators pass on what came from workers.

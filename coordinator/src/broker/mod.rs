@@ -5,3 +5,4 @@ pub mod dead_letters;
 pub mod decode;
 pub mod gate;
 pub mod publisher;
+pub mod tokens;

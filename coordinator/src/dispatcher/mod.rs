@@ -26,6 +26,7 @@ use rejoin_shared::time::Timestamp;
 use rejoin_shared::topology::Topology;
 use uuid::Uuid;
 
+use crate::broker::tokens::Tokens;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::owner::clock::Dice;
@@ -54,6 +55,8 @@ pub struct Around<'a> {
     pub dice: &'a dyn Dice,
     /// Counts.
     pub metrics: &'a Metrics,
+    /// Makes the tokens of attempts, where there are keys.
+    pub tokens: Option<&'a Tokens>,
 }
 
 /// A publish whose confirm is awaited.

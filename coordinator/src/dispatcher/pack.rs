@@ -67,7 +67,8 @@ impl Builder {
         };
         let request = run.state.request(attempt.0, attempt.1, surroundings)?;
         let base = self.place_of(run, &request);
-        let order = order_of(run, attempt, request, base);
+        let token = around.tokens.map(|tokens| tokens.of(run.id, attempt.0, attempt.1));
+        let order = order_of(run, attempt, request, base, token);
         self.bytes += order.payload.input.as_ref().map_or(256, |input| input.get().len());
         self.orders.push(order);
         self.keys.push(run.key(attempt));
@@ -125,7 +126,7 @@ fn base_context(run: &mut Run, request: &Request) -> BaseContext {
     base
 }
 
-fn order_of(run: &Run, attempt: Try, request: Request, base: usize) -> Order {
+fn order_of(run: &Run, attempt: Try, request: Request, base: usize, token: Option<String>) -> Order {
     let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     Order {
         run: run.id,
@@ -137,7 +138,7 @@ fn order_of(run: &Run, attempt: Try, request: Request, base: usize) -> Order {
         idempotency_key: None,
         timeout_ms: request.timeout.map(ms),
         heartbeat_ms: request.heartbeat.map(ms),
-        token: None,
+        token,
         payload_encoding: "json".into(),
         payload: OrderPayload {
             base,

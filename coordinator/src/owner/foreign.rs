@@ -10,6 +10,7 @@ use super::Owner;
 use super::inbound::{Incoming, Item, Origin, Question, Returned, What};
 use super::tickets::TicketId;
 use crate::broker::decode::{self, EventBody};
+use crate::broker::gate::Gate;
 use crate::broker::publisher::{Fate, Outgoing, Purpose};
 
 /// The part of a delivery that is about runs of one partition of somebody else's.
@@ -115,7 +116,8 @@ impl Owner {
     }
 
     fn take_part(&mut self, part: Part) {
-        let body = decode::event(&part.message, &self.parts.limits);
+        // It was judged at the gate when it came.
+        let body = decode::event(&part.message, &self.parts.limits, &Gate::open());
         let items = body.map(whats).unwrap_or_default().into_iter();
         let items: Vec<(RunId, What)> = items.filter(|(run, _)| run.partition() == part.partition).collect();
         self.tickets.more(part.ticket, items.len());

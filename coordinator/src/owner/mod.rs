@@ -46,6 +46,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::broker::consumers::Consumers;
+use crate::broker::gate::Gate;
 use crate::broker::publisher::Outgoing;
 use crate::dispatcher::{Around, Dispatcher, Runs};
 use crate::fleet::Fleet;
@@ -81,6 +82,7 @@ pub struct Parts {
     pub dice: Arc<dyn Dice>,
     pub limits: Limits,
     pub topology: Topology,
+    pub gate: Arc<Gate>,
     pub metrics: Metrics,
     pub definitions: Arc<Definitions>,
     pub watchers: Watchers,
@@ -343,6 +345,7 @@ impl Owner {
             home: self.home.unwrap_or(Partition(0)),
             dice: self.parts.dice.as_ref(),
             metrics: &self.parts.metrics,
+            tokens: self.parts.gate.tokens(),
         };
         (&mut self.dispatcher, &mut self.runs, around)
     }

@@ -69,11 +69,16 @@ impl World {
 
     /// One that keeps so many bytes of runs which only wait.
     pub fn coordinator_with(&self, name: &str, cache_bytes_max: usize) -> Coordinator {
-        let config = CoordinatorConfig {
+        self.coordinator_of(CoordinatorConfig {
             cache_bytes_max,
             ..config_of(name)
-        };
-        self.coordinator_over(config, self.broker.link(name))
+        })
+    }
+
+    /// One with a configuration of its own.
+    pub fn coordinator_of(&self, config: CoordinatorConfig) -> Coordinator {
+        let link = self.broker.link(&config.name);
+        self.coordinator_over(config, link)
     }
 
     /// One with a configuration and a link of its own.

@@ -123,11 +123,16 @@ impl Played {
     }
 
     pub async fn complete(&self, to: &str, attempt: AttemptKey) {
-        let completion = Completion {
+        self.complete_all(to, &[(attempt, None)]).await;
+    }
+
+    /// Several in one message, each with the token that it shows.
+    pub async fn complete_all(&self, to: &str, attempts: &[(AttemptKey, Option<&str>)]) {
+        let completion = |(attempt, token): &(AttemptKey, Option<&str>)| Completion {
             run: attempt.run,
             step: attempt.step,
             attempt: attempt.attempt,
-            token: None,
+            token: token.map(str::to_owned),
             end: AttemptEnd::Ok {
                 output: None,
                 set: None,
@@ -140,7 +145,7 @@ impl Played {
         };
         let completions = Completions {
             worker: self.id.clone(),
-            items: vec![completion],
+            items: attempts.iter().map(completion).collect(),
         };
         self.say(Address::Queue(to.to_owned()), kind::COMPLETIONS, &completions)
             .await;

@@ -38,6 +38,43 @@ impl SecretUrl {
     }
 }
 
+/// A password or key: shows in no log, no error and no print-out.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Itself, for whoever needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "" } else { MASK })
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_string())
+    }
+}
+
 /// `scheme://user:***@host`: everything between the first colon of the user part and the last `@`.
 fn masked_authority(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + 3);
@@ -78,6 +115,14 @@ impl Serialize for SecretUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_shows_only_whether_it_is_there() {
+        let secret: Secret = serde_json::from_str("\"geheim\"").expect("a text");
+        assert_eq!((secret.to_string().as_str(), secret.reveal()), ("***", "geheim"));
+        assert!(!format!("{secret:?}").contains("geheim"));
+        assert_eq!(Secret::default().to_string(), "");
+    }
 
     #[test]
     fn only_the_password_is_masked() {
