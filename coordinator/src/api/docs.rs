@@ -20,7 +20,7 @@ macro_rules! pages {
         ];
     };
 }
-pages! { "concepts" "definition" "http" "errors" "cli" "workers" "configuration" "security" "guarantees" "reliability" "metrics" "performance" "spec" "interface" }
+pages! { "concepts" "definition" "http" "errors" "cli" "workers" "configuration" "security" "access" "guarantees" "reliability" "metrics" "performance" "spec" "interface" }
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }

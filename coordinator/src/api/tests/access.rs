@@ -170,6 +170,60 @@ async fn nothing_of_one_namespace_can_be_seen_or_touched_from_another() {
     guarded.server.stop().await;
 }
 
+/// A cell of the table: what was answered; with a mark where the caller was admitted.
+fn cell(reply: &Reply) -> String {
+    match reply.status {
+        401 | 403 => reply.status.to_string(),
+        admitted => format!("{admitted} ✓"),
+    }
+}
+
+/// Every operation by whoever asks, as it was answered: a run of the namespace, or of another one.
+async fn table() -> String {
+    let guarded = Guarded::start().await;
+    let own = guarded.token("default", Scope::Admin, None).await;
+    let call = async |line: &str, body: &str| guarded.server.call(line, &own, body).await;
+    assert_eq!(call("PUT /v1/workflows", super::WORKFLOW).await.status, 201);
+    let viewer = guarded.token("default", Scope::Viewer, None).await;
+    let operator = guarded.token("default", Scope::Operator, None).await;
+    let other = guarded.token("other", Scope::Admin, None).await;
+    let crossing = format!("{own}Rejoin-Namespace: other\r\n");
+    let mut rows = String::new();
+    for operation in operations() {
+        let started = call("POST /v1/workflows/w/runs", r#"{"input":{"n":1}}"#).await;
+        let run = started.text("id");
+        if operation.path.ends_with("/watch") {
+            // That of a run which goes on has no end.
+            call(&format!("POST /v1/runs/{run}/cancel"), "").await;
+        }
+        let mut cells = Vec::new();
+        // The ones with more rights last: they may change what the others ask about.
+        for headers in ["", &crossing, &other, &viewer, &operator, &own] {
+            cells.push(cell(&guarded.ask(&operation, &run, headers).await));
+        }
+        let (method, path) = (&operation.method, &operation.path);
+        rows.push_str(&format!("| `{method} {path}` | {} |\n", cells.join(" | ")));
+    }
+    guarded.server.stop().await;
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_about_access_has_every_endpoint_by_every_scope_as_it_is_answered() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/access.md");
+    let committed = std::fs::read_to_string(file).expect("docs/access.md");
+    let table = table().await;
+    if std::env::var_os("REJOIN_TEST_WRITE_DOCS").is_some() {
+        let (head, _) = committed.split_once("\n| `").expect("a table");
+        std::fs::write(file, format!("{head}\n{table}")).expect("written");
+        return;
+    }
+    assert!(
+        committed.ends_with(&table),
+        "with REJOIN_TEST_WRITE_DOCS=1 this test writes the page:\n{table}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_has_expired_or_is_none_is_refused() {
     let guarded = Guarded::start().await;
