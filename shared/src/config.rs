@@ -65,6 +65,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Logs.
     pub log: Log,
+    /// What is not to show.
+    pub redaction: Redaction,
     /// SPEC 12.
     pub limits: Limits,
 }
@@ -120,6 +122,12 @@ pub struct Http {
     pub listen: String,
     /// Largest body of a request that is no definition. Example: `16777216`.
     pub body_bytes_max: usize,
+    /// Largest sum of the names and values of a request's headers. Example: `32768`.
+    pub header_bytes_max: usize,
+    /// Requests a second of one token (without tokens: of all clients together), and twice as many at once; 0: any number. Example: `100`.
+    pub requests_per_second_max: u32,
+    /// Refuses every request that writes; runs go on.
+    pub read_only: bool,
     /// File of the server's certificate (PEM; with those between it and its CA); with it the API speaks HTTPS only. Read again when it changes. Example: `/etc/rejoin/http.pem`.
     pub tls_cert: String,
     /// File of its key. Example: `/etc/rejoin/http.key`.
@@ -188,6 +196,14 @@ impl Retention {
             .filter_map(|(status, keep)| Some((status, keep?.0)))
             .collect()
     }
+}
+
+/// `[redaction]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redaction {
+    /// Keys, with commas between them, whose values show neither in answers of the API nor in logs, whatever the case of the key; what is stored stays as it is. Example: `password,card_number`.
+    pub keys: String,
 }
 
 /// `[log]`
@@ -290,6 +306,9 @@ impl Default for Http {
         Http {
             listen: "127.0.0.1:7070".to_owned(),
             body_bytes_max: 16 * 1024 * 1024,
+            header_bytes_max: 32 * 1024,
+            requests_per_second_max: 0,
+            read_only: false,
             tls_cert: String::new(),
             tls_key: String::new(),
             tls_client_ca: String::new(),
@@ -405,7 +424,12 @@ impl Settings {
             require(fits, field, key, "at least 32 characters, drawn at random")?;
         }
         let has_key = !self.coordinator.dispatch_key.is_empty() || self.coordinator.dispatch_key_older.is_empty();
-        require(has_key, "coordinator.dispatch_key", &"", "needed beside coordinator.dispatch_key_older")?;
+        require(
+            has_key,
+            "coordinator.dispatch_key",
+            &"",
+            "needed beside coordinator.dispatch_key_older",
+        )?;
         let listen = &self.http.listen;
         require(
             listen.contains(':'),
@@ -543,7 +567,10 @@ mod tests {
         assert!(!settings.printed().contains(key) && !format!("{settings:?}").contains(key));
         let short = of(&[("REJOIN_COORDINATOR__DISPATCH_KEY", "geheim")]).expect_err("too short");
         assert!(!short.to_string().contains("geheim"), "{short}");
-        assert!(of(&[("REJOIN_COORDINATOR__DISPATCH_KEY_OLDER", key)]).is_err(), "one without the newest");
+        assert!(
+            of(&[("REJOIN_COORDINATOR__DISPATCH_KEY_OLDER", key)]).is_err(),
+            "one without the newest"
+        );
     }
 
     #[test]

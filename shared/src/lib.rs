@@ -15,6 +15,7 @@ pub mod limits;
 pub mod link;
 pub mod map;
 pub mod path;
+pub mod redact;
 pub mod run;
 pub mod telemetry;
 pub mod time;

@@ -1,19 +1,40 @@
 //! Logs of every process, as text or JSON lines on standard error: standard output belongs to data.
 
+use std::io::{self, Stderr, Write};
+
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::prelude::*;
 
 use crate::config::{Log, LogFormat};
+use crate::redact::{Masked, Redactor};
 
-/// Starts logging for the process. A second call changes nothing.
+/// Standard error, without what is not to show.
+struct Lines(Option<Redactor>);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Box<dyn Write + 'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        let inner: Stderr = io::stderr();
+        match &self.0 {
+            None => Box::new(inner),
+            Some(redactor) => Box::new(Masked {
+                inner,
+                redactor: redactor.clone(),
+            }),
+        }
+    }
+}
+
+/// Starts logging for the process, without the values that are not to show. A second call changes nothing.
 ///
 /// # Errors
 /// Text that names the filter if it cannot be read.
-pub fn start(log: &Log) -> Result<(), String> {
+pub fn start(log: &Log, redactor: Option<Redactor>) -> Result<(), String> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|e| format!("log.filter = {}: {e}", log.filter))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(Lines(redactor));
     // An error here means that a subscriber is there already (tests, embedding programs): theirs stays.
     let started = match log.format {
         LogFormat::Text => registry.with(lines.with_ansi(wants_colour())).try_init(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rejoin_coordinator::api::Api;
 use rejoin_coordinator::api::access::Access;
 use rejoin_coordinator::api::backend::Local;
+use rejoin_coordinator::api::rates::Rates;
+use rejoin_coordinator::api::rules::Rules;
 use rejoin_coordinator::broker::gate::Gate;
 use rejoin_coordinator::broker::tokens::Tokens;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
@@ -16,6 +18,7 @@ use rejoin_coordinator::store::tokens::TokenStore;
 use rejoin_shared::config::{HttpAccess, Settings};
 use rejoin_shared::link::Link;
 use rejoin_shared::link::amqp::AmqpLink;
+use rejoin_shared::redact::Redactor;
 use rejoin_shared::tls::ServerTls;
 use rejoin_shared::topology::Topology;
 use tokio::net::TcpListener;
@@ -104,7 +107,9 @@ pub async fn serve(
     let services = CancellationToken::new();
     let tasks = TaskTracker::new();
     let registry = metrics.registry.clone();
-    let api = Api::new(store.clone(), Arc::new(backend), limits, registry, body_max, stopping).with_access(access);
+    let api = Api::new(store.clone(), Arc::new(backend), limits, registry, body_max, stopping)
+        .with_access(access)
+        .with_rules(rules(settings));
     tasks.spawn(Schedules::new(store.clone(), Arc::new(api.clone())).run(services.clone()));
     let retention = Retention::new(store, settings.retention.by_state());
     tasks.spawn(retention.run(metrics, services.clone()));
@@ -120,6 +125,18 @@ pub async fn serve(
     }
     coordinator.shutdown().await;
     served.map_err(|e| Failure::general(format!("http: {e}")))
+}
+
+/// What holds for all requests.
+fn rules(settings: &Settings) -> Rules {
+    let rate = settings.http.requests_per_second_max;
+    Rules {
+        rates: (rate > 0).then(|| Arc::new(Rates::new(rate))),
+        header_bytes_max: settings.http.header_bytes_max,
+        is_read_only: settings.http.read_only,
+        redactor: Redactor::of(&settings.redaction.keys).map(Arc::new),
+        ..Rules::default()
+    }
 }
 
 /// Whose messages are taken in.

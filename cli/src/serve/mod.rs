@@ -12,6 +12,7 @@ pub mod worker;
 use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig};
 use rejoin_shared::config::{SecretUrl, Settings};
 use rejoin_shared::link::amqp::AmqpConfig;
+use rejoin_shared::redact::Redactor;
 
 use crate::args::ServerArgs;
 use crate::exit::Failure;
@@ -32,7 +33,8 @@ pub fn settings(args: &ServerArgs) -> Result<Settings, Failure> {
 
 /// Starts logging as configured.
 pub fn start_logs(settings: &Settings) -> Result<(), Failure> {
-    rejoin_shared::telemetry::start(&settings.log).map_err(Failure::usage)
+    let redactor = Redactor::of(&settings.redaction.keys);
+    rejoin_shared::telemetry::start(&settings.log, redactor).map_err(Failure::usage)
 }
 
 /// The database as configured.

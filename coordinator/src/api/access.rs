@@ -52,8 +52,22 @@ pub enum Need {
 pub struct Caller {
     /// Where the request stays.
     pub namespace: Namespace,
-    /// Name of the token; none was needed without.
-    pub token: Option<String>,
+    /// Its token; none was needed without.
+    pub token: Option<Arc<TokenRow>>,
+}
+
+/// One who is not admitted.
+pub struct Refused {
+    /// Why.
+    pub problem: Problem,
+    /// The token that does not reach so far.
+    pub token: Option<Arc<TokenRow>>,
+}
+
+impl From<Problem> for Box<Refused> {
+    fn from(problem: Problem) -> Box<Refused> {
+        Box::new(Refused { problem, token: None })
+    }
 }
 
 impl Access {
@@ -68,7 +82,7 @@ impl Access {
     ///
     /// # Errors
     /// 401 without a valid token, 403 for one that does not reach so far.
-    pub async fn admit(&self, headers: &HeaderMap, need: Need) -> Result<Caller, Problem> {
+    pub async fn admit(&self, headers: &HeaderMap, need: Need) -> Result<Caller, Box<Refused>> {
         let asked = asked_namespace(headers)?;
         let guard = match (self, need) {
             (Access::Open, _) | (Access::Tokens(_), Need::Nothing) => {
@@ -78,9 +92,16 @@ impl Access {
             (Access::Tokens(guard), Need::Scope(_) | Need::Fleet(_)) => guard,
         };
         let token = guard.token(headers).await?;
+        let forbidden = |detail: String| {
+            let problem = Problem::new(Code::Forbidden, detail);
+            let token = Some(token.clone());
+            Err(Box::new(Refused { problem, token }))
+        };
         if let Some(asked) = asked.filter(|asked| *asked != token.namespace) {
-            let detail = format!("the token speaks for namespace {}, not for {asked}", token.namespace);
-            return Err(Problem::new(Code::Forbidden, detail));
+            return forbidden(format!(
+                "the token speaks for namespace {}, not for {asked}",
+                token.namespace
+            ));
         }
         let (scope, is_fleet) = match need {
             Need::Scope(scope) => (scope, false),
@@ -88,16 +109,18 @@ impl Access {
             Need::Nothing => (Scope::Viewer, false),
         };
         if token.scope < scope {
-            let detail = format!("it takes a token of scope {scope}, and this one has {}", token.scope);
-            return Err(Problem::new(Code::Forbidden, detail));
+            return forbidden(format!(
+                "it takes a token of scope {scope}, and this one has {}",
+                token.scope
+            ));
         }
         if is_fleet && !token.namespace.is_default() {
             let detail = "it is about all namespaces, and takes a token of namespace default";
-            return Err(Problem::new(Code::Forbidden, detail));
+            return forbidden(detail.to_owned());
         }
         Ok(Caller {
             namespace: token.namespace.clone(),
-            token: Some(token.name.clone()),
+            token: Some(token),
         })
     }
 }

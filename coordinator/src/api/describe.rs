@@ -5,15 +5,14 @@ use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::Api;
-use super::access::{Access, Need};
-use super::extract::{InNamespace, Known, Params};
-use super::problem::{Code, Problem};
+use super::access::Need;
+use super::problem::Code;
+use super::rules::{self, Asked, Rules};
 use crate::store::tokens::Scope;
 
 /// What an address answers to a method, and who answers.
@@ -185,7 +184,7 @@ impl Route {
 
     /// Every problem that it may answer with.
     pub fn all_problems(&self) -> Vec<Code> {
-        let mut codes = vec![Code::Malformed, Code::UnknownParameter];
+        let mut codes = vec![Code::Malformed, Code::UnknownParameter, Code::HeadersTooLarge];
         if self.path.contains('{') {
             codes.push(Code::NotFound);
         }
@@ -197,7 +196,10 @@ impl Route {
             codes.push(Code::InvalidRequest);
         }
         if self.need != Need::Nothing {
-            codes.extend([Code::Unauthorized, Code::Forbidden]);
+            codes.extend([Code::Unauthorized, Code::Forbidden, Code::TooMany]);
+        }
+        if !matches!(self.method, Method::GET) {
+            codes.push(Code::ReadOnly);
         }
         codes.extend([Code::Unavailable, Code::Internal]);
         let more = self.problems.iter().filter(|code| !codes.contains(code)).copied();
@@ -226,38 +228,17 @@ impl Route {
             })
     }
 
-    /// The handler behind the check of its query.
-    pub(super) fn checked(&self, access: &Access) -> MethodRouter<Api> {
-        let known: Known = self.query.iter().map(|parameter| parameter.name).collect();
-        let (access, need) = (access.clone(), self.need);
-        let check =
-            move |request: Request, next: Next| check(access.clone(), need, Known::clone(&known), request, next);
+    /// The handler behind the checks of whoever asks and of its query.
+    pub(super) fn checked(&self, rules: &Rules) -> MethodRouter<Api> {
+        let asked = Asked {
+            rules: rules.clone(),
+            operation: self.id,
+            need: self.need,
+            known: self.query.iter().map(|parameter| parameter.name).collect(),
+        };
+        let check = move |request: Request, next: Next| rules::check(asked.clone(), request, next);
         self.handler.clone().route_layer(from_fn(check))
     }
-}
-
-/// Refuses whoever may not ask, and parameters that the route does not describe; what is left is what its handler reads.
-async fn check(
-    access: Access,
-    need: Need,
-    known: Known,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let caller = access.admit(request.headers(), need).await?;
-    let params = Params::of_query(request.uri(), known)?;
-    request.extensions_mut().insert(params);
-    request.extensions_mut().insert(InNamespace(caller.namespace.clone()));
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let written = caller.token.filter(|_| !is_read);
-    let Some(token) = written else {
-        return Ok(next.run(request).await);
-    };
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
-    let (namespace, status) = (caller.namespace, response.status().as_u16());
-    tracing::info!(target: "rejoin::audit", token, %namespace, %method, path, status, "a write was asked for");
-    Ok(response)
 }
 
 macro_rules! methods {

@@ -39,6 +39,7 @@ fn trouble(problem: Problem) -> RunsError {
         | Code::UnknownParameter
         | Code::Unauthorized
         | Code::Forbidden
+        | Code::ReadOnly
         | Code::NotFound
         | Code::NoSuchRoute
         | Code::Gone
@@ -46,6 +47,7 @@ fn trouble(problem: Problem) -> RunsError {
         | Code::Ambiguous
         | Code::Conflict
         | Code::TooLarge
+        | Code::HeadersTooLarge
         | Code::UnsupportedMediaType
         | Code::InvalidDefinition
         | Code::InvalidInput

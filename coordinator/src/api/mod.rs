@@ -12,6 +12,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
 use rejoin_shared::limits::Limits;
@@ -43,8 +44,11 @@ mod operations;
 mod page;
 mod probes;
 pub mod problem;
+pub mod rates;
 mod reads;
+mod redacted;
 mod routes;
+pub mod rules;
 mod runs;
 mod schedules;
 mod scopes;
@@ -60,6 +64,8 @@ use definitions::Definitions;
 use describe::Route;
 use listen::TlsListener;
 use problem::{Code, Problem};
+use redacted::masked;
+use rules::Rules;
 
 /// What every handler works with. Cloning shares it.
 #[derive(Clone)]
@@ -71,7 +77,7 @@ pub struct Api {
     limits: Arc<Limits>,
     metrics: prometheus::Registry,
     body_bytes_max: usize,
-    access: Access,
+    rules: Rules,
     /// Ends long requests (waits, watches) when the process stops.
     stopping: CancellationToken,
 }
@@ -95,7 +101,7 @@ impl Api {
             limits,
             metrics,
             body_bytes_max,
-            access: Access::Open,
+            rules: Rules::default(),
             stopping,
         }
     }
@@ -103,7 +109,16 @@ impl Api {
     /// The same for those only whom `access` admits.
     #[must_use]
     pub fn with_access(self, access: Access) -> Api {
-        Api { access, ..self }
+        let rules = Rules { access, ..self.rules };
+        Api { rules, ..self }
+    }
+
+    /// The same under other rules, for the same callers.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Api {
+        let access = self.rules.access;
+        let rules = Rules { access, ..rules };
+        Api { rules, ..self }
     }
 
     /// All routes.
@@ -117,11 +132,12 @@ impl Api {
             .filter(|route| routed.insert((&route.method, route.routed())));
         first
             .fold(Router::new(), |router, route| {
-                router.route(route.routed(), route.checked(&self.access))
+                router.route(route.routed(), route.checked(&self.rules))
             })
             .fallback(no_route)
             .method_not_allowed_fallback(no_method)
             .layer(body_limit)
+            .layer(from_fn_with_state(self.rules.redactor.clone(), masked))
             .layer(CatchPanicLayer::custom(panicked))
             .with_state(self.clone())
     }

@@ -24,6 +24,7 @@ pub enum Code {
     UnknownParameter,
     Unauthorized,
     Forbidden,
+    ReadOnly,
     NotFound,
     NoSuchRoute,
     Gone,
@@ -31,6 +32,7 @@ pub enum Code {
     Ambiguous,
     Conflict,
     TooLarge,
+    HeadersTooLarge,
     UnsupportedMediaType,
     InvalidDefinition,
     InvalidInput,
@@ -43,12 +45,13 @@ pub enum Code {
 
 impl Code {
     /// All of them, for the docs and the tests.
-    pub const ALL: [Code; 20] = [
+    pub const ALL: [Code; 22] = [
         Code::Malformed,
         Code::MalformedJson,
         Code::UnknownParameter,
         Code::Unauthorized,
         Code::Forbidden,
+        Code::ReadOnly,
         Code::NotFound,
         Code::NoSuchRoute,
         Code::Gone,
@@ -56,6 +59,7 @@ impl Code {
         Code::Ambiguous,
         Code::Conflict,
         Code::TooLarge,
+        Code::HeadersTooLarge,
         Code::UnsupportedMediaType,
         Code::InvalidDefinition,
         Code::InvalidInput,
@@ -81,6 +85,7 @@ impl Code {
             Code::UnknownParameter => ("unknown_parameter", StatusCode::BAD_REQUEST, "Unknown query parameter"),
             Code::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED, "A token is needed"),
             Code::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "The token does not allow it"),
+            Code::ReadOnly => ("read_only", StatusCode::FORBIDDEN, "The server only reads"),
             Code::NotFound => ("not_found", StatusCode::NOT_FOUND, "Not found"),
             Code::NoSuchRoute => ("no_such_route", StatusCode::NOT_FOUND, "No such address"),
             Code::Gone => ("gone", StatusCode::GONE, "No longer kept"),
@@ -92,6 +97,11 @@ impl Code {
             Code::Ambiguous => ("ambiguous_id", StatusCode::CONFLICT, "The id is ambiguous"),
             Code::Conflict => ("conflict", StatusCode::CONFLICT, "The state does not allow it"),
             Code::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE, "Too large"),
+            Code::HeadersTooLarge => (
+                "headers_too_large",
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "Headers too large",
+            ),
             Code::UnsupportedMediaType => (
                 "unsupported_media_type",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

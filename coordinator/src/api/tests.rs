@@ -21,12 +21,14 @@ mod fleet;
 mod fork;
 mod requests;
 mod retention;
+mod rules;
 mod waiting;
 mod workflows;
 
 use super::Api;
 use super::access::Access;
 use super::backend::Local;
+use super::rules::Rules;
 use crate::coordinator::{Coordinator, CoordinatorConfig};
 use crate::services::schedules::Schedules;
 use crate::store::Store;
@@ -61,6 +63,12 @@ impl Reply {
         lines.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
+    /// The same of an answer that may be no JSON.
+    fn text_if_json(&self, key: &str) -> String {
+        let json = Json::parse(self.body.as_bytes()).unwrap_or_default();
+        json.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
+    }
+
     fn text(&self, key: &str) -> String {
         self.json()
             .get(key)
@@ -83,7 +91,15 @@ impl Server {
     }
 
     async fn guarded(store: Arc<dyn Store>, broker: &MemoryBroker, name: &str, access: Access) -> Server {
-        Server::linked(store, broker, broker.link(name), CoordinatorConfig::new(name), access).await
+        let rules = Rules {
+            access,
+            ..Rules::default()
+        };
+        Server::ruled(store, broker, name, rules).await
+    }
+
+    async fn ruled(store: Arc<dyn Store>, broker: &MemoryBroker, name: &str, rules: Rules) -> Server {
+        Server::linked(store, broker, broker.link(name), CoordinatorConfig::new(name), rules).await
     }
 
     /// With any link; `broker` is only kept.
@@ -92,7 +108,7 @@ impl Server {
         broker: &MemoryBroker,
         link: Arc<dyn Link>,
         config: CoordinatorConfig,
-        access: Access,
+        rules: Rules,
     ) -> Server {
         let stopping = CancellationToken::new();
         let name = config.name.clone();
@@ -108,7 +124,8 @@ impl Server {
             BODY_MAX,
             stopping.clone(),
         )
-        .with_access(access);
+        .with_access(rules.access.clone())
+        .with_rules(rules);
         let schedules = Schedules::new(store.clone(), Arc::new(api.clone()));
         tokio::spawn(schedules.run(stopping.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -15,10 +15,10 @@ use super::Api;
 use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
 use super::problem::Problem;
+use super::redacted;
 use super::wait::Growth;
 use crate::read::journal::entry;
 use crate::read::run::RunView;
-use crate::store::RunRow;
 
 /// Rows fetched at a time.
 const PAGE_ROWS: usize = 500;
@@ -105,18 +105,24 @@ impl Watch {
         let page = self.api.store.journal(self.run, self.after, PAGE_ROWS).await?;
         if page.is_empty() && row.status.is_terminal() {
             self.over = true;
-            self.ready.push_back(end(row));
+            let text = serde_json::to_string(&RunView::of(row)).expect("a view is plain data");
+            self.ready
+                .push_back(Event::default().event("end").data(self.shown(&text)));
         }
         for stored in &page {
             self.after = stored.row.seq;
             let event = Event::default().id(stored.row.seq.to_string()).event(&stored.row.kind);
-            self.ready.push_back(event.data(entry(stored).0.to_string()));
+            self.ready
+                .push_back(event.data(self.shown(&entry(stored).0.to_string())));
         }
         Ok(())
     }
-}
 
-fn end(row: RunRow) -> Event {
-    let text = serde_json::to_string(&RunView::of(row)).expect("a view is plain data");
-    Event::default().event("end").data(text)
+    /// Without what is not to show.
+    fn shown(&self, text: &str) -> String {
+        match &self.api.rules.redactor {
+            Some(redactor) => redacted::json(redactor, text.as_bytes()),
+            None => text.to_owned(),
+        }
+    }
 }

@@ -11,7 +11,7 @@ use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::{Pack, kind};
 
 use super::{Reply, Server};
-use crate::api::access::Access;
+use crate::api::rules::Rules;
 use crate::coordinator::CoordinatorConfig;
 use crate::store::embedded::EmbeddedStore;
 
@@ -237,7 +237,7 @@ async fn on_rabbitmq_letters_are_listed_again_and_again_paged_dropped_and_replay
         ..CoordinatorConfig::new("c")
     };
     let store = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
-    let server = Server::linked(store, &MemoryBroker::new(), link.clone(), config, Access::Open).await;
+    let server = Server::linked(store, &MemoryBroker::new(), link.clone(), config, Rules::default()).await;
     link.state()
         .wait_for(|state| matches!(state, LinkState::Up(_)))
         .await
