@@ -44,6 +44,42 @@ pub fn parse_computed(text: &str) -> Option<Duration> {
     }
 }
 
+/// Writes a duration as [`parse`] reads it, to the same value: `250ms`, `1.5s`, `1h30m`, `3d`.
+#[must_use]
+pub fn write(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    if nanos == 0 {
+        return "0s".to_owned();
+    }
+    if nanos < NANOS_PER_S {
+        return match nanos < NANOS_PER_MS {
+            true => decimal(nanos, 1_000) + "us",
+            false => decimal(nanos, NANOS_PER_MS) + "ms",
+        };
+    }
+    let (mut text, mut rest) = (String::new(), nanos);
+    for (unit, length) in SHORT_UNITS.iter().filter(|(unit, _)| ["d", "h", "m"].contains(unit)) {
+        if rest >= *length {
+            text.push_str(&format!("{}{unit}", rest / length));
+            rest %= length;
+        }
+    }
+    match rest {
+        0 => text,
+        rest => text + &decimal(rest, NANOS_PER_S) + "s",
+    }
+}
+
+/// `nanos` in units of so many, exactly, with as few digits as that takes.
+fn decimal(nanos: u128, unit: u128) -> String {
+    let (whole, rest) = (nanos / unit, nanos % unit);
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let digits = unit.ilog10() as usize;
+    format!("{whole}.{rest:0digits$}").trim_end_matches('0').to_owned()
+}
+
 fn iso_nanos(text: &str) -> Option<u128> {
     match text.split_once('T') {
         Some(("", time)) => sum_of_units(time, TIME_UNITS),
@@ -102,6 +138,25 @@ mod tests {
             ("PT0.5S", 500),
         ] {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_short_and_exactly() {
+        for (duration, text) in [
+            (Duration::ZERO, "0s"),
+            (Duration::from_nanos(1), "0.001us"),
+            (Duration::from_micros(15), "15us"),
+            (Duration::from_micros(1_500), "1.5ms"),
+            (Duration::from_millis(250), "250ms"),
+            (Duration::from_millis(1_050), "1.05s"),
+            (Duration::from_secs(60), "1m"),
+            (Duration::from_secs(5_400), "1h30m"),
+            (Duration::from_secs(14 * 86_400), "14d"),
+            (Duration::new(93_784, 5_000_001), "1d2h3m4.005000001s"),
+        ] {
+            assert_eq!(write(duration), text);
+            assert_eq!(parse(text), Some(duration), "{text}");
         }
     }
 
