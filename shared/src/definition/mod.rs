@@ -4,8 +4,10 @@
 //! bytes ──source::read──▶ Tree ──check──▶ Definition      (or all errors at once, each with its place)
 //!                          └─ canonical JSON, digest      (what is stored, and what names a version)
 //! ```
-//! Keys and their forms stand in one table (`keys`), which the checks and the JSON Schema share.
+//! Keys and their forms stand in one table (`keys`), which the checks and the JSON Schema share. What `builder` builds in
+//! Rust becomes text and goes the same way.
 
+pub mod builder;
 mod check;
 pub mod duration;
 mod error;

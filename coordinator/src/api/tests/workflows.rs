@@ -1,5 +1,6 @@
 //! Workflows as they are read back.
 
+use rejoin_shared::definition::builder::{Retry, expr, object, step, workflow};
 use rejoin_shared::json::Json;
 
 use super::Server;
@@ -31,5 +32,32 @@ async fn a_workflow_is_listed_and_read_with_its_description_which_makes_a_versio
     let listed = read("").await.json();
     let items = listed.get("items").and_then(Json::as_list).unwrap_or_default();
     assert_eq!((items.len(), items[0].get("description").cloned()), (1, described));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_built_in_rust_is_the_version_that_its_yaml_made() {
+    let server = Server::start().await;
+    let yaml = "workflow: greet\ntimeout: 90s\nsteps:\n  - step: say\n    with: { to: \"= ctx.name\", price: 1.0 }\n    retry: { max_attempts: 3 }\n";
+    let first = server.call("PUT /v1/workflows", "", yaml).await;
+    assert_eq!(first.status, 201, "{}", first.body);
+    let greet = |attempts: u32| {
+        let say = step("say")
+            .with(object! { "to" => expr("ctx.name"), "price" => 1.0 })
+            .retry(Retry::new().max_attempts(attempts));
+        let built = workflow("greet").timeout("90s").steps(say).to_document();
+        built.unwrap_or_else(|e| panic!("{e}"))
+    };
+    let as_json = "Content-Type: application/json\r\n";
+    let same = server.call("PUT /v1/workflows", as_json, greet(3).json()).await;
+    let (was, is) = (first.json(), same.json());
+    assert_eq!(same.status, 200, "{}", same.body);
+    assert_eq!(
+        (is.get("version"), is.get("digest")),
+        (was.get("version"), was.get("digest"))
+    );
+    assert_eq!(is.get("digest"), Some(&Json::str(greet(3).digest())));
+    let other = server.call("PUT /v1/workflows", as_json, greet(4).json()).await;
+    assert_eq!((other.status, other.json().get("version")), (201, Some(&Json::Int(2))));
     server.stop().await;
 }
