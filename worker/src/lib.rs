@@ -8,7 +8,7 @@
 //!
 //! A worker knows the broker and nothing else. [`run`] keeps the promises of the wire contract: a task message is
 //! acknowledged only when the completions of all its attempts are confirmed, and nothing that may have run before
-//! starts without its owner's word.
+//! starts without its owner's word. Beside it, [`workflow`] writes definitions in Rust; nothing here reads them.
 
 pub mod attempt;
 mod builtin;
@@ -19,5 +19,8 @@ pub mod sdk;
 
 pub use generic::{GenericWorkerConfig, run_generic};
 pub use handler::{Handle, Outcome};
+/// Workflows written in Rust. What the worker serves and what calls it can stand side by side, see [`HandlerName`].
+#[doc(inline)]
+pub use rejoin_shared::definition::builder as workflow;
 pub use run::WorkerError;
-pub use sdk::{BuildError, StepContext, StepError, Worker, WorkerBuilder, log_layer};
+pub use sdk::{BuildError, HandlerName, StepContext, StepError, Worker, WorkerBuilder, log_layer};

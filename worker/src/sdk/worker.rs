@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::{StepContext, StepError, Typed};
+use super::{HandlerName, StepContext, StepError, Typed};
 use crate::builtin;
 use crate::handler::{Handle, Handlers};
 use crate::run::{self, Setup, WorkerError};
@@ -138,6 +138,18 @@ impl WorkerBuilder {
     {
         let bytes_max = self.limits.output_bytes_max;
         self.handle(name, Arc::new(Typed::new(function, bytes_max)))
+    }
+
+    /// A handler under a name that holds its types; the workflow may call it by the same one.
+    #[must_use]
+    pub fn serve<F, Fut, I, O>(self, name: HandlerName<I, O>, function: F) -> Self
+    where
+        F: Fn(StepContext, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, StepError>> + Send + 'static,
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+    {
+        self.handler(name, function)
     }
 
     /// A handler that works on the attempt itself.
