@@ -1,5 +1,7 @@
 //! What only a link over a network can show.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
@@ -62,6 +64,40 @@ async fn publishes_under_way_when_the_connection_is_cut_fail_or_arrive_and_none_
         "{accepted} were confirmed, {depth:?}"
     );
     put(&*link, &queue, "after").await;
+    broker.clean().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_nobody_waits_for_any_more_takes_no_messages() {
+    let Some(broker) = Fixture::rabbitmq() else { return };
+    let link = broker.link("a").await;
+    let queue = broker.queue(&*link, "q").await;
+    // Given up after so many steps of it, each of which an answer of the broker begins.
+    for steps in 0..12 {
+        let mut subscribing = link.consume(&queue.name, 10);
+        let mut left = steps;
+        poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            subscribing.as_mut().poll(context).map(drop)
+        })
+        .await;
+    }
+    let alone = async {
+        while link
+            .depth(&queue.name)
+            .await
+            .expect("answered")
+            .expect("exists")
+            .consumers
+            > 0
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, alone).await.expect("no consumer is left");
     broker.clean().await;
 }
 

@@ -9,12 +9,12 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::Channel;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::{death, message, short};
-use super::failure::within;
+use super::failure::{judge, timed_out, within};
 use super::session::Session;
 use super::silence::{Judgement, Silence};
 use super::unsettled::Unsettled;
@@ -116,10 +116,7 @@ pub(super) struct AmqpConsumer {
     vanished: Arc<Vanished>,
     queue: String,
     prefetch: u16,
-    /// Names the channel among the connection's.
-    id: u64,
-    /// `None` once it ended: the library's stream must not be asked again then.
-    deliveries: Option<lapin::Consumer>,
+    subscription: Subscription,
     silence: Silence,
 }
 
@@ -130,21 +127,20 @@ impl AmqpConsumer {
         queue: &str,
         prefetch: u16,
     ) -> Result<AmqpConsumer, LinkError> {
-        let (id, deliveries) = subscription(&session, queue, prefetch).await?;
+        let subscription = subscription(&session, queue, prefetch).await?;
         Ok(AmqpConsumer {
             session,
             vanished,
             queue: queue.to_owned(),
             prefetch,
-            id,
-            deliveries: Some(deliveries),
+            subscription,
             silence: Silence::begin(),
         })
     }
 
     /// Looks at a silent subscription; `false`: it cannot go on.
     async fn look(&mut self) -> bool {
-        let unsettled = self.session.consumers.unsettled(self.id);
+        let unsettled = self.session.consumers.unsettled(self.subscription.id);
         let depth = self.session.admin.depth(&self.session.consuming, &self.queue).await;
         match self.silence.judge(depth, unsettled, usize::from(self.prefetch)) {
             Judgement::GoesOn => true,
@@ -156,10 +152,9 @@ impl AmqpConsumer {
     /// Subscribes on a new channel and lets go of the old one; what lies there unread is delivered again.
     async fn renew(&mut self) -> bool {
         match subscription(&self.session, &self.queue, self.prefetch).await {
-            Ok((id, deliveries)) => {
+            Ok(anew) => {
                 tracing::debug!(queue = self.queue, "a silent subscription was made again");
-                self.session.consumers.forget(std::mem::replace(&mut self.id, id));
-                self.deliveries = Some(deliveries);
+                self.subscription = anew;
                 true
             }
             Err(error) => {
@@ -170,7 +165,7 @@ impl AmqpConsumer {
     }
 
     fn end(&mut self) {
-        self.deliveries = None;
+        self.subscription.deliveries = None;
         // A subscription that ends alone ends with its queue.
         if !self.session.ended.is_cancelled() {
             self.vanished.note(&self.queue);
@@ -184,11 +179,11 @@ impl AmqpConsumer {
         };
         let receipt = Receipt {
             generation: self.session.generation,
-            consumer: self.id,
+            consumer: self.subscription.id,
             tag: delivery.delivery_tag,
         };
         self.silence = Silence::begin();
-        self.session.consumers.note(self.id, receipt.tag);
+        self.session.consumers.note(receipt.consumer, receipt.tag);
         Some(Delivery {
             redelivered: delivery.redelivered,
             death: death(&delivery),
@@ -198,8 +193,41 @@ impl AmqpConsumer {
     }
 }
 
-/// A channel with a subscription of its own.
-async fn subscription(session: &Session, queue: &str, prefetch: u16) -> Result<(u64, lapin::Consumer), LinkError> {
+/// A channel with a subscription of its own, which ends with it.
+struct Subscription {
+    session: Arc<Session>,
+    /// Names the channel among the connection's.
+    id: u64,
+    /// `None` once it ended: the library's stream must not be asked again then.
+    deliveries: Option<lapin::Consumer>,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.session.consumers.forget(self.id);
+    }
+}
+
+/// Subscribes in a task of its own. The library keeps a subscription whose answer nobody waits for any more: the broker would go
+/// on sending to it, up to its prefetch, and nobody would ever settle that. So the answer is always awaited, and what came too
+/// late ends as it comes.
+async fn subscription(session: &Arc<Session>, queue: &str, prefetch: u16) -> Result<Subscription, LinkError> {
+    let (tell, told) = oneshot::channel();
+    let (of, queue) = (session.clone(), queue.to_owned());
+    tokio::spawn(async move {
+        let ended = of.ended.clone();
+        if let Some(subscribed) = ended.run_until_cancelled(subscribed(of, &queue, prefetch)).await {
+            tell.send(subscribed).ok();
+        }
+    });
+    match tokio::time::timeout(session.call_timeout, told).await {
+        Ok(Ok(subscribed)) => subscribed,
+        Ok(Err(_)) => Err(LinkError::Down),
+        Err(_) => Err(timed_out(session.call_timeout)),
+    }
+}
+
+async fn subscribed(session: Arc<Session>, queue: &str, prefetch: u16) -> Result<Subscription, LinkError> {
     let limit = session.call_timeout;
     let channel = within(limit, queue, session.consuming.create_channel()).await?;
     // Before the subscription: without it the client's buffer is unbounded.
@@ -207,15 +235,20 @@ async fn subscription(session: &Session, queue: &str, prefetch: u16) -> Result<(
     within(limit, queue, bounded).await?;
     let options = BasicConsumeOptions::default();
     let asked = channel.basic_consume(short(queue)?, "".into(), options, FieldTable::default());
-    let deliveries = within(limit, queue, asked).await?;
-    Ok((session.consumers.add(channel), deliveries))
+    let deliveries = asked.await.map_err(|error| judge(&error, queue))?;
+    let id = session.consumers.add(channel);
+    Ok(Subscription {
+        session,
+        id,
+        deliveries: Some(deliveries),
+    })
 }
 
 #[async_trait]
 impl Consumer for AmqpConsumer {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
-            let (session, deliveries) = (self.session.clone(), self.deliveries.as_mut()?);
+            let (session, deliveries) = (self.session.clone(), self.subscription.deliveries.as_mut()?);
             tokio::select! {
                 biased;
                 () = session.ended.cancelled() => return self.take(None),
@@ -230,15 +263,9 @@ impl Consumer for AmqpConsumer {
 
     fn try_next(&mut self) -> Option<Delivery> {
         if self.session.ended.is_cancelled() {
-            self.deliveries = None;
+            self.subscription.deliveries = None;
         }
-        let item = self.deliveries.as_mut()?.next().now_or_never()?;
+        let item = self.subscription.deliveries.as_mut()?.next().now_or_never()?;
         self.take(item)
-    }
-}
-
-impl Drop for AmqpConsumer {
-    fn drop(&mut self) {
-        self.session.consumers.forget(self.id);
     }
 }
