@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod broker;
+pub mod console;
 pub mod coordinator;
 pub mod dispatcher;
 pub mod fleet;

@@ -136,6 +136,8 @@ pub struct Http {
     pub tls_client_ca: String,
     /// `auto` (tokens are needed unless it listens on a loopback address), `tokens`, or `open` (everybody who reaches it may do all).
     pub access: HttpAccess,
+    /// Whether the console, a page for browsers, is served at `/console/`. It has no rights of its own: it uses the API as everybody does.
+    pub console: bool,
 }
 
 /// `[coordinator]`
@@ -313,6 +315,7 @@ impl Default for Http {
             tls_key: String::new(),
             tls_client_ca: String::new(),
             access: HttpAccess::Auto,
+            console: true,
         }
     }
 }

@@ -10,6 +10,7 @@ use rejoin_coordinator::api::rates::Rates;
 use rejoin_coordinator::api::rules::Rules;
 use rejoin_coordinator::broker::gate::Gate;
 use rejoin_coordinator::broker::tokens::Tokens;
+use rejoin_coordinator::console;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::services::retention::Retention;
 use rejoin_coordinator::services::schedules::Schedules;
@@ -107,13 +108,16 @@ pub async fn serve(
     let services = CancellationToken::new();
     let tasks = TaskTracker::new();
     let registry = metrics.registry.clone();
-    let api = Api::new(store.clone(), Arc::new(backend), limits, registry, body_max, stopping)
+    let mut api = Api::new(store.clone(), Arc::new(backend), limits, registry, body_max, stopping)
         .with_access(access)
         .with_rules(rules(settings));
+    if !settings.http.console {
+        api = api.without_console();
+    }
     tasks.spawn(Schedules::new(store.clone(), Arc::new(api.clone())).run(services.clone()));
     let retention = Retention::new(store, settings.retention.by_state());
     tasks.spawn(retention.run(metrics, services.clone()));
-    output::note(&format!("coordinator {name} serves {scheme}://{address}"));
+    announce(settings, &name, &format!("{scheme}://{address}"));
     let served = match tls {
         None => api.serve(listener).await,
         Some(tls) => api.serve_tls(listener, tls).await,
@@ -125,6 +129,14 @@ pub async fn serve(
     }
     coordinator.shutdown().await;
     served.map_err(|e| Failure::general(format!("http: {e}")))
+}
+
+/// Says where it can be reached.
+fn announce(settings: &Settings, name: &str, origin: &str) {
+    output::note(&format!("coordinator {name} serves {origin}"));
+    if settings.http.console {
+        output::note(&format!("console: {origin}{}", console::PATH));
+    }
 }
 
 /// What holds for all requests.

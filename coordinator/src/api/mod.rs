@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::console;
 use crate::store::Store;
 
 pub mod access;
@@ -78,6 +79,7 @@ pub struct Api {
     metrics: prometheus::Registry,
     body_bytes_max: usize,
     rules: Rules,
+    has_console: bool,
     /// Ends long requests (waits, watches) when the process stops.
     stopping: CancellationToken,
 }
@@ -102,6 +104,7 @@ impl Api {
             metrics,
             body_bytes_max,
             rules: Rules::default(),
+            has_console: true,
             stopping,
         }
     }
@@ -121,6 +124,15 @@ impl Api {
         Api { rules, ..self }
     }
 
+    /// The same with nothing but the API.
+    #[must_use]
+    pub fn without_console(self) -> Api {
+        Api {
+            has_console: false,
+            ..self
+        }
+    }
+
     /// All routes.
     pub fn router(&self) -> Router {
         let body_limit = DefaultBodyLimit::max(self.body_bytes_max);
@@ -130,8 +142,12 @@ impl Api {
         let first = routes
             .iter()
             .filter(|route| routed.insert((&route.method, route.routed())));
+        let beside = match self.has_console {
+            true => console::router(),
+            false => Router::new(),
+        };
         first
-            .fold(Router::new(), |router, route| {
+            .fold(beside, |router, route| {
                 router.route(route.routed(), route.checked(&self.rules))
             })
             .fallback(no_route)
@@ -183,7 +199,12 @@ async fn no_method(method: Method, uri: axum::http::Uri) -> Problem {
         Method::GET => vec!["GET", "HEAD"],
         _ => vec![route.method.as_str()],
     });
-    let allow = methods.collect::<Vec<_>>().join(",");
+    let mut methods: Vec<&str> = methods.collect();
+    if methods.is_empty() {
+        // The console's, which is no part of the table.
+        methods = vec!["GET", "HEAD"];
+    }
+    let allow = methods.join(",");
     let problem = Problem::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()));
     problem.with_allow(HeaderValue::from_str(&allow).ok())
 }
