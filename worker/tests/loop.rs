@@ -329,6 +329,25 @@ async fn a_completion_of_a_time_without_broker_is_published_after_it() {
 }
 
 #[tokio::test]
+async fn a_completion_does_not_wait_until_the_worker_is_subscribed_again() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder);
+    let order = owner.order(1, "count", "1");
+    owner.dispatch(vec![order]).await;
+    counted.started(1).await;
+    owner.broker.cut(support::WORKER_LINK);
+    counted.permits.add_permits(1);
+    until("the handler's end", || counted.permits.available_permits() == 0).await;
+    running.link.subscribes.send_replace(false);
+    owner.broker.connect(support::WORKER_LINK);
+    assert_eq!(owner.completions(1).await[0]["outcome"], "ok");
+    running.link.subscribes.send_replace(true);
+    running.stop().await;
+    assert_eq!(counted.starts(), 1);
+}
+
+#[tokio::test]
 async fn an_attempt_that_nobody_here_serves_goes_back_and_does_not_fail() {
     let mut owner = Owner::new().await;
     let running = owner.start(builder());

@@ -80,10 +80,10 @@ impl Outbox {
         self.0.entry(to.clone()).or_default()
     }
 
-    fn take(&mut self, now: Instant) -> Vec<Batch> {
+    fn take(&mut self, now: Instant, with_hand_backs: bool) -> Vec<Batch> {
         let mut batches = Vec::new();
         for (to, lane) in &mut self.0 {
-            while let Some(content) = lane.take(now) {
+            while let Some(content) = lane.take(now, with_hand_backs) {
                 lane.in_flight += 1;
                 batches.push(Batch {
                     to: to.clone(),
@@ -130,11 +130,11 @@ impl Lane {
         self.completions.is_empty() && self.hand_backs.is_empty()
     }
 
-    fn take(&mut self, now: Instant) -> Option<Content> {
+    fn take(&mut self, now: Instant, with_hand_backs: bool) -> Option<Content> {
         if self.retry_at.is_some_and(|at| at > now) || self.in_flight >= IN_FLIGHT_MAX {
             return None;
         }
-        if !self.hand_backs.is_empty() {
+        if with_hand_backs && !self.hand_backs.is_empty() {
             return Some(Content::HandBack(std::mem::take(&mut self.hand_backs)));
         }
         let full = self.completions.len() >= PACK_ATTEMPTS_MAX;
@@ -205,9 +205,16 @@ fn key_of(completion: &Completion) -> AttemptKey {
 
 impl Runner {
     /// Publishes what is there, as far as the lanes are free. While the link is down it is kept.
+    ///
+    /// Completions leave as soon as the link is up. Subscribing again may take the broker seconds, and whoever is not heard of
+    /// meanwhile is given up: what it had completed would then run again elsewhere. What goes back waits for the session, as
+    /// that is who holds it.
     pub(super) fn send_outbox(&mut self, now: Instant) {
-        let Some(worker) = self.worker_id() else { return };
-        for batch in self.outbox.take(now) {
+        let Some(worker) = self.teller().filter(|_| self.is_linked()) else {
+            return;
+        };
+        let has_session = self.worker_id().is_some();
+        for batch in self.outbox.take(now, has_session) {
             let (link, to) = (self.link.clone(), self.setup.topology.to_events(&batch.to));
             let message = batch.message(worker.clone());
             self.io.push(Box::pin(async move {

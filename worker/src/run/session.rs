@@ -58,6 +58,8 @@ pub(super) enum Next {
 pub(super) struct Connection {
     state: State,
     failures: u32,
+    /// Who this worker was in its last session.
+    last: Option<WorkerId>,
 }
 
 impl Connection {
@@ -65,6 +67,7 @@ impl Connection {
         Connection {
             state: State::Waiting(Instant::now()),
             failures: 0,
+            last: None,
         }
     }
 
@@ -185,6 +188,16 @@ impl Runner {
         self.connection.session().map(|session| session.worker.clone())
     }
 
+    /// Who tells what was completed: that does not have to wait for the next session.
+    pub(super) fn teller(&self) -> Option<WorkerId> {
+        self.worker_id().or_else(|| self.connection.last.clone())
+    }
+
+    /// Whether messages can leave.
+    pub(super) fn is_linked(&self) -> bool {
+        !matches!(*self.link_state.borrow(), LinkState::Down)
+    }
+
     /// Ends a session that is over, and begins one when the link is there.
     pub(super) fn keep_connected(&mut self, now: Instant) {
         let link_state = *self.link_state.borrow_and_update();
@@ -210,6 +223,7 @@ impl Runner {
 
     /// The link came back while we waited: no need to wait on.
     pub(super) fn retry_connection(&mut self) {
+        self.outbox.retry_now();
         if let State::Waiting(until) = &mut self.connection.state {
             *until = (*until).min(Instant::now() + RETRY_FIRST);
         }
@@ -248,6 +262,7 @@ impl Runner {
             Ok(session) => {
                 tracing::info!(worker = %session.worker.name, incarnation = %session.worker.incarnation, "worker subscribed");
                 self.reports.restart(session.made);
+                self.connection.last = Some(session.worker.clone());
                 self.outbox.retry_now();
                 self.connection.failures = 0;
                 self.connection.state = State::Up(Box::new(session));

@@ -278,10 +278,11 @@ pub fn builder() -> WorkerBuilder {
     Worker::builder().concurrency(4).drain(Duration::from_secs(5))
 }
 
-/// A link that can hold back what is published to event queues, and tells what was settled.
+/// A link that can hold back what is published to event queues, and subscriptions, and tells what was settled.
 pub struct Gate {
     inner: Arc<dyn Link>,
     pub open: watch::Sender<bool>,
+    pub subscribes: watch::Sender<bool>,
     pub held: watch::Sender<usize>,
     pub settled: Mutex<Vec<Settle>>,
 }
@@ -291,6 +292,7 @@ impl Gate {
         Gate {
             inner,
             open: watch::channel(true).0,
+            subscribes: watch::channel(true).0,
             held: watch::channel(0).0,
             settled: Mutex::default(),
         }
@@ -318,6 +320,8 @@ impl Link for Gate {
         self.inner.publish(to, message).await
     }
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
+        let mut subscribes = self.subscribes.subscribe();
+        subscribes.wait_for(|may| *may).await.expect("the gate lives");
         self.inner.consume(queue, prefetch).await
     }
     async fn settle(&self, receipt: Receipt, how: Settle) -> Result<bool, LinkError> {
