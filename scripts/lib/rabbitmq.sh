@@ -125,7 +125,8 @@ rabbit_sum() { echo "lists:sum([case $1 of {ok, N} -> $2; _ -> 0 end || Q <- rab
 # again until it has hit something: rabbitmqctl alone takes seconds to start.
 rabbit_strike() {
   local blow=$1 file=${2:-}
-  [ -z "$file" ] || blow="(fun Try(0) -> 0; Try(Left) ->
+  # Whoever wants to strike waits for FILE.armed: starting this tool may take longer than what it is to hit lasts.
+  [ -z "$file" ] || blow="ok = file:write_file(\"$file.armed\", <<>>), (fun Try(0) -> 0; Try(Left) ->
       case filelib:is_file(\"$file\") andalso $blow of
         Hit when is_integer(Hit), Hit > 0 -> Hit;
         _ -> timer:sleep(5), Try(Left - 1)

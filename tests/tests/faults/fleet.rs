@@ -482,7 +482,18 @@ impl Blow {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
-        Ok(Blow { verb, child, trigger })
+        let mut blow = Blow { verb, child, trigger };
+        let armed = blow.trigger.with_added_extension("armed");
+        while !armed.exists() {
+            if let Some(status) = blow.child.try_wait()? {
+                return Err(anyhow!(
+                    "scripts/services rabbit {verb} ended before it was armed: {status}"
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::fs::remove_file(armed)?;
+        Ok(blow)
     }
 
     /// Strikes; a fault is one only if it hit messages or queues.
