@@ -274,15 +274,15 @@ impl Tree {
         })
     }
 
-    /// The document as compact JSON text in its own order: what is stored, and what the digest is taken of.
+    /// The document as compact JSON text in its own order: what is stored.
     #[must_use]
     pub fn canonical_json(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.write_json(&mut out);
+        self.write_json(&mut out, Order::AsWritten);
         out
     }
 
-    fn write_json(&self, out: &mut Vec<u8>) {
+    fn write_json(&self, out: &mut Vec<u8>, order: Order) {
         match &self.kind {
             TreeKind::Null => out.extend_from_slice(b"null"),
             TreeKind::Bool(b) => write_scalar(out, b),
@@ -293,31 +293,59 @@ impl Tree {
                 out.push(b'[');
                 for (i, item) in items.iter().enumerate() {
                     out.extend_from_slice(if i == 0 { b"" } else { b"," });
-                    item.write_json(out);
+                    item.write_json(out, order.inside(""));
                 }
                 out.push(b']');
             }
             TreeKind::Map(entries) => {
+                let mut entries: Vec<&Entry> = entries.iter().collect();
+                if order == Order::Sorted {
+                    entries.sort_by(|a, b| a.key.cmp(&b.key));
+                }
                 out.push(b'{');
-                for (i, entry) in entries.iter().enumerate() {
+                for (i, entry) in entries.into_iter().enumerate() {
                     out.extend_from_slice(if i == 0 { b"" } else { b"," });
                     write_scalar(out, &*entry.key);
                     out.push(b':');
-                    entry.value.write_json(out);
+                    entry.value.write_json(out, order.inside(&entry.key));
                 }
                 out.push(b'}');
             }
         }
     }
 
-    /// SHA-256 of [`Tree::canonical_json`] in hex: the identity of a version. White space, comments and the choice
-    /// between YAML and JSON do not count; the order of keys does.
+    /// SHA-256 of the compact JSON text in hex: the identity of a version. White space, comments and the choice between YAML and
+    /// JSON do not count, and the order of keys only where it says something: below `branches`, `nodes` and `cases`.
     #[must_use]
     pub fn digest(&self) -> String {
-        Sha256::digest(self.canonical_json())
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        let mut text = Vec::new();
+        self.write_json(&mut text, Order::Sorted);
+        Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// Maps whose entries are in an order that counts.
+const ORDERED: [&str; 3] = ["branches", "nodes", "cases"];
+
+/// In which order the keys of a map are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// All of them as they stand there.
+    AsWritten,
+    /// By name.
+    Sorted,
+    /// As they stand there, and below by name again.
+    Counts,
+}
+
+impl Order {
+    /// That of what stands below a key.
+    fn inside(self, key: &str) -> Order {
+        match self {
+            Order::AsWritten => Order::AsWritten,
+            Order::Sorted | Order::Counts if ORDERED.contains(&key) => Order::Counts,
+            Order::Sorted | Order::Counts => Order::Sorted,
+        }
     }
 }
 

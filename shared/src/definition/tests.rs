@@ -223,9 +223,31 @@ fn yaml_and_json_of_one_content_have_one_digest() {
     assert_eq!(yaml, json);
     let again = load(&stored, &limits).expect("stored");
     assert_eq!(again.nodes.len(), whole(ORDER).nodes.len());
-    let other_order = read(b"{steps: [], workflow: w}", Format::Yaml, &limits).expect("YAML");
-    let same_keys = read(b"{workflow: w, steps: []}", Format::Yaml, &limits).expect("YAML");
-    assert_ne!(other_order.digest(), same_keys.digest());
+}
+
+#[test]
+fn the_order_of_keys_counts_in_the_digest_where_it_says_something() {
+    let digest = |text: &str| {
+        read(text.as_bytes(), Format::Yaml, &Limits::default())
+            .expect("YAML")
+            .digest()
+    };
+    let same = [
+        ("{steps: [], workflow: w}", "{workflow: w, steps: []}"),
+        (
+            "{branches: {a: {x: 1, y: [{p: 1, q: 2}]}}}",
+            "{branches: {a: {y: [{q: 2, p: 1}], x: 1}}}",
+        ),
+    ];
+    for (one, other) in same {
+        assert_eq!(digest(one), digest(other), "{one}");
+    }
+    for ordered in ["branches", "nodes", "cases"] {
+        let one = digest(&format!("{{parallel: p, {ordered}: {{a: 1, b: 2}}}}"));
+        assert_eq!(one, digest(&format!("{{{ordered}: {{a: 1, b: 2}}, parallel: p}}")));
+        assert_ne!(one, digest(&format!("{{parallel: p, {ordered}: {{b: 2, a: 1}}}}")));
+    }
+    assert_ne!(digest("{steps: [1, 2]}"), digest("{steps: [2, 1]}"));
 }
 
 #[test]

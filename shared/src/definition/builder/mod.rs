@@ -18,7 +18,7 @@
 //!   order (in `json!` they are sorted; a struct has them as it declares them).
 //! - Durations are [`std::time::Duration`], or text as in a document.
 //!
-//! The order of keys counts in the digest of a document, so that of the calls does: give them in the order of a YAML text
+//! The order of branches, nodes and cases counts in the digest of a document: give them in the order of a YAML text
 //! to get the same version of the workflow.
 //!
 //! ```
