@@ -483,7 +483,7 @@ impl Blow {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut blow = Blow { verb, child, trigger };
-        let armed = blow.trigger.with_added_extension("armed");
+        let armed = blow.armed();
         while !armed.exists() {
             if let Some(status) = blow.child.try_wait()? {
                 return Err(anyhow!(
@@ -494,6 +494,11 @@ impl Blow {
         }
         std::fs::remove_file(armed)?;
         Ok(blow)
+    }
+
+    /// The file that is there once it can strike.
+    fn armed(&self) -> PathBuf {
+        PathBuf::from(format!("{}.armed", self.trigger.display()))
     }
 
     /// Strikes; a fault is one only if it hit messages or queues.
