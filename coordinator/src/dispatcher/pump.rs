@@ -117,9 +117,9 @@ impl Dispatcher {
         let granted = granted.filter(|worker| around.fleet.worker(*worker).is_some());
         let held = granted.or_else(|| inherited.then(|| around.fleet.holder(&run.key(attempt))).flatten());
         if let Some(holder) = claimed.or(held) {
-            queue.set_phase(&mut flight, Phase::Held(holder));
+            flight.phase = Phase::Held(holder);
         } else if inherited && !queue.doubt.is_cleared_since(run.loaded_moment) {
-            queue.set_phase(&mut flight, Phase::Doubtful);
+            flight.phase = Phase::Doubtful;
             queue.doubt.add(run.key(attempt));
         } else {
             if inherited {
@@ -127,6 +127,7 @@ impl Dispatcher {
             }
             queue.line.push(run.priority, run.id, attempt);
         }
+        queue.enter(flight.phase);
         run.flights.insert(attempt, flight);
     }
 
@@ -246,10 +247,12 @@ impl Dispatcher {
         let is_served = served.look_up(key, &flight.handler, around);
         if !run.state.is_outstanding(attempt.0, attempt.1) {
             run.flights.remove(&attempt);
+            self.queue(key).leave(Phase::Waiting);
             return false;
         }
         if run.state.status() == RunStatus::Paused {
             run.flights.remove(&attempt);
+            self.queue(key).leave(Phase::Waiting);
             run.state.put_back(attempt.0, attempt.1);
             return false;
         }

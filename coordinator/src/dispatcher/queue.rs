@@ -37,6 +37,8 @@ pub struct TaskQueue {
     pub(super) unserved: Vec<(RunId, Try)>,
     /// Attempts that left and did not come to an end.
     pub(super) out: usize,
+    /// Attempts that did not leave. The lines hold more: what was landed, recalled or held meanwhile is skipped when its turn comes.
+    waiting: usize,
     pub(super) is_declared: bool,
     pub(super) not_before: Timestamp,
     pub(super) doubt: Doubt,
@@ -55,6 +57,7 @@ impl TaskQueue {
             line: Line::default(),
             unserved: Vec::new(),
             out: 0,
+            waiting: 0,
             is_declared: false,
             not_before: Timestamp(0),
             doubt: Doubt::default(),
@@ -111,12 +114,27 @@ impl TaskQueue {
     }
 
     pub(super) fn set_phase(&mut self, flight: &mut Flight, phase: Phase) {
-        match (flight.phase.is_out(), phase.is_out()) {
-            (false, true) => self.out += 1,
-            (true, false) => self.out = self.out.saturating_sub(1),
-            (true, true) | (false, false) => {}
-        }
+        self.leave(flight.phase);
+        self.enter(phase);
         flight.phase = phase;
+    }
+
+    /// An attempt comes into this phase.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        *self.count_of(phase) += 1;
+    }
+
+    /// An attempt is in this phase no more.
+    pub(super) fn leave(&mut self, phase: Phase) {
+        let count = self.count_of(phase);
+        *count = count.saturating_sub(1);
+    }
+
+    fn count_of(&mut self, phase: Phase) -> &mut usize {
+        match phase.is_out() {
+            true => &mut self.out,
+            false => &mut self.waiting,
+        }
     }
 
     /// Attempts on their way or at workers.
@@ -128,7 +146,7 @@ impl TaskQueue {
     /// Attempts that wait for credit or for a worker.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.line.len() + self.unserved.len()
+        self.waiting
     }
 
     /// Attempts in doubt.

@@ -183,12 +183,10 @@ impl Dispatcher {
 
     /// An attempt is on its way no more: recorded, revoked, or its run leaves memory.
     pub fn land(&mut self, run: &mut Run, attempt: Try) -> Option<Phase> {
-        let mut flight = run.flights.remove(&attempt)?;
-        let phase = flight.phase;
-        let name = flight.queue.clone();
-        self.queue(&name).set_phase(&mut flight, Phase::Waiting);
+        let flight = run.flights.remove(&attempt)?;
+        self.queue(&flight.queue).leave(flight.phase);
         self.enlist(run);
-        Some(phase)
+        Some(flight.phase)
     }
 
     /// A run leaves memory.
@@ -240,7 +238,9 @@ impl Dispatcher {
         let waiting = run.flights.iter().filter(|(_, flight)| flight.phase == Phase::Waiting);
         let waiting: Vec<Try> = waiting.map(|(attempt, _)| *attempt).collect();
         for attempt in waiting {
-            run.flights.remove(&attempt);
+            if let Some(flight) = run.flights.remove(&attempt) {
+                self.queue(&flight.queue).leave(flight.phase);
+            }
             run.state.put_back(attempt.0, attempt.1);
         }
     }

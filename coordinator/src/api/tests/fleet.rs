@@ -64,6 +64,32 @@ async fn every_coordinator_lists_the_queues_and_unserved_runs_of_all() {
     two.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_of_cancelled_runs_wait_no_more_and_none_waits_twice() {
+    let server = Server::start().await;
+    let (run, other) = (server.started().await, server.started().await);
+    let told = async |count: i64| {
+        soon(&server, "queues", |queues| {
+            let counted = |queue: &Json| queue.get("waiting").cloned();
+            let counts: Vec<Json> = items(queues).iter().filter_map(counted).collect();
+            (counts == [Json::Int(count)]).then_some(())
+        })
+        .await;
+    };
+    told(2).await;
+    for operation in ["pause", "resume", "pause", "resume"] {
+        let reply = server.call(&format!("POST /v1/runs/{run}/{operation}"), "", "{}").await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+    let reply = server.call(&format!("POST /v1/runs/{other}/cancel"), "", "{}").await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    told(1).await;
+    let reply = server.call(&format!("POST /v1/runs/{run}/cancel"), "", "{}").await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    told(0).await;
+    server.stop().await;
+}
+
 /// Asks until `found` finds something.
 async fn soon<T>(server: &Server, what: &str, found: impl Fn(&Json) -> Option<T>) -> T {
     let mut last = String::new();
