@@ -347,6 +347,37 @@ async fn a_completion_does_not_wait_until_the_worker_is_subscribed_again() {
     assert_eq!(counted.starts(), 1);
 }
 
+/// CPU time of this thread, and so of all tasks of a test.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let on_cpu = stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(on_cpu.expect("nanoseconds"))
+}
+
+#[tokio::test]
+async fn a_worker_with_completions_and_no_broker_waits_and_does_not_spin() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder());
+    running.link.open.send_replace(false);
+    let order = owner.order(1, "rejoin.echo", "1");
+    owner.dispatch(vec![order]).await;
+    let mut held = running.link.held.subscribe();
+    soon("a completion", held.wait_for(|held| *held > 0))
+        .await
+        .expect("the gate lives");
+    // It was on its way: it failed, is due again soon, and then cannot leave.
+    owner.broker.cut(support::WORKER_LINK);
+    running.link.open.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (began, waited) = (cpu_time(), Duration::from_millis(500));
+    tokio::time::sleep(waited).await;
+    let used = cpu_time() - began;
+    assert!(used < waited / 5, "{used:?} of {waited:?}");
+    owner.broker.connect(support::WORKER_LINK);
+    owner.completions(1).await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn an_attempt_that_nobody_here_serves_goes_back_and_does_not_fail() {
     let mut owner = Owner::new().await;

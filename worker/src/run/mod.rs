@@ -215,7 +215,7 @@ impl Runner {
             self.ledger.unserved_due(),
             self.checks.due(),
             self.contexts.due(),
-            self.outbox.due(),
+            self.outbox_due(),
             self.reports.due(self.connection.session().is_some()),
         ];
         dues.into_iter().flatten().min()

@@ -63,9 +63,11 @@ impl Outbox {
         self.0.values().all(|lane| lane.is_idle() && lane.in_flight == 0)
     }
 
-    /// When a lane may try again.
-    pub fn due(&self) -> Option<Instant> {
-        let waiting = self.0.values().filter(|lane| !lane.is_idle() && lane.in_flight == 0);
+    /// When a lane may try again. What cannot leave at all now is due by an event, never by the clock: a due that nobody
+    /// can act on would keep the loop spinning.
+    pub fn due(&self, with_hand_backs: bool) -> Option<Instant> {
+        let waiting = self.0.values().filter(|lane| lane.in_flight == 0);
+        let waiting = waiting.filter(|lane| lane.has_something(with_hand_backs));
         waiting.filter_map(|lane| lane.retry_at).min()
     }
 
@@ -127,7 +129,11 @@ fn retry_delay(failures: u32) -> Duration {
 
 impl Lane {
     fn is_idle(&self) -> bool {
-        self.completions.is_empty() && self.hand_backs.is_empty()
+        !self.has_something(true)
+    }
+
+    fn has_something(&self, with_hand_backs: bool) -> bool {
+        !self.completions.is_empty() || (with_hand_backs && !self.hand_backs.is_empty())
     }
 
     fn take(&mut self, now: Instant, with_hand_backs: bool) -> Option<Content> {
@@ -210,9 +216,7 @@ impl Runner {
     /// meanwhile is given up: what it had completed would then run again elsewhere. What goes back waits for the session, as
     /// that is who holds it.
     pub(super) fn send_outbox(&mut self, now: Instant) {
-        let Some(worker) = self.teller().filter(|_| self.is_linked()) else {
-            return;
-        };
+        let Some(worker) = self.sender() else { return };
         let has_session = self.worker_id().is_some();
         for batch in self.outbox.take(now, has_session) {
             let (link, to) = (self.link.clone(), self.setup.topology.to_events(&batch.to));
@@ -222,6 +226,17 @@ impl Runner {
                 Sent::Batch(batch, sent)
             }));
         }
+    }
+
+    /// In whose name messages can leave now, if they can.
+    fn sender(&self) -> Option<WorkerId> {
+        self.teller().filter(|_| self.is_linked())
+    }
+
+    /// When the outbox has to be looked at again.
+    pub(super) fn outbox_due(&self) -> Option<Instant> {
+        self.sender()?;
+        self.outbox.due(self.worker_id().is_some())
     }
 
     /// Only a confirmed message lets go of what it tells; anything else is sent again.
