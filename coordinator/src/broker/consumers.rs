@@ -316,6 +316,9 @@ pub async fn read_notices(
                     return;
                 }
             }
+            if notices.send(Inbound::Deaf).await.is_err() {
+                return;
+            }
         }
         if wait_for_link(&link, &stop).await {
             return;

@@ -59,10 +59,20 @@ enum End {
     Silent,
 }
 
+/// What keeps reports from being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deaf {
+    /// The broker is away, or takes nothing from anybody.
+    Link,
+    /// The queue of the reports is not read.
+    Queue,
+}
+
 /// All workers that report.
 pub struct Fleet {
     workers: HashMap<Uuid, Worker>,
     listening_since: Timestamp,
+    deaf: BTreeSet<Deaf>,
     /// Incarnations whose end was noticed.
     ended: HashMap<Uuid, End>,
     /// Reports heard so far.
@@ -78,6 +88,7 @@ impl Fleet {
         Fleet {
             workers: HashMap::new(),
             listening_since: now,
+            deaf: BTreeSet::new(),
             ended: HashMap::new(),
             heard: 0,
             silence: HashMap::new(),
@@ -90,8 +101,14 @@ impl Fleet {
         self.heard
     }
 
+    /// Reports cannot be read: until [`Self::hears`], nobody is silent.
+    pub fn deafen(&mut self, why: Deaf) {
+        self.deaf.insert(why);
+    }
+
     /// Reports could not be read until `now`: nobody's silence counts from before, and a full round has to be heard again.
-    pub fn heard_nothing_until(&mut self, now: Timestamp) {
+    pub fn hears(&mut self, again: Deaf, now: Timestamp) {
+        self.deaf.remove(&again);
         self.listening_since = now;
         for worker in self.workers.values_mut() {
             worker.seen_at = now;
@@ -102,7 +119,7 @@ impl Fleet {
     /// Whether everyone alive has been heard since reports are read.
     #[must_use]
     pub fn is_settled(&self, now: Timestamp) -> bool {
-        now.since(self.listening_since) >= FIRST_ROUND
+        self.deaf.is_empty() && now.since(self.listening_since) >= FIRST_ROUND
     }
 
     /// Takes a report in.
@@ -183,8 +200,12 @@ impl Fleet {
         })
     }
 
-    /// Ends the workers that have been silent too long.
+    /// Ends the workers that have been silent too long. Whoever is deaf cannot tell: what workers completed in the meantime
+    /// would run again before it is read.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Ended> {
+        if !self.deaf.is_empty() {
+            return Vec::new();
+        }
         let silent = self.workers.values().filter(|worker| {
             let patience = match worker.returned {
                 true => SILENCE_AFTER_RETURN_MAX,
@@ -361,6 +382,20 @@ mod tests {
         assert_eq!(fleet.expire(at(11)).len(), 1);
         assert!(fleet.expire(at(30)).is_empty());
         assert!(fleet.expire(at(31))[0].vanished);
+    }
+
+    #[test]
+    fn silence_does_not_count_while_nothing_can_be_heard() {
+        let mut fleet = Fleet::new(at(0));
+        fleet.hear(report("a", 1, 1, vec![]), at(0));
+        fleet.deafen(Deaf::Link);
+        fleet.deafen(Deaf::Queue);
+        assert!(fleet.expire(at(100)).is_empty());
+        fleet.hears(Deaf::Link, at(101));
+        assert!(fleet.expire(at(200)).is_empty() && !fleet.is_settled(at(200)));
+        fleet.hears(Deaf::Queue, at(201));
+        assert!(fleet.expire(at(231)).is_empty() && fleet.is_settled(at(231)));
+        assert_eq!(fleet.expire(at(232)).len(), 1);
     }
 
     #[test]

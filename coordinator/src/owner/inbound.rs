@@ -54,6 +54,8 @@ pub enum Inbound {
     Report(Box<Report>),
     /// Reports are being read from now on.
     Listening,
+    /// They are not, until [`Self::Listening`].
+    Deaf,
     /// The inbox holds something new.
     Nudge,
     /// What became of a published message.

@@ -49,7 +49,7 @@ use crate::broker::consumers::Consumers;
 use crate::broker::gate::Gate;
 use crate::broker::publisher::Outgoing;
 use crate::dispatcher::{Around, Dispatcher, Runs};
-use crate::fleet::Fleet;
+use crate::fleet::{Deaf, Fleet};
 use crate::members::Membership;
 use crate::members::lease::Lease;
 use crate::metrics::Metrics;
@@ -328,8 +328,9 @@ impl Owner {
     fn link_changed(&mut self, state: LinkState) {
         let is_up = matches!(state, LinkState::Up(_));
         self.parts.metrics.broker_up.set(f64::from(u8::from(is_up)));
-        if is_up {
-            self.fleet.heard_nothing_until(self.parts.clock.now());
+        match is_up {
+            true => self.fleet.hears(Deaf::Link, self.parts.clock.now()),
+            false => self.fleet.deafen(Deaf::Link),
         }
         self.dispatcher.link_changed(is_up, &self.fleet);
     }

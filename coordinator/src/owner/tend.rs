@@ -18,7 +18,7 @@ use super::inbound::{CommandCall, Inbound, Item, Origin, What};
 use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Fate, Outgoing, Purpose};
 use crate::dispatcher::doubt::report_now;
-use crate::fleet::Ended;
+use crate::fleet::{Deaf, Ended};
 use crate::inbox::{self, InboxItem};
 
 const TICK: Duration = Duration::from_millis(200);
@@ -37,6 +37,7 @@ impl Owner {
         match inbound {
             Inbound::Report(report) => self.hear(*report),
             Inbound::Listening => self.listen(),
+            Inbound::Deaf => self.fleet.deafen(Deaf::Queue),
             Inbound::Nudge => self.read_inbox(),
             Inbound::Published(purpose, fate) => self.published(purpose, fate),
             Inbound::Loaded(loaded) => self.loaded(*loaded),
@@ -57,7 +58,7 @@ impl Owner {
 
     /// Reports are read from now on, or again.
     fn listen(&mut self) {
-        self.fleet.heard_nothing_until(self.parts.clock.now());
+        self.fleet.hears(Deaf::Queue, self.parts.clock.now());
         let (_, _, around) = self.dispatching();
         let ask = report_now(&around);
         self.publish_all(vec![ask]);
