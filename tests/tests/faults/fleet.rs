@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
+use super::evidence::evidence;
+
 /// The project's folder.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -108,7 +110,7 @@ pub struct Fleet {
     pub routes: Routes,
     admin_url: String,
     database: String,
-    prefix: String,
+    pub prefix: String,
     client: reqwest::Client,
     started: usize,
 }
@@ -221,7 +223,14 @@ impl Fleet {
         command
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    /// Of all processes that are there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let coordinators = self.coordinators.iter().map(|(process, _)| process);
+        coordinators.chain(&self.workers).map(|process| process.name.as_str())
+    }
+
+    /// Where a process of this name writes what it says.
+    pub fn log(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.log"))
     }
 
@@ -377,8 +386,9 @@ impl Fleet {
             .ask(reqwest::Method::GET, &format!("/v1/runs/{run}/why"), None)
             .await;
         bail!(
-            "run {run} did not get there within {within:?}; last seen: {last:?}; why: {why:?}; logs in {:?}",
-            self.keep_logs()
+            "run {run} did not get there within {within:?}; last seen: {last:?}; why: {why:?}; logs in {:?}\n{}",
+            self.keep_logs(),
+            evidence(self)
         )
     }
 

@@ -18,6 +18,7 @@ macro_rules! fault {
 }
 
 mod claims;
+mod evidence;
 mod fanout;
 mod fleet;
 mod forks;
