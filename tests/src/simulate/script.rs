@@ -309,6 +309,20 @@ impl Script {
         )
     }
 
+    /// The same on a worker whose clock is off by so many seconds.
+    ///
+    /// # Panics
+    /// If nothing is dispatched there.
+    pub fn fails_on_clock(&mut self, path: &str, kind: &str, off_s: i64) -> Option<Ignored> {
+        let (step, attempt) = self.open[path];
+        let reply = Reply::Err {
+            kind: kind.to_owned(),
+            retryable: true,
+        };
+        let told = Timestamp(self.now.0 + off_s * 1_000_000);
+        self.tell(Event::Completed(completion(step, attempt, reply, told, 1)))
+    }
+
     fn complete(&mut self, path: &str, reply: Reply) -> Option<Ignored> {
         let (step, attempt) = *self
             .open

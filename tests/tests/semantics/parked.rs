@@ -152,6 +152,30 @@ steps: [ { step: s, total_timeout: 10s, retry: { max_attempts: 9, backoff: const
 }
 
 #[test]
+fn a_worker_s_clock_that_is_off_ends_no_step_before_or_after_its_total_time() {
+    let document = "workflow: w
+steps: [ { step: s, total_timeout: 10s, retry: { max_attempts: 9, backoff: constant, initial: 4s, jitter: false } } ]
+";
+    let hour = 3_600;
+    for off_s in [-1_200 * hour, -hour, 0, hour, 1_200 * hour] {
+        let mut run = Script::start(document, "{}");
+        for _ in 0..2 {
+            run.fails_on_clock("/s", "app.bad", off_s);
+            run.restart();
+            run.wait();
+        }
+        assert_eq!(run.attempt("/s"), Some(3), "{off_s} s off");
+        let left = run.timeout("/s").expect("a time-out");
+        assert!(
+            left > Duration::from_millis(1_900) && left <= Duration::from_secs(2),
+            "{off_s} s off: {left:?}"
+        );
+        run.fails_on_clock("/s", "app.bad", off_s);
+        run.assert_failed("rejoin.total_timeout", "/s");
+    }
+}
+
+#[test]
 fn an_attempt_gets_no_more_time_than_is_left_in_all() {
     let document = "workflow: w
 steps: [ { step: s, timeout: 8s, total_timeout: 10s, retry: { max_attempts: 9, backoff: constant, initial: 4s, jitter: false } } ]

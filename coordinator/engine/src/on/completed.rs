@@ -5,6 +5,7 @@ use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::run::{ErrorValue, Outcome};
+use rejoin_shared::time::Timestamp;
 
 use crate::apply::{into_of, write_output};
 use crate::decision::Ignored;
@@ -19,11 +20,29 @@ use crate::walk::{check_context_depth, check_context_size};
 impl Machine<'_> {
     pub(super) fn completed(&mut self, done: Completed) -> Result<(), Ignored> {
         self.check_wanted(&done)?;
+        let done = self.in_time(done);
         match self.accept(&done) {
             Ok(fact) => self.emit(fact),
             Err(failure) => self.fail_attempt(done, failure),
         }
         Ok(())
+    }
+
+    /// When an attempt began and ended is told by its worker's clock, which may be off: moved by as much as is certain, so that it
+    /// ended no later than now, and began no earlier than the run. `total_timeout` counts from there.
+    fn in_time(&self, done: Completed) -> Completed {
+        let (now, earliest) = (self.around.now, self.state.started_at);
+        let ahead = done.finished_at.since(now);
+        let behind = earliest.since(done.started_at);
+        let moved = |at: Timestamp| match ahead.is_zero() {
+            true => at.plus(behind),
+            false => Timestamp(at.0.saturating_sub(i64::try_from(ahead.as_micros()).unwrap_or(i64::MAX))).max(earliest),
+        };
+        Completed {
+            started_at: moved(done.started_at),
+            finished_at: moved(done.finished_at),
+            ..done
+        }
     }
 
     /// The request of an attempt could not be built.
