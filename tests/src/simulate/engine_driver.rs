@@ -251,6 +251,8 @@ impl<'a> Driver<'a> {
             self.pause_and_resume()?;
         } else if within(f.cancels) {
             self.cancel()?;
+        } else if within(f.edits) {
+            self.edit_a_scope()?;
         } else {
             return self.advance();
         }

@@ -1,6 +1,7 @@
 //! The simulator: the real engine under seeded schedules and faults, against the reference interpreter.
 
 pub mod compare;
+pub mod edits;
 pub mod engine_driver;
 pub mod journal;
 pub mod live;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::members::lease::TaskKeeper;
-use rejoin_coordinator::owner::command::{Command, StartRun};
+use rejoin_coordinator::owner::command::{Command, CommandError, StartRun};
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::{RunRow, Store};
 use rejoin_shared::definition::model::{HandlerCall, Node};
@@ -27,6 +27,7 @@ use rejoin_worker::handler::to_raw;
 use rejoin_worker::{Handle, Outcome, Worker};
 use tokio_util::sync::CancellationToken;
 
+use super::outside::Due;
 use super::run_info;
 use super::shell_link::FaultyLink;
 use super::shell_process::{Fuse, OwnClock, Planted, SimClock, SimDice};
@@ -268,10 +269,19 @@ impl<'a> Shell<'a> {
         }
         let (run, due) = &due[self.dice.below(due.len())];
         let coordinator = alive[self.dice.below(alive.len())];
-        self.database.tell("", format_args!("from outside: {due:?}"));
-        let answer = tokio::time::timeout(REACH, coordinator.submit(*run, due.command())).await;
-        self.database.tell("", format_args!("the answer: {answer:?}"));
+        let is_answered = self.ask(coordinator, *run, due.command()).await;
+        if let (false, Due::Operate { place, .. }) = (is_answered, due) {
+            self.database.runs.note_unanswered(place);
+        }
         Ok(())
+    }
+
+    /// Whether there was an answer: without one it may be carried out yet.
+    async fn ask(&self, coordinator: &Coordinator, run: RunId, command: Command) -> bool {
+        self.database.tell("", format_args!("from outside: {command:?}"));
+        let answer = tokio::time::timeout(REACH, coordinator.submit(run, command)).await;
+        self.database.tell("", format_args!("the answer: {answer:?}"));
+        !matches!(answer, Err(_) | Ok(Err(CommandError::Unavailable { .. })))
     }
 
     /// Something goes wrong.
@@ -386,6 +396,9 @@ impl<'a> Shell<'a> {
             return Ok(());
         }
         let runs = &self.database.runs;
+        if !runs.operators_did_as_told(&*self.database.store, self.case).await? {
+            return Ok(());
+        }
         runs.with_reference(&*self.database.store, self.case, told).await?;
         let is_certain = row.status == RunStatus::Completed && !told.log.may_cancel;
         // Those of the runs that it called are behind the labels of these.

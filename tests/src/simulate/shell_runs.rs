@@ -15,7 +15,7 @@ use rejoin_shared::run::RunStatus;
 use super::outside::{Due, Mailbag};
 use super::replies::labelled;
 use crate::generate::Case;
-use crate::reference::{Ending, Told};
+use crate::reference::{At, Ending, Operation, Outside as _, Told};
 
 /// A run that was called.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ struct Called {
 pub struct Runs {
     called: Mutex<BTreeMap<RunId, Called>>,
     tries: Mutex<BTreeMap<String, u32>>,
+    /// Steps for which an operator asked something and got no answer: it may be carried out once more than is known.
+    unanswered: Mutex<BTreeSet<String>>,
 }
 
 impl Runs {
@@ -126,6 +128,40 @@ impl Runs {
         Ok(all)
     }
 
+    /// An operator got no answer about the step there.
+    pub fn note_unanswered(&self, place: &str) {
+        self.unanswered.lock().expect("the steps").insert(place.to_owned());
+    }
+
+    /// Whether operators did what the reference has them do. Asked again for want of an answer, an operation may be carried out
+    /// twice: the second time on a step that has failed again, of which the operator would have wanted something else.
+    ///
+    /// # Errors
+    /// An operation that nobody asked for.
+    pub async fn operators_did_as_told(&self, store: &dyn Store, case: &Case) -> Result<bool, String> {
+        for (run, called) in self.all() {
+            let records = records(store, run, None).await.map_err(|e: ReadError| e.to_string())?;
+            let mut done = BTreeMap::<&str, u32>::new();
+            for (path, what) in records.iter().filter_map(|record| operation_of(&record.fact)) {
+                let n = done.entry(path).or_default();
+                *n += 1;
+                let run = &called.label;
+                let told = case.world.operate(At { run, path }, *n);
+                if told == what {
+                    continue;
+                }
+                let place = format!("{run}{path}");
+                return match self.unanswered.lock().expect("the steps").contains(&place) {
+                    true => Ok(false),
+                    false => Err(format!(
+                        "operation {n} at {place} is {what:?}; the operator wanted {told:?}"
+                    )),
+                };
+            }
+        }
+        Ok(true)
+    }
+
     /// Compares how all runs ended.
     ///
     /// # Errors
@@ -173,6 +209,16 @@ fn fold(records: &[Record], def: &Arc<Definition>) -> Result<Option<RunState>, S
     let mut state = RunState::begin(def, first)?;
     rest.iter().try_for_each(|record| state.apply(record))?;
     Ok(Some(state))
+}
+
+#[allow(clippy::wildcard_enum_match_arm)] // it asks for three kinds
+fn operation_of(fact: &Fact) -> Option<(&str, Operation)> {
+    match fact {
+        Fact::StepRetried { path, input, .. } => Some((path, Operation::Retry(input.clone()))),
+        Fact::StepSkipped { path, output, .. } => Some((path, Operation::Skip(output.clone()))),
+        Fact::StepGivenUp { path, error, .. } => Some((path, Operation::Fail(error.kind.clone()))),
+        _ => None,
+    }
 }
 
 #[allow(clippy::wildcard_enum_match_arm)] // it asks for two kinds

@@ -3,6 +3,7 @@
 use rejoin_engine::event::Event;
 use rejoin_shared::run::RunStatus;
 
+use super::super::edits::harmless_edit;
 use super::super::outside::Due;
 use super::Driver;
 use super::claim::CLAIMS_LOST_PERCENT;
@@ -17,6 +18,7 @@ pub struct Faults {
     pub losses: usize,
     pub pauses: usize,
     pub cancels: usize,
+    pub edits: usize,
     /// What the schedule is drawn from; the case's seed by default.
     pub schedule: Option<u64>,
     /// A bug of the shell that the simulator must find.
@@ -52,6 +54,7 @@ impl Faults {
             losses: 6,
             pauses: 2,
             cancels: 0,
+            edits: 3,
             schedule: None,
             planted: None,
             twist: None,
@@ -68,6 +71,20 @@ impl Driver<'_> {
             compensate,
         };
         self.tell(0, cancel, "cancel")
+    }
+
+    /// An operator edits an open scope.
+    pub(super) fn edit_a_scope(&mut self) -> Result<(), String> {
+        let at = self.dice.below(self.runs.len());
+        let roll = self.dice.any();
+        let run = &self.runs[at];
+        match harmless_edit(&run.state, &run.def, roll) {
+            Some((path, edit)) => {
+                let what = format!("edit {path}: {edit:?}");
+                self.tell(at, Event::Edit { path, edit }, &what)
+            }
+            None => Ok(()),
+        }
     }
 
     pub(super) fn deliver_again(&mut self) -> Result<(), String> {
