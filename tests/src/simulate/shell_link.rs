@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rejoin_shared::ids::AttemptKey;
@@ -14,6 +15,9 @@ use tokio::sync::watch;
 
 use super::shell_process::{Fuse, Planted, SimDice};
 use super::shell_store::Database;
+
+/// The longest wait for the answer to a subscription; more than a worker's patience.
+const SUBSCRIBED_LATE_MS: usize = 15_000;
 
 /// Passes calls on while the fuse holds; publishes meet faults until `healed`.
 pub struct FaultyLink {
@@ -77,6 +81,15 @@ impl Link for FaultyLink {
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
         self.fuse.pass().await;
         let inner = self.inner.consume(queue, prefetch).await?;
+        if !self.healed.load(Ordering::SeqCst) && self.dice.chance(10) {
+            // After a restart a broker may take this long to answer; it delivers meanwhile to whom it has subscribed.
+            let late = u64::try_from(self.dice.below(SUBSCRIBED_LATE_MS)).unwrap_or(0);
+            self.database.tell(
+                &self.name,
+                format_args!("is told of its subscription to {queue} after {late} ms"),
+            );
+            tokio::time::sleep(Duration::from_millis(late)).await;
+        }
         Ok(Box::new(FusedConsumer {
             inner,
             fuse: self.fuse.clone(),

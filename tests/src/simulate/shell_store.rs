@@ -194,8 +194,22 @@ impl Database {
                 batch: claim.batch + more,
                 ..*claim
             };
-            current.insert(claim.partition, claim);
+            let is_late = current
+                .get(&claim.partition)
+                .is_some_and(|known| known.epoch > claim.epoch);
+            if !is_late {
+                current.insert(claim.partition, claim);
+            }
         }
+    }
+
+    /// Whether others have taken one of these partitions since.
+    fn have_others(&self, claims: &[Claim]) -> bool {
+        let current = self.current.lock().expect("the claims");
+        let mut known = claims
+            .iter()
+            .filter_map(|claim| Some((claim, current.get(&claim.partition)?)));
+        known.any(|(claim, known)| known.epoch > claim.epoch)
     }
 
     /// Puts the ownership in force in place of one that is lost.
@@ -283,6 +297,7 @@ impl FaultyStore {
             batch.changed.iter_mut().for_each(|change| change.wake_at = None);
             batch.created.iter_mut().for_each(|run| run.wake_at = None);
         }
+        let is_stale = self.database.have_others(&batch.claims);
         let committed = self.inner.append(&batch).await;
         for row in &batch.rows {
             let path = row.path.as_deref().unwrap_or_default();
@@ -302,6 +317,10 @@ impl FaultyStore {
             }
             committed => committed?,
         };
+        if is_stale {
+            let what = format!("{} wrote to partitions that others had taken before", self.name);
+            self.database.report(what);
+        }
         self.database.holds(&batch.claims, 1);
         self.database.note(&batch, &self.name);
         self.fuse.pass().await;
