@@ -39,12 +39,12 @@ fn a_gap_in_the_chain_is_found() {
 
 #[test]
 fn a_twin_that_runs_unchecked_is_found() {
-    found_within(Planted::UncheckedTwin, 150);
+    found_within(Planted::UncheckedTwin, 50);
 }
 
 #[test]
 fn a_wrong_verdict_is_found() {
-    found_within(Planted::WrongVerdict, 300);
+    found_within(Planted::WrongVerdict, 100);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_stale_owner_that_writes_all_the_same_is_found() {
 
 #[test]
 fn a_redelivered_batch_that_runs_again_is_found() {
-    found_within(Planted::RedeliveredRunsAgain, 150);
+    found_within(Planted::RedeliveredRunsAgain, 50);
 }
 
 #[test]
