@@ -247,6 +247,12 @@ pub struct BenchArgs {
     /// Branches of the run that is killed, and of the one that small runs are beside
     #[arg(long, default_value_t = 100_000)]
     pub giant: u32,
+    /// Runs that sleep
+    #[arg(long, default_value_t = 100_000)]
+    pub sleepers: u32,
+    /// Runs beside them that wake at one time
+    #[arg(long, default_value_t = 10_000)]
+    pub due: u32,
 }
 
 /// A workload of `bench`.
@@ -264,6 +270,8 @@ pub enum Scenario {
     Context,
     /// Small runs alone, and beside one giant fan-out
     Mixed,
+    /// Many runs asleep, and more that wake at one time
+    Sleepers,
     /// The limit: a program that only passes messages and inserts rows
     Composed,
 }

@@ -191,6 +191,19 @@ impl Fleet {
         true
     }
 
+    /// Resident memory of the first coordinator, in MiB.
+    pub fn memory_of_a_coordinator(&self) -> Result<f64, Failure> {
+        let id = self.coordinators.first().map(|(process, _)| process.0.id());
+        let status = id.and_then(|id| std::fs::read_to_string(format!("/proc/{id}/status")).ok());
+        let kibibytes = status.as_deref().and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+            line.split_whitespace().nth(1)?.parse::<f64>().ok()
+        });
+        kibibytes
+            .map(|kibibytes| kibibytes / 1024.0)
+            .ok_or_else(|| Failure::general("the memory of a process is read from /proc, which is not there"))
+    }
+
     /// Kills every process where it stands.
     pub fn kill(&mut self) {
         (self.coordinators, self.workers, self.clients) = (Vec::new(), Vec::new(), Vec::new());

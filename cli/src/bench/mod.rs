@@ -11,6 +11,7 @@ mod fleet;
 mod report;
 mod resume;
 mod scenario;
+mod sleepers;
 mod versions;
 
 use crate::args::{BenchArgs, Global, Scenario};
@@ -70,6 +71,9 @@ async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Fa
     }
     if wanted(Scenario::Mixed) {
         measures.extend(measure_mixed(fleet, args).await?);
+    }
+    if wanted(Scenario::Sleepers) {
+        measures.extend(sleepers::measure(fleet, args).await?);
     }
     // The last one: it kills the fleet.
     if wanted(Scenario::Resume) {

@@ -16,6 +16,8 @@ pub enum Unit {
     Milliseconds,
     /// Of attempts.
     Attempts,
+    /// Of memory.
+    Mebibytes,
 }
 
 impl Unit {
@@ -25,13 +27,14 @@ impl Unit {
             Unit::RunsPerSecond => "runs/s",
             Unit::Milliseconds => "ms",
             Unit::Attempts => "attempts",
+            Unit::Mebibytes => "MiB",
         }
     }
 
     fn rounded(self, value: f64) -> Json {
         let digits = match self {
             Unit::BranchesPerSecond | Unit::RunsPerSecond | Unit::Attempts => 0,
-            Unit::Milliseconds => 1,
+            Unit::Milliseconds | Unit::Mebibytes => 1,
         };
         let text = format!("{value:.digits$}");
         Json::parse(text.as_bytes()).unwrap_or_default()
