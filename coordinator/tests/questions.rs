@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::wire::{Verdict, kind};
 use support::played::{Played, lose_the_only_pack, only_attempt};
@@ -79,4 +80,50 @@ async fn an_owner_that_dies_between_a_returned_fence_and_its_verdict_leaves_the_
     asker.complete(&reply_to, attempt).await;
     world.reaches(run, RunStatus::Completed).await;
     assert_eq!(log.starts(), 0);
+}
+
+/// A worker that lives on was allowed to run the attempt; another one runs it in the end.
+async fn goes_out_again_after(heard: impl AsyncFn(&mut Played, AttemptKey)) {
+    let world = World::new(DOCUMENT).await;
+    let coordinator = world.coordinator("a");
+    let mut asker = Played::new(&world, "asker").await;
+    soon("ownership", coordinator.owns(64)).await;
+    asker.report(false).await;
+    let run = start(&coordinator, "{}").await;
+    let reply_to = lose_the_only_pack(&world).await;
+    let attempt = only_attempt(run);
+    let verdict = asker.claim(&reply_to, attempt, Uuid::now_v7(), false).await;
+    assert_eq!(verdict, Verdict::Run);
+    heard(&mut asker, attempt).await;
+    let log = Log::new(1);
+    let _worker = world.work("real", log.builder());
+    let reports = async {
+        while log.starts() == 0 {
+            asker.report(false).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), reports)
+        .await
+        .expect("it went out again");
+    world.reaches(run, RunStatus::Completed).await;
+    assert_eq!(log.starts(), 1);
+}
+
+/// It has forgotten what it asked for, or the answer was lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_was_allowed_to_run_and_never_lists_goes_out_again() {
+    goes_out_again_after(async |_, _| {}).await;
+}
+
+/// It has run it, its completion was confirmed, and the broker lost that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_was_allowed_to_run_and_lists_no_more_goes_out_again() {
+    goes_out_again_after(async |asker, attempt| {
+        asker.held = vec![attempt];
+        asker.report(false).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        asker.held.clear();
+    })
+    .await;
 }

@@ -118,6 +118,7 @@ impl Dispatcher {
         let held = granted.or_else(|| inherited.then(|| around.fleet.holder(&run.key(attempt))).flatten());
         if let Some(holder) = claimed.or(held) {
             flight.phase = Phase::Held(holder);
+            queue.sent_log.push_back((around.now, run.key(attempt)));
         } else if inherited && !queue.doubt.is_cleared_since(run.loaded_moment) {
             flight.phase = Phase::Doubtful;
             queue.doubt.add(run.key(attempt));

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use rejoin_shared::ids::AttemptKey;
+use rejoin_shared::time::Timestamp;
 use uuid::Uuid;
 
-use super::{Around, Dispatcher, Phase, Publish, Runs};
+use super::{Around, Dispatcher, Flight, Phase, Publish, Runs};
 use crate::broker::publisher::Fate;
 use crate::fleet::Ended;
 use crate::owner::run::{Run, Try};
@@ -117,6 +118,16 @@ impl Dispatcher {
         }
     }
 
+    /// A worker is told to run an attempt. Until it lists that, it may not know: it may have forgotten what it asked for.
+    pub fn grant(&mut self, run: &mut Run, attempt: Try, to: Uuid, now: Timestamp) {
+        self.hold(run, attempt, to);
+        let key = run.key(attempt);
+        if let Some(flight) = run.flights.get(&attempt) {
+            let queue = flight.queue.clone();
+            self.queue(&queue).sent_log.push_back((now, key));
+        }
+    }
+
     /// A worker lists these no more: their completion is on its way, or else they will be doubted.
     pub fn unlisted(&mut self, by: Uuid, keys: &[AttemptKey], runs: &mut Runs, around: &Around<'_>) {
         for key in keys {
@@ -197,19 +208,21 @@ impl Dispatcher {
         }
     }
 
-    /// An attempt that left is known not to run: it goes out again, with a check. Never one that is claimed: it may have begun.
+    /// An attempt that left is known not to run: it goes out again, with a check, and whoever was told to run it is no more
+    /// than others. Never one that is claimed: it may have begun.
     pub fn send_again(&mut self, run: &mut Run, attempt: Try) {
         if run.state.claim(attempt.0, attempt.1).is_some() {
             return;
         }
         self.land(run, attempt);
-        run.marks.entry(attempt).or_default().check = true;
+        let mark = run.marks.entry(attempt).or_default();
+        (mark.check, mark.granted) = (true, None);
         run.counts.redelivered += 1;
         run.row_stale = true;
         run.state.put_back(attempt.0, attempt.1);
     }
 
-    /// Doubts what was sent long ago and is listed by nobody.
+    /// Doubts what was sent long ago, or allowed, and is listed by nobody.
     pub fn doubt_unlisted(&mut self, runs: &mut Runs, around: &Around<'_>) {
         if self.is_doubt_suspended(around.fleet) {
             return;
@@ -224,7 +237,7 @@ impl Dispatcher {
                     .get_mut(&key.run)
                     .and_then(|run| run.flights.get_mut(&(key.step, key.attempt)));
                 let Some(flight) = flight else { continue };
-                if matches!(flight.phase, Phase::Sent { since: last, .. } if last == since) {
+                if is_out_of_sight(flight, since, &key, around) {
                     queue.set_phase(flight, Phase::Doubtful);
                     queue.doubt.add(key);
                 }
@@ -243,6 +256,19 @@ impl Dispatcher {
             }
             run.state.put_back(attempt.0, attempt.1);
         }
+    }
+}
+
+/// Whether an attempt that was sent, or allowed, at `since` has not been seen at a worker since then. One who is silent is not asked
+/// here: its end is noticed.
+fn is_out_of_sight(flight: &Flight, since: Timestamp, key: &AttemptKey, around: &Around<'_>) -> bool {
+    match flight.phase {
+        Phase::Sent { since: last, .. } => last == since,
+        Phase::Held(by) if !flight.wants_claim => {
+            let holder = around.fleet.worker(by);
+            holder.is_some_and(|worker| worker.seen_at > since && !worker.held.contains(key))
+        }
+        Phase::Held(_) | Phase::Waiting | Phase::Publishing(_) | Phase::Doubtful => false,
     }
 }
 

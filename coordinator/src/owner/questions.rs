@@ -173,7 +173,7 @@ impl Owner {
         run.counts.redelivered += 1;
         run.row_stale = true;
         self.fleet.expect(&question.worker, run.namespace.clone(), now);
-        self.dispatcher.hold(run, attempt, asker);
+        self.dispatcher.grant(run, attempt, asker, now);
         Verdict::Run
     }
 

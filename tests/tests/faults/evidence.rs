@@ -2,32 +2,21 @@
 
 use std::path::Path;
 
-use super::fleet::{Fleet, services_say};
+use super::fleet::Fleet;
 
 /// Lines of each log that a failure shows.
 const LINES: usize = 15;
 
 /// The queues of the fleet that hold something, and the last lines of every process.
 pub fn evidence(fleet: &Fleet) -> String {
-    let mut lines = queues(fleet);
+    let mut lines = fleet
+        .messages()
+        .unwrap_or_else(|error| vec![format!("the queues are not known: {error:#}")]);
     for process in fleet.names() {
         lines.push(format!("== {process}"));
         lines.extend(last_lines(&fleet.log(process)));
     }
     lines.join("\n")
-}
-
-fn queues(fleet: &Fleet) -> Vec<String> {
-    let list = "rabbit ctl -q list_queues name type state messages_ready messages_unacknowledged consumers";
-    match services_say(&list.split(' ').collect::<Vec<_>>()) {
-        Ok(said) => {
-            let own = said.lines().filter(|line| line.starts_with(&fleet.prefix));
-            own.filter(|line| !line.contains("\t0\t0\t"))
-                .map(str::to_owned)
-                .collect()
-        }
-        Err(error) => vec![format!("the queues are not known: {error:#}")],
-    }
 }
 
 fn last_lines(log: &Path) -> impl Iterator<Item = String> {

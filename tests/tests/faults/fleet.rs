@@ -110,7 +110,7 @@ pub struct Fleet {
     pub routes: Routes,
     admin_url: String,
     database: String,
-    pub prefix: String,
+    prefix: String,
     client: reqwest::Client,
     started: usize,
 }
@@ -392,14 +392,20 @@ impl Fleet {
         )
     }
 
-    /// Index of the coordinator that owns the run.
+    /// Index of the coordinator that owns the run; partitions that are just being shared out have no owner for a moment.
     pub async fn owner_of(&self, run: &str) -> Result<usize> {
-        let view = self
-            .insist(reqwest::Method::GET, &format!("/v1/runs/{run}"), None)
-            .await?;
-        let owner = view["owner"].as_str().unwrap_or_default().to_owned();
-        let found = self.coordinators.iter().position(|(process, _)| process.name == owner);
-        found.ok_or_else(|| anyhow!("owner {owner:?} is none of the fleet"))
+        let mut owner = String::new();
+        for _ in 0..300 {
+            let path = format!("/v1/runs/{run}");
+            let view = self.insist(reqwest::Method::GET, &path, None).await?;
+            owner = view["owner"].as_str().unwrap_or_default().to_owned();
+            let found = self.coordinators.iter().position(|(process, _)| process.name == owner);
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("owner {owner:?} is none of the fleet")
     }
 
     /// What runs that have ended left in the database, and what waits in the queues: none of it should be there.
@@ -425,6 +431,17 @@ impl Fleet {
             left.extend(busy.map(|queue| format!("queue {queue}")));
         }
         Ok(left)
+    }
+
+    /// Queues of the fleet that hold messages: name, type, state, ready, unacknowledged, consumers.
+    pub fn messages(&self) -> Result<Vec<String>> {
+        let list = "rabbit ctl -q list_queues name type state messages_ready messages_unacknowledged consumers";
+        let said = services_say(&list.split(' ').collect::<Vec<_>>())?;
+        let own = said.lines().filter(|line| line.starts_with(&self.prefix));
+        Ok(own
+            .filter(|line| !line.contains("\t0\t0\t"))
+            .map(str::to_owned)
+            .collect())
     }
 
     /// Recorded completions of a run: path → when, in microseconds since 1970, by the database's clock.

@@ -24,6 +24,7 @@ mod fleet;
 mod forks;
 mod language;
 mod links;
+mod mixed;
 mod processes;
 mod proxy;
 mod races;

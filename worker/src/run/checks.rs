@@ -85,11 +85,14 @@ impl Checks {
         self.0.values().map(|question| question.asked + ASK_AGAIN).min()
     }
 
-    /// The questions to repeat, with what they are about.
+    /// The questions to repeat, with what they are about. Only what is not answered is asked again: of a verdict that came nothing
+    /// is held here any more, and to be told to run it would be for nobody.
     fn take_due(&mut self, now: Instant) -> Vec<(Arc<str>, Message, Vec<AttemptKey>)> {
         let due = self.0.values_mut().filter(|question| question.asked + ASK_AGAIN <= now);
         let due = due.map(|question| {
             question.asked = now;
+            let open = &question.open;
+            question.check.attempts.retain(|key| open.contains(key));
             let about = question.check.attempts.clone();
             (question.reply_to.clone(), message_of(&question.check), about)
         });
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_question_is_repeated_under_its_id_until_all_of_it_is_answered() {
+    async fn what_is_not_answered_of_a_question_is_asked_again_under_its_id() {
         let mut checks = Checks::default();
         let worker = WorkerId {
             name: "w".into(),
@@ -176,7 +179,8 @@ mod tests {
         let later = Instant::now() + ASK_AGAIN;
         let repeated = checks.take_due(later);
         assert_eq!(repeated.len(), 1);
-        assert_eq!(repeated[0].1.body, asked.body);
+        let again: Check = rejoin_shared::json::read_own(&repeated[0].1.body).expect("a check");
+        assert_eq!((again.id, again.attempts), (check.id, vec![key(2)]));
         assert!(checks.take_due(later).is_empty());
         assert_eq!(checks.answer(answer(2)).len(), 1);
         assert_eq!(checks.due(), None);
