@@ -26,7 +26,7 @@ const AHEAD: Duration = Duration::from_secs(10);
 
 const SLEEPER: &str = r#"{"workflow":"bench-sleeper","steps":[{"sleep":"nap","until":"= input.at"},{"step":"work","uses":"rejoin.noop"}]}"#;
 /// How long after their time the timers of runs with this tag fired, in milliseconds.
-const LATENESS: &str = "select (extract(epoch from j.recorded_at - $1::text::timestamptz) * 1000)::float8 \
+const LATENESS: &str = "select (extract(epoch from j.at - $1::text::timestamptz) * 1000)::float8 \
     from journal j join journal_kinds k on k.id = j.kind join tags t on t.run_id = j.run_id \
     where k.name = 'timer_fired' and t.key = 'of' and t.value = $2";
 const OPEN: &str = "select count(*) from runs r join tags t on t.run_id = r.id \
