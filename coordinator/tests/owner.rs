@@ -63,18 +63,47 @@ async fn what_a_run_took_on_its_way_is_measured_once_a_step_once_a_join_once_a_r
     coordinator.shutdown().await;
 }
 
+fn runtime(threads: usize) -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime")
+}
+
+#[test]
+fn what_an_owner_sent_before_it_crashed_counts_as_resumed_when_the_next_one_sends_it_again() {
+    let (runtime, crashing) = (runtime(2), runtime(1));
+    runtime.block_on(async {
+        let (world, log) = (World::new(FAN_OUT).await, Log::new(0));
+        let first: Coordinator = {
+            let _in = crashing.enter();
+            world.coordinator("a")
+        };
+        let _worker = world.work("w1", log.builder().concurrency(1));
+        let run = start(&first, r#"{"n": 60}"#).await;
+        until("the first start", || log.starts() == 1).await;
+        crashing.shutdown_background();
+        soon("a loss", async {
+            while world.broker.purge("rejoin.tasks.default") == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let second = world.coordinator("b");
+        soon("the takeover", second.owns(64)).await;
+        log.permits.add_permits(100);
+        world.reaches(run, RunStatus::Completed).await;
+        assert_eq!((log.repeated(), log.inputs()), (vec![], 61));
+        let sent = |why| second.metrics().dispatches.with_label_values(&[why]).get();
+        assert!(sent("resume") > 1.0, "what was purged");
+        assert!(sent("lost") < 0.5, "the next owner has lost nothing of its own");
+    });
+}
+
 #[test]
 fn after_a_crash_another_owner_goes_on_and_nothing_that_finished_or_still_runs_is_repeated() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime");
-    let crashing = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build();
-    let crashing = crashing.expect("a runtime");
+    let (runtime, crashing) = (runtime(2), runtime(1));
     runtime.block_on(async {
         let (world, log) = (World::new(FAN_OUT).await, Log::new(20));
         let first: Coordinator = {

@@ -16,6 +16,33 @@ use crate::owner::run::{Run, Try};
 /// Bytes after which a pack is full, whatever it holds.
 const BYTES_MAX: usize = 512 * 1024;
 
+/// Why an attempt goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It never did before.
+    First,
+    /// The attempt before it failed.
+    Retry,
+    /// Another owner may have sent it.
+    Resume,
+    /// It was lost on its way, or with its worker.
+    Lost,
+}
+
+impl Why {
+    const ALL: [Why; 4] = [Why::First, Why::Retry, Why::Resume, Why::Lost];
+
+    /// As the metric shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Why::First => "first",
+            Why::Retry => "retry",
+            Why::Resume => "resume",
+            Why::Lost => "lost",
+        }
+    }
+}
+
 /// A pack in the making.
 pub(super) struct Builder {
     /// Number of its publish.
@@ -25,6 +52,8 @@ pub(super) struct Builder {
     orders: Vec<Order>,
     keys: Vec<AttemptKey>,
     bytes: usize,
+    /// How many go out for which reason, in the order of [`Why::ALL`].
+    whys: [usize; Why::ALL.len()],
     /// What its attempts are likely to take, one after the other, and the last of them.
     work_ms: (f64, f64),
 }
@@ -38,6 +67,7 @@ impl Builder {
             orders: Vec::new(),
             keys: Vec::new(),
             bytes: 0,
+            whys: [0; Why::ALL.len()],
             work_ms: (0.0, 0.0),
         }
     }
@@ -54,6 +84,17 @@ impl Builder {
     /// The attempt added last is likely to take so long.
     pub fn will_take(&mut self, ms: f64) {
         self.work_ms = (self.work_ms.0 + ms, ms);
+    }
+
+    /// Why the attempt added last goes out.
+    pub fn note_why(&mut self, why: Why) {
+        self.whys[why as usize] += 1;
+    }
+
+    /// How many go out for which reason.
+    pub fn whys(&self) -> impl Iterator<Item = (Why, usize)> {
+        let counted = Why::ALL.into_iter().zip(self.whys);
+        counted.filter(|(_, count)| *count > 0)
     }
 
     /// Adds an attempt of `run`.

@@ -9,7 +9,7 @@ use rejoin_shared::link::{Address, Message};
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::wire::{Pack, kind};
 
-use super::pack::Builder;
+use super::pack::{Builder, Why};
 use super::queue::PackLimits;
 use super::{Around, Dispatcher, Flight, Phase, Publish, QueueKey, Runs};
 use crate::broker::decode::to_bytes;
@@ -124,7 +124,8 @@ impl Dispatcher {
             queue.doubt.add(run.key(attempt));
         } else {
             if inherited {
-                run.marks.entry(attempt).or_default().check = true;
+                let mark = run.marks.entry(attempt).or_default();
+                (mark.check, mark.resumed) = (true, true);
             }
             queue.line.push(run.priority, run.id, attempt);
         }
@@ -207,6 +208,12 @@ impl Dispatcher {
             ));
             return;
         }
+        builder.note_why(match (mark.check, mark.resumed, attempt.1 > 1) {
+            (true, true, _) => Why::Resume,
+            (true, false, _) => Why::Lost,
+            (false, _, true) => Why::Retry,
+            (false, _, false) => Why::First,
+        });
         if let Some(flight) = run.flights.get_mut(&attempt) {
             let queue = self.queue(key);
             builder.will_take(queue.likely_ms(&flight.handler));
@@ -265,12 +272,12 @@ impl Dispatcher {
     }
 
     fn publish(&mut self, key: &QueueKey, kind: Kind, builder: Builder, around: &Around<'_>) -> Outgoing {
+        for (why, count) in builder.whys() {
+            around.metrics.dispatched(why.name(), count);
+        }
         let (mut pack, keys) = builder.finish(key, around);
         (pack.check, pack.suspect) = (kind != Kind::Plain, kind == Kind::Suspect);
         pack.claim = kind == Kind::Claim;
-        around
-            .metrics
-            .dispatched(if pack.check { "lost" } else { "first" }, keys.len());
         self.outgoing(key, &pack, keys, around)
     }
 

@@ -214,9 +214,14 @@ impl Dispatcher {
         if run.state.claim(attempt.0, attempt.1).is_some() {
             return;
         }
+        let was_sent_here = run
+            .flights
+            .get(&attempt)
+            .is_some_and(|flight| flight.confirmed_at.is_some());
         self.land(run, attempt);
+        let resumed = run.may_be_inherited(attempt) && !was_sent_here;
         let mark = run.marks.entry(attempt).or_default();
-        (mark.check, mark.granted) = (true, None);
+        (mark.check, mark.resumed, mark.granted) = (true, resumed, None);
         run.counts.redelivered += 1;
         run.row_stale = true;
         run.state.put_back(attempt.0, attempt.1);

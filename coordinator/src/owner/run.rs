@@ -22,6 +22,8 @@ pub type Try = (StepKey, u32);
 pub struct Mark {
     /// It may have been published before: goes out with `check`.
     pub check: bool,
+    /// It goes out again because another one owned its run before, or its run left memory: not because it was lost here.
+    pub resumed: bool,
     /// Its deliveries may have killed workers: goes out singly and confirmed.
     pub suspect: bool,
     /// Questions about a redelivery of it, answered *run*.
