@@ -1,7 +1,7 @@
 //! Many runs of every sort at once, some of them cancelled, with a coordinator and a worker killed among them: when all have
 //! ended, nothing of them is left but what they recorded (G6).
 //!
-//! `REJOIN_FAULT_RUNS` asks for more of them.
+//! `REJOIN_TEST_RUNS` asks for more of them.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ steps:
 ];
 
 fn wanted() -> usize {
-    let asked = std::env::var("REJOIN_FAULT_RUNS").ok();
+    let asked = std::env::var("REJOIN_TEST_RUNS").ok();
     asked.and_then(|n| n.parse().ok()).unwrap_or(700)
 }
 
