@@ -18,7 +18,7 @@ use rejoin_coordinator::store::Store;
 use rejoin_coordinator::store::tokens::TokenStore;
 use rejoin_shared::config::{HttpAccess, Settings};
 use rejoin_shared::link::Link;
-use rejoin_shared::link::amqp::AmqpLink;
+use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
 use rejoin_shared::redact::Redactor;
 use rejoin_shared::tls::ServerTls;
 use rejoin_shared::topology::Topology;
@@ -62,7 +62,10 @@ pub async fn run(args: CoordinatorArgs) -> Result<(), Failure> {
 
 /// The broker as configured.
 pub fn broker(settings: &Settings, name: &str) -> Result<Arc<dyn Link>, Failure> {
-    Ok(AmqpLink::connect(amqp_config(settings, name)?))
+    Ok(AmqpLink::connect(AmqpConfig {
+        mends_queues: true,
+        ..amqp_config(settings, name)?
+    }))
 }
 
 /// A coordinator and its API over any store and link, until `stopping`.

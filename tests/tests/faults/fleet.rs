@@ -433,6 +433,17 @@ impl Fleet {
         Ok(left)
     }
 
+    /// Names of the event queues of the fleet.
+    pub fn event_queues(&self) -> Result<Vec<String>> {
+        let said = services_say(&["rabbit", "ctl", "-q", "list_queues", "name"])?;
+        let prefix = format!("{}rejoin.events.", self.prefix);
+        Ok(said
+            .lines()
+            .filter(|line| line.starts_with(&prefix))
+            .map(str::to_owned)
+            .collect())
+    }
+
     /// Queues of the fleet that hold messages: name, type, state, ready, unacknowledged, consumers.
     pub fn messages(&self) -> Result<Vec<String>> {
         let list = "rabbit ctl -q list_queues name type state messages_ready messages_unacknowledged consumers";

@@ -13,6 +13,29 @@ fault!(a_fan_out_survives_a_killed_broker, async |_: &mut Fanout| {
     services(&["rabbit", "start"])
 });
 
+/// Starts replicas of queues from nothing, as the broker does after a kill that came right after their declaration (its directory of
+/// replicas is written lazily): followers that nobody ever makes leaders.
+const LOSE_LEADERS: &str = "lists:foreach(fun(Name) -> \
+    {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, Name)), Id = amqqueue:get_pid(Q), \
+    ra:force_delete_server(quorum_queues, Id), rabbit_quorum_queue:recover(<<\"/\">>, [Q]) end, [QUEUES]).";
+
+fault!(
+    /// RabbitMQ answers, and some queues take nothing and give nothing.
+    a_fan_out_survives_event_queues_that_lost_their_leader,
+    LONG,
+    armed with || Ok(()),
+    async |f: &mut Fanout, ()| {
+        let queues = f.fleet.event_queues()?;
+        let names: Vec<String> = queues.iter().map(|name| format!("<<\"{name}\">>")).collect();
+        services(&["rabbit", "ctl", "eval", &LOSE_LEADERS.replace("QUEUES", &names.join(", "))])?;
+        let struck = f.progress().await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let later = f.progress().await?;
+        ensure!(!queues.is_empty() && later < LONG as u64 && later - struck < 1_000, "it went on: {struck}, {later}");
+        Ok(())
+    }
+);
+
 fault!(a_fan_out_survives_a_frozen_broker, async |_: &mut Fanout| {
     services(&["rabbit", "freeze"])?;
     tokio::time::sleep(Duration::from_secs(8)).await;

@@ -19,6 +19,8 @@ pub struct AmqpConfig {
     pub tls: ClientTls,
     /// Whether messages name the user who publishes them.
     pub names_user: bool,
+    /// Whether queues that the broker lost the use of are deleted, to be declared again: whoever may declare them has to.
+    pub mends_queues: bool,
     /// Shown in the broker's list of connections, with the direction.
     pub name: String,
     /// For one attempt to connect.
@@ -41,6 +43,7 @@ impl AmqpConfig {
             url: url.to_owned(),
             tls: ClientTls::default(),
             names_user: false,
+            mends_queues: false,
             name: name.to_owned(),
             connect_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(10),

@@ -14,6 +14,7 @@ mod failure;
 mod publisher;
 mod session;
 mod silence;
+mod stuck;
 mod supervisor;
 mod transport;
 mod unsettled;
@@ -31,6 +32,7 @@ pub use self::config::AmqpConfig;
 use self::consumer::AmqpConsumer;
 use self::publisher::Outgoing;
 use self::session::Session;
+use self::stuck::Stuck;
 use self::vanished::Vanished;
 use super::{
     Address, Consumer, Depth, Link, LinkError, LinkState, Message, Published, QueueKind, QueueSpec, Receipt, Settle,
@@ -53,6 +55,7 @@ struct Shared {
     /// Why the last attempt to connect failed; none since one went well.
     failure: Mutex<Option<String>>,
     vanished: Arc<Vanished>,
+    stuck: Stuck,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -69,6 +72,7 @@ impl AmqpLink {
             session: Mutex::new(None),
             failure: Mutex::new(None),
             vanished: Arc::default(),
+            stuck: Stuck::default(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });
@@ -116,6 +120,26 @@ impl Shared {
         live.cloned().ok_or(LinkError::Down)
     }
 
+    /// What the outcome of a publish tells of its queue.
+    fn note_outcome(self: &Arc<Self>, queue: &str, outcome: &Result<Published, LinkError>) {
+        match outcome {
+            Ok(Published::Accepted | Published::Refused) => self.stuck.clear(queue),
+            Ok(Published::Unroutable) => {
+                self.stuck.clear(queue);
+                self.vanished.note(queue);
+            }
+            Err(error) => self.suspect(queue, error),
+        }
+    }
+
+    /// The broker did not do something with a queue.
+    fn suspect(self: &Arc<Self>, queue: &str, error: &LinkError) {
+        let is_slow = matches!(error, LinkError::TimedOut(_));
+        if is_slow && self.config.mends_queues && self.stuck.note(queue) {
+            self.tracker.spawn(stuck::mend(self.clone(), queue.to_owned()));
+        }
+    }
+
     fn set_failure(&self, failure: Option<String>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
@@ -147,24 +171,24 @@ impl Link for AmqpLink {
         let queued = self.shared.session()?.outgoing.send(outgoing);
         queued.map_err(|_| LinkError::Down)?;
         let limit = self.shared.config.publish_timeout;
-        match tokio::time::timeout(limit, outcome).await {
-            Ok(Ok(outcome)) => {
-                if let (Ok(Published::Unroutable), Address::Queue(queue) | Address::Through { queue, .. }) =
-                    (&outcome, to)
-                {
-                    self.shared.vanished.note(queue);
-                }
-                outcome
-            }
-            Ok(Err(_)) => Err(LinkError::Down),
+        let outcome = match tokio::time::timeout(limit, outcome).await {
+            Ok(outcome) => outcome.unwrap_or(Err(LinkError::Down)),
             Err(_) => Err(failure::timed_out(limit)),
+        };
+        if let Address::Queue(queue) | Address::Through { queue, .. } = to {
+            self.shared.note_outcome(queue, &outcome);
         }
+        outcome
     }
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, LinkError> {
         let session = self.shared.session()?;
-        let consumer = AmqpConsumer::subscribe(session, self.shared.vanished.clone(), queue, prefetch).await?;
-        Ok(Box::new(consumer))
+        let subscribed = AmqpConsumer::subscribe(session, self.shared.vanished.clone(), queue, prefetch).await;
+        match &subscribed {
+            Ok(_) => self.shared.stuck.clear(queue),
+            Err(error) => self.shared.suspect(queue, error),
+        }
+        Ok(Box::new(subscribed?))
     }
 
     async fn settle(&self, receipt: Receipt, how: Settle) -> Result<bool, LinkError> {
