@@ -64,7 +64,7 @@ fn effects_before_the_commit_are_found() {
 
 #[test]
 fn a_stale_owner_that_writes_all_the_same_is_found() {
-    found_within(Planted::NoEpochCheck, 50);
+    found_within(Planted::NoEpochCheck, 150);
 }
 
 #[test]

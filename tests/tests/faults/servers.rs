@@ -21,7 +21,7 @@ const LOSE_LEADERS: &str = "lists:foreach(fun(Name) -> \
 
 fault!(
     /// RabbitMQ answers, and some queues take nothing and give nothing.
-    a_fan_out_survives_event_queues_that_lost_their_leader,
+    a_fan_out_survives_event_queues_without_a_leader,
     LONG,
     armed with || Ok(()),
     async |f: &mut Fanout, ()| {
