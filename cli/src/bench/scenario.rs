@@ -35,12 +35,14 @@ const LATENCY: &str = r#"{"workflow":"bench-latency","steps":[{"parallel":"three
 const CONTEXT: &str = r#"{"workflow":"bench-context","steps":[
   {"set":"grow","values":{"more":"= ctx.parts.map(part, ctx.text)"}},
   {"foreach":"each","items":"1000","concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"rejoin.noop","with":{}}]}]}"#;
+const SLEEPER: &str = r#"{"workflow":"bench-sleeper","steps":[
+  {"sleep":"nap","until":"= input.at"},{"step":"work","uses":"rejoin.noop"}]}"#;
 /// An input may have 1 MiB, with all that is around the text.
 const CONTEXT_PART_BYTES: usize = 1_000_000;
 
 /// Registers the workflows.
 pub async fn register(client: &Client) -> Result<(), Failure> {
-    for document in [FANOUT, RUNS, LATENCY, CONTEXT] {
+    for document in [FANOUT, RUNS, LATENCY, CONTEXT, SLEEPER] {
         let request = client
             .request(reqwest::Method::PUT, "/v1/workflows")
             .header("Content-Type", "application/json");
@@ -117,18 +119,9 @@ async fn to_end(client: &Client, workflow: &str, body: &Json) -> Result<(), Fail
 /// database.
 pub async fn runs(fleet: &Fleet, count: u32) -> Result<Duration, Failure> {
     let database = database::connect(&fleet.database_url, None).await?;
-    let bodies: Vec<Json> = (0..count)
-        .step_by(BATCH_MAX)
-        .map(|first| batch_of(count - first))
-        .collect();
+    let run = Json::from_entries([("workflow", Json::str("bench-runs"))]);
     let began = Instant::now();
-    let clients = fleet.clients().iter().cycle();
-    let starts = bodies
-        .iter()
-        .zip(clients)
-        .map(|(body, client)| client.post("/v1/runs/batch", body));
-    let started = stream::iter(starts).buffer_unordered(STARTS_AT_ONCE);
-    started.try_for_each(|_| std::future::ready(Ok(()))).await?;
+    start_all(fleet, &run, count).await?;
     while began.elapsed() < RUNS_MAX {
         let open = "select count(*) from runs where workflow = 'bench-runs' and finished_at is null";
         let row = database.client.query_one(open, &[]).await;
@@ -140,11 +133,20 @@ pub async fn runs(fleet: &Fleet, count: u32) -> Result<Duration, Failure> {
     Err(Failure::general(format!("the runs did not end within {RUNS_MAX:?}")))
 }
 
-/// What starts so many runs, or as many of them as one request takes.
-fn batch_of(count: u32) -> Json {
-    let run = Json::from_entries([("workflow", Json::str("bench-runs"))]);
-    let runs = (0..count).take(BATCH_MAX).map(|_| run.clone()).collect();
-    Json::from_entries([("runs", Json::list(runs))])
+/// Starts so many runs of one kind, in requests of as many as one takes.
+pub async fn start_all(fleet: &Fleet, run: &Json, count: u32) -> Result<(), Failure> {
+    let batch = |first| {
+        let runs = (first..count).take(BATCH_MAX).map(|_| run.clone()).collect();
+        Json::from_entries([("runs", Json::list(runs))])
+    };
+    let bodies: Vec<Json> = (0..count).step_by(BATCH_MAX).map(batch).collect();
+    let clients = fleet.clients().iter().cycle();
+    let starts = bodies
+        .iter()
+        .zip(clients)
+        .map(|(body, client)| client.post("/v1/runs/batch", body));
+    let started = stream::iter(starts).buffer_unordered(STARTS_AT_ONCE);
+    started.try_for_each(|_| std::future::ready(Ok(()))).await
 }
 
 /// Runs of three parallel branches, one after the other: milliseconds from each start request to its end.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
 use tokio_postgres::types::ToSql;
@@ -10,21 +9,16 @@ use tokio_postgres::types::ToSql;
 use super::database::{self, Connection};
 use super::fleet::Fleet;
 use super::report::{self, Measure, Unit};
+use super::scenario;
 use crate::args::BenchArgs;
-use crate::client::Client;
 use crate::exit::Failure;
 
-/// Runs that one request starts.
-const BATCH_MAX: u32 = 1_000;
-/// Start requests under way at once.
-const STARTS_AT_ONCE: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Longest wait until all sleep, and until all that are due have ended.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 /// Between the last of the runs that wake together falling asleep and their time.
 const AHEAD: Duration = Duration::from_secs(10);
 
-const SLEEPER: &str = r#"{"workflow":"bench-sleeper","steps":[{"sleep":"nap","until":"= input.at"},{"step":"work","uses":"rejoin.noop"}]}"#;
 /// How long after their time the timers of runs with this tag fired, in milliseconds.
 const LATENESS: &str = "select (extract(epoch from j.at - $1::text::timestamptz) * 1000)::float8 \
     from journal j join journal_kinds k on k.id = j.kind join tags t on t.run_id = j.run_id \
@@ -40,7 +34,6 @@ pub async fn measure(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Fa
     let mut memory = Measure::new(name("memory of a coordinator"), Unit::Mebibytes);
     let mut before = Measure::new("no run: memory of a coordinator".to_owned(), Unit::Mebibytes);
     let database = database::connect(&fleet.database_url, None).await?;
-    register(fleet.client()?).await?;
     before.add(fleet.memory_of_a_coordinator()?);
     start(fleet, "later", in_a_day(), args.sleepers).await?;
     wait_for(&database, ASLEEP, &[], i64::from(args.sleepers)).await?;
@@ -58,7 +51,7 @@ async fn wake(fleet: &Fleet, database: &Connection, args: &BenchArgs) -> Result<
     let mut ended = Measure::new(name("all ended after"), Unit::Milliseconds);
     for round in 0..args.repeat.max(1) {
         let of = format!("round {round}");
-        // They are started at the measured speed: half a minute a hundred thousand, and never less than needed.
+        // A thousand a second is far below what can be started; whoever is slower is told below.
         let at = Timestamp::now().plus(AHEAD + Duration::from_millis(u64::from(args.due)));
         start(fleet, &of, at, args.due).await?;
         if Timestamp::now() >= at {
@@ -87,12 +80,6 @@ fn in_a_day() -> Timestamp {
     Timestamp::now().plus(Duration::from_secs(86_400))
 }
 
-async fn register(client: &Client) -> Result<(), Failure> {
-    let request = client.request(reqwest::Method::PUT, "/v1/workflows");
-    let request = request.header("Content-Type", "application/json");
-    client.send(request.body(SLEEPER)).await.map(drop)
-}
-
 /// Starts so many runs that sleep until `at`.
 async fn start(fleet: &Fleet, of: &str, at: Timestamp, count: u32) -> Result<(), Failure> {
     let run = Json::from_entries([
@@ -100,20 +87,7 @@ async fn start(fleet: &Fleet, of: &str, at: Timestamp, count: u32) -> Result<(),
         ("input", Json::from_entries([("at", Json::str(&at.to_string()))])),
         ("tags", Json::from_entries([("of", Json::str(of))])),
     ]);
-    let bodies: Vec<Json> = (0..count)
-        .step_by(BATCH_MAX as usize)
-        .map(|first| {
-            let runs = (first..count).take(BATCH_MAX as usize).map(|_| run.clone()).collect();
-            Json::from_entries([("runs", Json::list(runs))])
-        })
-        .collect();
-    let clients = fleet.clients().iter().cycle();
-    let starts = bodies
-        .iter()
-        .zip(clients)
-        .map(|(body, client)| client.post("/v1/runs/batch", body));
-    let started = stream::iter(starts).buffer_unordered(STARTS_AT_ONCE);
-    started.try_for_each(|_| std::future::ready(Ok(()))).await
+    scenario::start_all(fleet, &run, count).await
 }
 
 /// Waits until the count that a statement returns is there.
