@@ -24,8 +24,8 @@ use crate::store::{JOURNAL_FORMAT, StoredRow};
 
 /// Attempts named in one cancel message.
 const CANCEL_MAX: usize = 1_000;
-/// A timer that fired and is still due fires again after so long at the earliest.
-const DUE_AGAIN: Duration = Duration::from_millis(50);
+/// What was due when the timer fired and is still due (an attempt that no queue has room for) makes it fire again after so long.
+const DUE_AGAIN: Duration = Duration::from_secs(1);
 /// Ended runs kept in memory, for late completions.
 const ENDED_MAX: usize = 2_000;
 
@@ -203,7 +203,8 @@ impl Owner {
             return;
         }
         let Some(due) = run.state.next_due() else { return };
-        let due = due.max(now.plus(DUE_AGAIN).min(Timestamp(due.0.saturating_add(50_000))));
+        let has_fired = run.fired_at.is_some_and(|fired_at| due <= fired_at);
+        let due = if has_fired { now.plus(DUE_AGAIN) } else { due };
         if run.due.is_none_or(|known| due < known) {
             run.due = Some(due);
             self.timers.push(Reverse((due, id)));

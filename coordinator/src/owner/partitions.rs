@@ -236,6 +236,7 @@ impl Owner {
                     flights: rejoin_shared::map::HashMap::default(),
                     marks: rejoin_shared::map::HashMap::default(),
                     due: None,
+                    fired_at: None,
                     rest: None,
                     rest_bytes: 0,
                     puts_waits: found.row.wake_at == Some(LOOK_AT_ONCE),

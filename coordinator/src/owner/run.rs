@@ -73,6 +73,8 @@ pub struct Run {
     pub marks: HashMap<Try, Mark>,
     /// The time it was last put on the timers for.
     pub due: Option<Timestamp>,
+    /// When its timer fired last: what was due then has been looked at.
+    pub fired_at: Option<Timestamp>,
     /// Its place among the runs at rest, if it is one of them.
     pub rest: Option<u64>,
     /// Bytes it takes there.

@@ -251,6 +251,7 @@ impl Owner {
             let Some(found) = self.runs.get_mut(&run) else { continue };
             if found.due == Some(at) {
                 found.due = None;
+                found.fired_at = Some(now);
                 self.dispatcher.enlist(found);
                 self.push_own(run, Event::TimerDue);
             }

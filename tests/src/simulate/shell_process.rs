@@ -93,21 +93,42 @@ impl Fuse {
     }
 }
 
+/// Looks at the clock without any time passing, above which somebody goes round in a circle.
+const LOOKS_MAX: u64 = 300_000;
+
 /// Simulated time: the paused clock of the runtime.
 #[derive(Clone, Debug)]
-pub struct SimClock(tokio::time::Instant);
+pub struct SimClock {
+    began_at: tokio::time::Instant,
+    /// When it was looked at last, and how often it has been since that time began.
+    looks: Arc<Mutex<(Timestamp, u64)>>,
+}
 
 impl SimClock {
     /// Begins now, at [`START`].
     #[must_use]
     pub fn new() -> SimClock {
-        SimClock(tokio::time::Instant::now())
+        SimClock {
+            began_at: tokio::time::Instant::now(),
+            looks: Arc::new(Mutex::new((START, 0))),
+        }
     }
 
     /// Now.
+    ///
+    /// # Panics
+    /// If time stands still because the caller never waits: that ends the caller, and with it the circle.
     #[must_use]
     pub fn time(&self) -> Timestamp {
-        START.plus(self.0.elapsed())
+        let now = START.plus(self.began_at.elapsed());
+        let is_standing = {
+            let mut looks = self.looks.lock().expect("the looks");
+            *looks = (now, if looks.0 == now { looks.1 + 1 } else { 0 });
+            // Once: whoever unwinds may look at the clock.
+            looks.1 == LOOKS_MAX
+        };
+        assert!(!is_standing, "a process goes round in a circle at {now:?}");
+        now
     }
 }
 

@@ -371,7 +371,7 @@ impl RunState {
             return Some(at);
         }
         if self.phase == Phase::Compensating {
-            return self.next_timer();
+            return self.next_attempt();
         }
         if self.phase != Phase::Active {
             return None;
@@ -383,21 +383,22 @@ impl RunState {
         earliest(self.next_timer(), deadline)
     }
 
+    /// Earliest time at which an attempt is due.
+    fn next_attempt(&self) -> Option<Timestamp> {
+        let mut due = self.agenda.due.iter();
+        due.find(|(_, step, n)| self.is_outstanding(*step, *n))
+            .map(|(at, ..)| *at)
+    }
+
     /// Earliest time at which an attempt, a try or a sleep is due.
     fn next_timer(&self) -> Option<Timestamp> {
-        let attempt = self
-            .agenda
-            .due
-            .iter()
-            .find(|(_, step, n)| self.is_outstanding(*step, *n))
-            .map(|(at, ..)| *at);
         let timer = self
             .agenda
             .timers
             .iter()
             .find(|(_, key)| self.is_live(*key))
             .map(|(at, _)| *at);
-        earliest(attempt, timer)
+        earliest(self.next_attempt(), timer)
     }
 }
 
