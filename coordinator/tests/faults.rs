@@ -4,13 +4,14 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rejoin_coordinator::coordinator::Coordinator;
 use rejoin_coordinator::owner::command::{Command, CommandError, NewRun, Reply};
-use rejoin_shared::ids::RunId;
+use rejoin_shared::ids::{PARTITIONS, Partition, RunId};
 use rejoin_shared::run::RunStatus;
 use support::faulty::{Fault, Faulty};
-use support::{Log, World, soon, start, start_of};
+use support::{Log, World, soon, start, start_of, started};
 
 const FAN_OUT: &str = "
 workflow: w
@@ -148,4 +149,33 @@ async fn starts_that_belong_together_reach_their_owner_by_the_inbox_too() {
     assert_eq!(world.store.runs_there(&runs).await.expect("read"), runs);
     let again = started_together(&two, &runs).await.expect("the starts");
     assert!(!again.changed, "they were there");
+}
+
+/// The start was asked of another coordinator, and its owner's database refuses it: the one who asked learns it, and the row
+/// that asked is not read and refused for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_start_that_came_by_the_inbox_is_answered_once_and_for_all() {
+    let mut world = World::new(FAN_OUT).await;
+    let met = Arc::new(AtomicUsize::new(0));
+    let faulty = Arc::new(Faulty::new(world.store.clone(), Fault::RefusedStart, met.clone()));
+    world.store = faulty.clone();
+    let (one, two) = (world.coordinator("a"), world.coordinator("b"));
+    soon("ownership", one.owns(1)).await;
+    soon("ownership", two.owns(1)).await;
+    let runs = one.new_run_ids(3);
+    *faulty.refused.lock().expect("the run") = Some(runs[1]);
+    let together = started_together(&two, &runs).await;
+    assert!(matches!(together, Err(CommandError::Refused { .. })), "{together:?}");
+    let alone = started(&two, runs[1], r#"{"n": 1}"#).await;
+    assert!(matches!(alone, Err(CommandError::Refused { .. })), "{alone:?}");
+    assert_eq!(world.store.runs_there(&runs).await.expect("read"), []);
+    let all: Vec<Partition> = (0..PARTITIONS).map(Partition).collect();
+    let left = || async { world.store.inbox(&all, 0, 10).await.expect("the inbox").len() };
+    soon("an empty inbox", async {
+        while left().await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(met.load(Ordering::SeqCst), 2, "each start is refused once");
 }

@@ -242,7 +242,11 @@ impl EventReader {
         }
         match decode::event(&believed, &self.limits, gate) {
             Ok(body) => self.take_in(receipt, believed, body).await,
-            Err(_) => false,
+            // It was read before it was sifted, so this is not to be; and nothing may lie here unsettled for ever.
+            Err(_) => {
+                self.link.settle(receipt, Settle::DeadLetter).await.ok();
+                false
+            }
         }
     }
 }

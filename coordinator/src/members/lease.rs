@@ -9,6 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{Member, Store};
 
+/// Longest pause between two renewals: how soon a process that was started again knows that the one before it is dead.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// The pause between two renewals of a lease of `lease_ms`: three fit into it at least.
+#[must_use]
+pub fn pause(lease_ms: u64) -> Duration {
+    Duration::from_millis((lease_ms / 3).max(1)).min(PAUSE_MAX)
+}
+
 /// Until when this process may act as an owner, by its monotonic clock: a process that was frozen finds it lapsed.
 #[derive(Debug)]
 pub struct Lease {
@@ -73,9 +82,9 @@ impl Renewal {
         }
     }
 
-    /// Renews three times a lease until `stop`.
+    /// Renews again and again until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let pause = Duration::from_millis((self.lease_ms / 3).max(1));
+        let pause = pause(self.lease_ms);
         let (mut watchdog, mut slept) = (Watchdog::default(), Duration::ZERO);
         loop {
             watchdog.look(&self.lease, slept);

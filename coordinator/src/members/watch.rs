@@ -8,16 +8,20 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Membership;
+use super::lease::pause;
 use crate::owner::inbound::Inbound;
 use crate::store::{Member, Store, StoreError};
 
 /// Pause between two readings.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks for an earlier incarnation.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Waits until an earlier incarnation of the same name has missed two renewals; returns it, so that its partitions are
 /// taken back at once.
 pub async fn join(store: &dyn Store, me: &Member, lease_ms: u64) -> Option<Uuid> {
-    let missed_two_ms = i64::try_from(lease_ms / 3).unwrap_or(0);
+    let (lease, missed_two) = (Duration::from_millis(lease_ms), pause(lease_ms).mul_f64(2.5));
+    let missed_two_ms = i64::try_from(lease.saturating_sub(missed_two).as_millis()).unwrap_or(0);
     loop {
         match store.members().await {
             Ok(members) => {
@@ -31,7 +35,7 @@ pub async fn join(store: &dyn Store, me: &Member, lease_ms: u64) -> Option<Uuid>
             }
             Err(error) => tracing::warn!(%error, "members could not be read"),
         }
-        tokio::time::sleep(PAUSE / 4).await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

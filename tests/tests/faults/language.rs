@@ -1,7 +1,7 @@
 //! Waits, calls, retries, compensation, pause, each with the run's owner killed at a random moment in the middle.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
@@ -368,5 +368,74 @@ story!(
             "each branch is recorded once"
         );
         Ok(())
+    }
+);
+
+const SMALL: &str = "workflow: small
+steps: [ { set: s, values: { seen: '= ctx.n' } } ]
+";
+const TOGETHER: usize = 1_000;
+
+/// Sends the batch until it is answered for good; what its runs are called.
+async fn start_together(story: &Story, batch: &Value) -> Result<(u16, Vec<String>)> {
+    let began = Instant::now();
+    loop {
+        match story.fleet.ask(Method::POST, "/v1/runs/batch", Some(batch)).await {
+            Some((status @ (200 | 201), body)) => {
+                let items = body["items"].as_array().context("no items")?;
+                let ids = items.iter().filter_map(|item| item["id"].as_str());
+                return Ok((status, ids.map(str::to_owned).collect()));
+            }
+            Some((status, body)) if status < 500 => anyhow::bail!("the batch was answered {status}: {body}"),
+            Some(_) | None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+        ensure!(began.elapsed() < Duration::from_secs(60), "the batch got no answer");
+    }
+}
+
+/// Ids of all runs of `small`, page by page.
+async fn small_runs(story: &Story) -> Result<Vec<String>> {
+    let (mut ids, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/runs?workflow=small&state=completed&limit=300{after}");
+        let page = story.fleet.insist(Method::GET, &path, None).await?;
+        let items = page["items"].as_array().context("no items")?;
+        ids.extend(items.iter().filter_map(|item| Some(item["id"].as_str()?.to_owned())));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(ids),
+        }
+    }
+}
+
+story!(
+    /// The request is sent until it is answered; each of its runs is there once, and what a key names stays the same.
+    a_thousand_runs_that_start_together_start_once_when_a_coordinator_dies,
+    [SMALL, VERDICT],
+    "verdict",
+    async |story: &mut Story| {
+        story.doom_owner(300).await?;
+        let start = |n: usize| json!({ "workflow": "small", "input": { "n": n }, "idempotency_key": format!("k{n}") });
+        let batch = json!({ "runs": (0..TOGETHER).map(start).collect::<Vec<Value>>() });
+        let began = Instant::now();
+        let (_, first) = start_together(story, &batch).await?;
+        println!("{TOGETHER} runs were started after {:?}", began.elapsed());
+        story.doomed().await?;
+        let (status, again) = start_together(story, &batch).await?;
+        ensure!(status == 200 && again == first, "{status}: the same request names other runs");
+        ensure!(first.iter().collect::<BTreeSet<_>>().len() == TOGETHER, "an id was given twice");
+        let mut ended = small_runs(story).await?;
+        while ended.len() < TOGETHER && began.elapsed() < Duration::from_secs(90) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            ended = small_runs(story).await?;
+        }
+        ensure!(
+            ended.iter().collect::<BTreeSet<_>>() == first.iter().collect::<BTreeSet<_>>() && ended.len() == TOGETHER,
+            "{} runs have completed",
+            ended.len()
+        );
+        let verdict = format!("/v1/runs/{}/cancel", story.run);
+        story.ask_for(&verdict, &json!({})).await?;
+        story.ended().await.map(drop)
     }
 );
