@@ -247,7 +247,6 @@ fn lists_are_shown_again_and_again_in_every_form_and_limited_to_what_is_recent()
     let lists = [
         vec!["run", "list"],
         of_run("steps"),
-        of_run("journal"),
         vec!["workflow", "list"],
         vec!["input", "list"],
         vec!["schedule", "list"],
@@ -275,6 +274,14 @@ fn lists_are_shown_again_and_again_in_every_form_and_limited_to_what_is_recent()
             });
         }
     });
+    let followed = dev.shows(5, &[], &["run", "journal", &run, "-w"]);
+    assert_eq!(
+        (followed.code, followed.out.contains("\x1b[2J")),
+        (0, false),
+        "{}",
+        followed.err
+    );
+    assert!(followed.out.contains("run_finished"), "{}", followed.out);
     let recent = |since: &str| {
         dev.says(&["run", "list", "--since", since, "-o", "jsonl"])
             .out

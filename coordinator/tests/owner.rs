@@ -2,13 +2,16 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::owner::command::{Command, CommandError};
 use rejoin_coordinator::owner::views::Place;
+use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;
+use rejoin_worker::{StepContext, StepError, Worker};
 use support::{Log, World, config_of, soon, start, started, until};
 
 const FAN_OUT: &str = "
@@ -99,6 +102,31 @@ fn what_an_owner_sent_before_it_crashed_counts_as_resumed_when_the_next_one_send
         assert!(sent("resume") > 1.0, "what was purged");
         assert!(sent("lost") < 0.5, "the next owner has lost nothing of its own");
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_out_because_a_failed_run_was_resumed_counts_as_resumed() {
+    let world = World::new("{ workflow: w, steps: [ { step: before, uses: count }, { step: count } ] }").await;
+    let coordinator = world.coordinator("a");
+    let calls = AtomicUsize::new(0);
+    let second_fails = move |_: StepContext, input: Json| {
+        let is_second = calls.fetch_add(1, Ordering::SeqCst) == 1;
+        async move {
+            match is_second {
+                true => Err(StepError::fatal("the second of all")),
+                false => Ok(input),
+            }
+        }
+    };
+    let _worker = world.work("w1", Worker::builder().handler("count", second_fails));
+    let run = start(&coordinator, "{}").await;
+    world.reaches(run, RunStatus::Failed).await;
+    let sent = |why| coordinator.metrics().dispatches.with_label_values(&[why]).get();
+    assert_eq!((sent("first"), sent("resume")), (2.0, 0.0));
+    coordinator.submit(run, Command::Resume).await.expect("resumed");
+    world.reaches(run, RunStatus::Completed).await;
+    assert_eq!((sent("first"), sent("resume")), (2.0, 1.0));
+    assert_eq!((sent("retry"), sent("lost")), (0.0, 0.0));
 }
 
 #[test]

@@ -54,9 +54,9 @@ pub async fn list(
     show_list(client, global, &format!("/v1/runs/{id}/steps"), &query, list, &columns).await
 }
 
-/// Shows the journal.
+/// Shows the journal; with `-w` until the run has ended.
 pub async fn journal(client: &Client, global: &Global, id: &str, after: u64, list: &ListArgs) -> Result<u8, Failure> {
-    let mut after = after;
+    let (mut after, mut has_ended, mut is_first) = (after, false, true);
     loop {
         let query = [("after", after.to_string())];
         let items = client
@@ -64,9 +64,20 @@ pub async fn journal(client: &Client, global: &Global, id: &str, after: u64, lis
             .await?;
         match global.output {
             OutputForm::Table => items.iter().try_for_each(|record| output::line(&record_line(record)))?,
-            OutputForm::Json | OutputForm::Jsonl | OutputForm::Yaml => output::list(global.output, &items, &[])?,
+            OutputForm::Json | OutputForm::Jsonl | OutputForm::Yaml if is_first || !items.is_empty() => {
+                output::list(global.output, &items, &[])?;
+            }
+            OutputForm::Json | OutputForm::Jsonl | OutputForm::Yaml => {}
         }
-        if !list.watch {
+        is_first = false;
+        for record in &items {
+            match member(record, "kind").as_str() {
+                "run_finished" => has_ended = true,
+                "run_resumed" => has_ended = false,
+                _ => {}
+            }
+        }
+        if !list.watch || has_ended {
             return Ok(exit::OK);
         }
         let last = items.last().and_then(|r| r.get("seq")).and_then(Json::as_int);

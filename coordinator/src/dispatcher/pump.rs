@@ -208,11 +208,11 @@ impl Dispatcher {
             ));
             return;
         }
-        builder.note_why(match (mark.check, mark.resumed, attempt.1 > 1) {
-            (true, true, _) => Why::Resume,
-            (true, false, _) => Why::Lost,
-            (false, _, true) => Why::Retry,
-            (false, _, false) => Why::First,
+        builder.note_why(match (mark.resumed, mark.check, attempt.1 > 1) {
+            (true, _, _) => Why::Resume,
+            (false, true, _) => Why::Lost,
+            (false, false, true) => Why::Retry,
+            (false, false, false) => Why::First,
         });
         if let Some(flight) = run.flights.get_mut(&attempt) {
             let queue = self.queue(key);

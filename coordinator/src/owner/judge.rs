@@ -186,6 +186,11 @@ impl Owner {
     fn decide(&mut self, drafts: &mut Drafts, item: Item, mut event: Event) {
         let ended = self.stamp(&mut event);
         let times = times_of(&event);
+        let has_ended = self
+            .runs
+            .get(&item.run)
+            .is_some_and(|run| run.state.status().is_terminal());
+        let revives = has_ended && matches!(event, Event::Resume);
         if let Some(run) = self.runs.get_mut(&item.run)
             && std::mem::take(&mut run.puts_waits)
         {
@@ -206,6 +211,9 @@ impl Owner {
         let answer = match decision {
             Decision::Apply(apply) => {
                 self.applied(drafts, item.run, apply);
+                if let (true, Some(run)) = (revives, self.runs.get_mut(&item.run)) {
+                    run.note_resumed();
+                }
                 Ok(true)
             }
             Decision::Ignored(ignored) => self.ignored(item.run, ignored),

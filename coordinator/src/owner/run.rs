@@ -139,6 +139,13 @@ impl Run {
         queue
     }
 
+    /// It had ended and was resumed: what is ready right after that goes out because of it.
+    pub fn note_resumed(&mut self) {
+        for attempt in self.state.ready_now() {
+            self.marks.entry(attempt).or_default().resumed = true;
+        }
+    }
+
     /// Whether an earlier owner may have published this attempt.
     #[must_use]
     pub fn may_be_inherited(&self, attempt: Try) -> bool {

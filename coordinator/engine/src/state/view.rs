@@ -159,6 +159,11 @@ impl RunState {
         taken
     }
 
+    /// Attempts that can be taken now, besides those of branches that have not begun.
+    pub fn ready_now(&self) -> impl Iterator<Item = (StepKey, u32)> {
+        self.agenda.ready.iter().copied()
+    }
+
     /// For those who fold a journal to look at it: begins the branches that the owner may have dispatched by now, which leaves no
     /// record, and forgets what only an owner acts upon. `window` is how many attempts an owner dispatches at once.
     pub fn look_ahead(&mut self, window: usize) {
