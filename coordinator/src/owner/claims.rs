@@ -104,6 +104,11 @@ impl Owner {
         match self.decided(id, event)? {
             Some(Decision::Apply(apply)) => {
                 self.applied(drafts, id, apply);
+                // What waited to be walked may have cut it off in the same decision.
+                let run = self.runs.get(&id);
+                if !run.is_some_and(|run| run.state.is_outstanding(attempt.0, attempt.1)) {
+                    return Ok(Verdict::Drop);
+                }
                 self.granted(id, attempt, question);
                 Ok(Verdict::Run)
             }

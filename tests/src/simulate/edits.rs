@@ -26,18 +26,18 @@ fn split(roll: u64, n: usize) -> Option<(usize, u64)> {
     Some((usize::try_from(part).ok()?, roll / n))
 }
 
-/// More branches at once, where all of them settle anyhow and their order does not count; how many must succeed, and the retries, as
-/// they are. Never fewer at once: which branches had begun before is not in the journal, so that a crash puts some of them back.
+/// More or fewer branches at once, where all of them settle anyhow and their order does not count; how many must succeed, and the
+/// retries, as they are.
 fn harmless(def: &Definition, node: NodeId, roll: u64) -> Option<ScopeEdit> {
     let join = def.join(node)?;
     let is_loop = matches!(def.node(node).kind, NodeKind::Foreach(_)) && join.concurrency.is_none();
     let may_widen = join.on_error == OnError::CompleteAll && !is_loop && join.merge != Merge::LastWins;
     let needs_all = join.on_error == OnError::FailFast && join.need.is_none() && join.tolerate.is_none();
-    let (is_same, roll) = split(roll, 2)?;
+    let (width, roll) = split(roll, 5)?;
     let (coin, _) = split(roll, 4)?;
-    let wider = (may_widen && is_same == 0).then(|| Json::str("unbounded"));
+    let widths = [Json::Int(1), Json::Int(2), Json::Int(7), Json::str("unbounded")];
     let edit = ScopeEdit {
-        concurrency: wider,
+        concurrency: widths.get(width).filter(|_| may_widen).cloned(),
         need: (needs_all && coin & 1 == 1).then(|| Json::str("all")),
         tolerate: None,
         retry: (!join.retry.is_empty() && coin & 2 == 2).then(|| join.retry.clone()),

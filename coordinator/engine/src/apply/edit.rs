@@ -4,7 +4,7 @@ use rejoin_shared::definition::model::Merge;
 use rejoin_shared::delta::Delta;
 
 use super::Misfit;
-use crate::record::{Quota, RunEdited};
+use crate::record::{Quota, RunEdited, ThreadKey};
 use crate::state::scope::{Contribution, ScopeKind};
 use crate::state::{RunState, Scope, Todo};
 
@@ -14,6 +14,12 @@ impl RunState {
             return Err(format!("scope {} is not open", edited.scope));
         }
         let def = self.def.clone();
+        for branch in edited.running.iter().copied() {
+            self.materialize_thread(ThreadKey {
+                scope: edited.scope,
+                branch,
+            });
+        }
         let scope = self.scopes.get_mut(&edited.scope).expect("a live scope is there");
         if let Some(width) = edited.edits.concurrency {
             scope.concurrency = width.most();

@@ -3,7 +3,7 @@
 use crate::decision::Ignored;
 use crate::event::ScopeEdit;
 use crate::machine::Machine;
-use crate::record::{Edits, Fact, Quota, RunEdited, Share};
+use crate::record::{Edits, Fact, Quota, RunEdited, Share, Width};
 use crate::state::scope::ScopeKind;
 use crate::state::{Phase, Scope};
 use crate::walk::{need, tolerate, width};
@@ -24,9 +24,15 @@ impl Machine<'_> {
             return Err(Ignored::NotThere(format!("there is no open scope at {path}")));
         };
         let edits = read(scope, edit).map_err(Ignored::Unfit)?;
+        let is_narrower = edits
+            .concurrency
+            .and_then(Width::most)
+            .is_some_and(|most| scope.running > most);
+        let running = scope.active.iter().filter(|(_, thread)| thread.end.is_none());
         let edited = RunEdited {
             scope: *id,
             path: path.to_owned(),
+            running: running.map(|(branch, _)| *branch).filter(|_| is_narrower).collect(),
             edits,
         };
         self.emit(Fact::RunEdited(edited));

@@ -16,6 +16,9 @@ pub struct RunEdited {
     /// What is different from now on.
     #[serde(flatten)]
     pub edits: Edits,
+    /// Branches that run although fewer may run at once now: most began without a record, and a fold knows of them from here only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<u32>,
 }
 
 /// What an operator made different about a scope; it holds for further tries of the same node too.

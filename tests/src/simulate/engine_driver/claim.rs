@@ -27,6 +27,10 @@ impl Driver<'_> {
         let (key, other) = (self.claim_key(), self.claim_key());
         if self.faults.planted != Some(Planted::UnclaimedStart) {
             self.ask_claim(at, (step, attempt), key, None)?;
+            // What waited to be walked may have cut it off in the same decision: then nobody is told to run it.
+            if !self.runs[at].state.is_outstanding(step, attempt) {
+                return Ok(false);
+            }
             self.ask_claim(at, (step, attempt), key, Some(&Ignored::Granted))?;
             self.ask_claim(at, (step, attempt), other, Some(&Ignored::ClaimedElsewhere))?;
         }
