@@ -11,7 +11,9 @@ pg_bin() {
 
 pg_pid_file() { echo "$STATE/postgres.pid"; }
 
-pg_query() { PGCONNECT_TIMEOUT=3 PGPASSWORD=$PG_PASSWORD "$PG_BIN/psql" -X -h 127.0.0.1 -p "$PG_PORT" -U rejoin "$@"; }
+# A client program of the servers' own version, and its arguments.
+pg_client() { PGCONNECT_TIMEOUT=3 PGPASSWORD=$PG_PASSWORD "$PG_BIN/$1" -h 127.0.0.1 -p "$PG_PORT" -U rejoin "${@:2}"; }
+pg_query() { pg_client psql -X "$@"; }
 
 # Whether our cluster answers a query: pid files and pg_ctl believe in zombies.
 pg_answers() { running_pid "$(pg_pid_file)" >/dev/null && pg_query -d rejoin -Atqc 'SELECT 1' >/dev/null 2>&1; }
@@ -117,6 +119,8 @@ pg_command() {
     freeze) pg_signal STOP ;;
     thaw) pg_signal CONT ;;
     psql) pg_query -d rejoin "$@" ;;
+    dump) pg_client pg_dump --format custom --file "$2" "$1" ;;
+    restore) pg_client pg_restore --exit-on-error --dbname "$1" "$2" ;;
     *) usage ;;
   esac
 }

@@ -237,6 +237,7 @@ pub struct Views {
 impl Views {
     fn of(state: &RunState, now: Timestamp) -> Views {
         let mut state = state.clone();
+        let recorded = state.last_seq();
         let limits = Limits::default();
         let around = Surroundings { now, limits: &limits };
         // What a restart does first; it also drops what is left on a list of things to do that were done.
@@ -270,7 +271,14 @@ impl Views {
             requests: asked
                 .map(|open| state.request(open.step, open.attempt, around))
                 .collect(),
-            waits: state.open_waits().collect(),
+            // In which order a resume walks what is independent of each other is left open.
+            waits: state
+                .open_waits()
+                .map(|wait| OpenWait {
+                    seq: wait.seq.min(recorded + 1),
+                    ..wait
+                })
+                .collect(),
             calls: state
                 .open_calls()
                 .map(|(path, child, until)| (path.to_owned(), child, until))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use super::evidence::evidence;
@@ -165,6 +165,27 @@ fn free_port() -> Result<u16> {
 impl Fleet {
     /// An empty fleet with a database of its own.
     pub async fn new() -> Result<Fleet> {
+        let fleet = Fleet::without_tables().await?;
+        let status = fleet.command("migrate").status()?;
+        ensure!(status.success(), "rejoin migrate failed");
+        Ok(fleet)
+    }
+
+    /// An empty fleet with what a backup holds, and nothing at the broker.
+    pub async fn restored(backup: &Path) -> Result<Fleet> {
+        let fleet = Fleet::without_tables().await?;
+        services(&["pg", "restore", &fleet.database, &backup.to_string_lossy()])?;
+        Ok(fleet)
+    }
+
+    /// Backs the database up into this file of the fleet's folder.
+    pub fn back_up(&self, name: &str) -> Result<PathBuf> {
+        let file = self.dir.path().join(name);
+        services(&["pg", "dump", &self.database, &file.to_string_lossy()])?;
+        Ok(file)
+    }
+
+    async fn without_tables() -> Result<Fleet> {
         let admin_url = variable("REJOIN_TEST_DATABASE_URL")?;
         let amqp_url = variable("REJOIN_TEST_AMQP_URL")?;
         let id = uuid::Uuid::new_v4().simple().to_string();
@@ -179,7 +200,7 @@ impl Fleet {
             .ok_or_else(|| anyhow!("no database in {admin_url}"))?
             .0
             .to_owned();
-        let fleet = Fleet {
+        Ok(Fleet {
             dir: tempfile::tempdir()?,
             coordinators: Vec::new(),
             workers: Vec::new(),
@@ -196,13 +217,7 @@ impl Fleet {
                 .timeout(Duration::from_secs(15))
                 .build()?,
             started: 0,
-        };
-        let status = fleet.command("migrate").status()?;
-        if status.success() {
-            Ok(fleet)
-        } else {
-            Err(anyhow!("rejoin migrate failed"))
-        }
+        })
     }
 
     fn command(&self, verb: &str) -> Command {

@@ -17,6 +17,7 @@ macro_rules! fault {
     };
 }
 
+mod backup;
 mod claims;
 mod evidence;
 mod fanout;

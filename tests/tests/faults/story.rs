@@ -35,6 +35,33 @@ handlers:
   act: { exec: [python3, act.py], mode: stream }
 ";
 
+/// Gives the fleet's workers the handler.
+pub fn write_handler(fleet: &Fleet) -> Result<()> {
+    fleet.write("handlers.yaml", HANDLERS)?;
+    fleet.write("act.py", HANDLER)?;
+    Ok(())
+}
+
+/// All starts of the handler at the fleet's workers, in their order.
+pub fn executions_in(fleet: &Fleet) -> Result<Vec<Execution>> {
+    let log = match std::fs::read_to_string(fleet.dir.path().join("executions.log")) {
+        Ok(log) => log,
+        Err(none) if none.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let parse = |line: &str| {
+        let mut parts = line.split(' ');
+        Some(Execution {
+            path: parts.next()?.to_owned(),
+            attempt: parts.next()?.parse().ok()?,
+            at: parts.next()?.parse().ok()?,
+        })
+    };
+    log.lines()
+        .map(|line| parse(line).ok_or_else(|| anyhow!("a torn line in the execution log: {line:?}")))
+        .collect()
+}
+
 /// A start of the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
@@ -56,8 +83,7 @@ impl Story {
     /// Two coordinators, two workers, these documents; the first run is of `workflow`.
     pub async fn begin(name: &str, round: u64, documents: &[&str], workflow: &str) -> Result<Story> {
         let mut fleet = Fleet::new().await?;
-        fleet.write("handlers.yaml", HANDLERS)?;
-        fleet.write("act.py", HANDLER)?;
+        write_handler(&fleet)?;
         for _ in 0..2 {
             fleet.add_coordinator(None)?;
             fleet.add_worker()?;
@@ -130,22 +156,7 @@ impl Story {
 
     /// All starts of the handler, in their order.
     pub fn executions(&self) -> Result<Vec<Execution>> {
-        let log = match std::fs::read_to_string(self.fleet.dir.path().join("executions.log")) {
-            Ok(log) => log,
-            Err(none) if none.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let parse = |line: &str| {
-            let mut parts = line.split(' ');
-            Some(Execution {
-                path: parts.next()?.to_owned(),
-                attempt: parts.next()?.parse().ok()?,
-                at: parts.next()?.parse().ok()?,
-            })
-        };
-        log.lines()
-            .map(|line| parse(line).ok_or_else(|| anyhow!("a torn line in the execution log: {line:?}")))
-            .collect()
+        executions_in(&self.fleet)
     }
 
     /// When the handler first began at this path.

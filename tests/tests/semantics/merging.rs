@@ -178,6 +178,33 @@ steps:
 }
 
 #[test]
+fn strict_compares_nodes_of_a_graph_whatever_those_that_they_need_have_changed_before() {
+    let document = "workflow: w
+steps:
+  - graph: g
+    merge: strict
+    nodes:
+      top: { steps: [ { step: s } ] }
+      left: { needs: [top], steps: [ { step: s } ] }
+      right: { needs: [top], steps: [ { step: s } ] }
+";
+    let begun = |top: &str| {
+        let mut run = Script::start(document, r#"{"o":{"k":0}}"#);
+        run.sets("/g/top/s", top);
+        run
+    };
+    let mut run = begun(r#"{"o.a":1}"#);
+    run.sets("/g/left/s", r#"{"o.b":1}"#);
+    run.reply("/g/right/s", "null", "{}", &["o"]);
+    run.assert_failed("rejoin.merge_conflict", "/g");
+    let mut run = begun(r#"{"x":2}"#);
+    run.sets("/g/left/s", r#"{"x":1}"#);
+    run.sets("/g/right/s", r#"{"x":3}"#);
+    let details = run.assert_failed("rejoin.merge_conflict", "/g");
+    assert_eq!(details.get("branches"), Some(&json(r#"["left","right"]"#)));
+}
+
+#[test]
 fn a_node_that_needs_a_failed_one_is_cancelled_and_a_skipped_one_counts_as_done() {
     let document = "workflow: w
 steps:

@@ -9,7 +9,7 @@ use rejoin_shared::run::ErrorValue;
 
 use super::merge::{conflict_error, reduce_into, write_last};
 use super::results::branch_entry;
-use super::strict::Strict;
+use super::strict::{Others, Strict};
 use crate::state::Scope;
 use crate::state::scope::Contribution;
 
@@ -113,7 +113,7 @@ fn check_strict(def: &Definition, scope: &Scope, parts: &[(&u32, &Contribution)]
     for (node, part) in parts {
         let independent = |other: u32| !needs(graph, **node, other) && !needs(graph, other, **node);
         strict
-            .add(**node, &part.changes, &independent)
+            .add(**node, &part.changes, Others::Some(&independent))
             .map_err(|c| conflict_error(def, scope, &c))?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::run::ErrorValue;
 
 use super::reduce::{Part, Unfit, reduce};
-use super::strict::{Conflict, Strict};
+use super::strict::{Conflict, Others, Strict};
 use super::{graph, results};
 use crate::state::Scope;
 use crate::state::scope::{Contribution, ScopeKind};
@@ -47,7 +47,7 @@ fn fan_in(def: &Definition, scope: &Scope, join: &Join) -> Result<Json, ErrorVal
             let mut strict = Strict::default();
             for (branch, part) in &scope.contributions {
                 strict
-                    .add(*branch, &part.changes, &|_| true)
+                    .add(*branch, &part.changes, Others::All)
                     .map_err(|c| conflict_error(def, scope, &c))?;
                 part.changes.apply(&mut ctx);
             }

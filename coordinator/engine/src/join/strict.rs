@@ -38,10 +38,32 @@ struct Place {
 }
 
 impl Strict {
-    /// Adds a branch's changes, unless they conflict with what a branch that `compares` names left.
-    pub fn add(&mut self, branch: u32, changes: &Delta, compares: &dyn Fn(u32) -> bool) -> Result<(), Conflict> {
+    /// Adds a branch's changes, unless they conflict with what another branch of `others` left.
+    pub fn add(&mut self, branch: u32, changes: &Delta, others: Others<'_>) -> Result<(), Conflict> {
         let mut path = Vec::new();
-        self.root.add_delta(branch, changes, &mut path, compares)
+        self.root.add_delta(branch, changes, &mut path, others)
+    }
+}
+
+/// The branches that one is compared with.
+#[derive(Clone, Copy)]
+pub(crate) enum Others<'a> {
+    /// All: then one mark of a kind stands for all that left it, however many they are.
+    All,
+    /// Some, each with others of its own: every mark counts.
+    Some(&'a dyn Fn(u32) -> bool),
+}
+
+impl Others<'_> {
+    fn have(self, branch: u32) -> bool {
+        match self {
+            Others::All => true,
+            Others::Some(has) => has(branch),
+        }
+    }
+
+    fn are_all(self) -> bool {
+        matches!(self, Others::All)
     }
 }
 
@@ -51,17 +73,17 @@ impl Place {
         branch: u32,
         changes: &Delta,
         path: &mut Vec<Arc<str>>,
-        compares: &dyn Fn(u32) -> bool,
+        others: Others<'_>,
     ) -> Result<(), Conflict> {
         for (key, change) in &changes.0 {
             path.push(key.clone());
             let place = self.below.entry(key.clone()).or_default();
             match change {
-                Change::Set(value) => place.add_value(branch, value, path, compares)?,
-                Change::Deleted => place.add_leaf(branch, None, path, compares)?,
+                Change::Set(value) => place.add_value(branch, value, path, others)?,
+                Change::Deleted => place.add_leaf(branch, None, path, others)?,
                 Change::Nested(inner) => {
-                    place.add_below(branch, path, compares)?;
-                    place.add_delta(branch, inner, path, compares)?;
+                    place.add_below(branch, path, others)?;
+                    place.add_delta(branch, inner, path, others)?;
                 }
             }
             path.pop();
@@ -75,18 +97,18 @@ impl Place {
         branch: u32,
         value: &Json,
         path: &mut Vec<Arc<str>>,
-        compares: &dyn Fn(u32) -> bool,
+        others: Others<'_>,
     ) -> Result<(), Conflict> {
         let Some(map) = value.as_object().filter(|map| !map.is_empty()) else {
-            return self.add_leaf(branch, Some(value.clone()), path, compares);
+            return self.add_leaf(branch, Some(value.clone()), path, others);
         };
-        self.add_below(branch, path, compares)?;
+        self.add_below(branch, path, others)?;
         for (key, inner) in map {
             path.push(key.clone());
             self.below
                 .entry(key.clone())
                 .or_default()
-                .add_value(branch, inner, path, compares)?;
+                .add_value(branch, inner, path, others)?;
             path.pop();
         }
         Ok(())
@@ -97,7 +119,7 @@ impl Place {
         branch: u32,
         value: Option<Json>,
         path: &[Arc<str>],
-        compares: &dyn Fn(u32) -> bool,
+        others: Others<'_>,
     ) -> Result<(), Conflict> {
         for mark in &self.marks {
             let (other, theirs) = match mark {
@@ -105,30 +127,28 @@ impl Place {
                 Mark::Below(other) => (*other, Some(Json::object())),
                 Mark::Leaf(..) => continue,
             };
-            if compares(other) {
+            if others.have(other) {
                 return Err(conflict(path, (other, theirs), (branch, value)));
             }
         }
-        let known = self
-            .marks
-            .iter()
-            .any(|mark| matches!(mark, Mark::Leaf(other, theirs) if compares(*other) && *theirs == value));
-        if !known {
+        let mut marks = self.marks.iter();
+        let is_known = others.are_all() && marks.any(|mark| matches!(mark, Mark::Leaf(_, theirs) if *theirs == value));
+        if !is_known {
             self.marks.push(Mark::Leaf(branch, value));
         }
         Ok(())
     }
 
-    fn add_below(&mut self, branch: u32, path: &[Arc<str>], compares: &dyn Fn(u32) -> bool) -> Result<(), Conflict> {
+    fn add_below(&mut self, branch: u32, path: &[Arc<str>], others: Others<'_>) -> Result<(), Conflict> {
         for mark in &self.marks {
             if let Mark::Leaf(other, theirs) = mark
-                && compares(*other)
+                && others.have(*other)
             {
                 return Err(conflict(path, (*other, theirs.clone()), (branch, Some(Json::object()))));
             }
         }
-        let known = self.marks.iter().any(|mark| matches!(mark, Mark::Below(_)));
-        if !known {
+        let is_known = others.are_all() && self.marks.iter().any(|mark| matches!(mark, Mark::Below(_)));
+        if !is_known {
             self.marks.push(Mark::Below(branch));
         }
         Ok(())
@@ -152,7 +172,7 @@ mod tests {
         let mut strict = Strict::default();
         for (branch, after) in (0..).zip(branches) {
             let changes = Delta::between(&json(base), &json(after));
-            if let Err(conflict) = strict.add(branch, &changes, &|_| true) {
+            if let Err(conflict) = strict.add(branch, &changes, Others::All) {
                 return Some((conflict.path.join("."), conflict.branches));
             }
         }
