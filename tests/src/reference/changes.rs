@@ -93,8 +93,22 @@ fn clash(a: &Change, b: &Change) -> bool {
         (Change::Set(x), Change::Set(y)) => values_clash(x, y),
         (Change::Gone, Change::Gone) => false,
         (Change::Inside(x), Change::Inside(y)) => conflict(x, y),
-        (Change::Gone | Change::Set(_) | Change::Inside(_), _) => true,
+        // Only nodes of a graph start from contexts that differ so: what is new to one is there for the other.
+        (Change::Set(new), Change::Inside(inside)) | (Change::Inside(inside), Change::Set(new)) => {
+            inside_clashes(new, inside)
+        }
+        (Change::Gone, _) | (_, Change::Gone) => true,
     }
+}
+
+fn inside_clashes(new: &Json, inside: &Changes) -> bool {
+    let members = new.as_object().filter(|members| !members.is_empty());
+    members.is_none_or(|members| {
+        let mut shared = inside
+            .iter()
+            .filter_map(|(key, other)| Some((members.get(key)?, other)));
+        shared.any(|(mine, other)| clash(&Change::Set(mine.clone()), other))
+    })
 }
 
 /// New objects are compared leaf by leaf: different leaves below a new key do not contradict. An empty one is a leaf.
