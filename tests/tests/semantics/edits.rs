@@ -104,14 +104,14 @@ fn branches_that_ran_before_concurrency_was_lowered_are_recorded_after_a_restart
 }
 
 #[test]
-fn completions_that_come_after_a_takeover_count_though_concurrency_was_lowered() {
+fn what_runs_when_concurrency_is_lowered_still_runs_after_a_takeover_and_its_completions_count() {
     let mut run = Script::start(FAN, "{}");
     edit(&mut run, "concurrency", "4");
     edit(&mut run, "concurrency", "1");
     let in_flight = run.outstanding();
     let held = run.held();
     run.restart();
-    assert_eq!(running(&run), 1, "only one is begun by the new owner");
+    assert_eq!(running(&run), 4, "the new owner knows what runs");
     run.hold(held);
     for path in in_flight {
         assert_eq!(run.done(&path), None, "{path}");

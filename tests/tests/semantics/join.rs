@@ -62,6 +62,24 @@ fn need_fails_as_soon_as_it_is_out_of_reach() {
 }
 
 #[test]
+fn need_above_the_number_of_nodes_of_a_graph_fails_at_once_even_if_all_would_be_skipped() {
+    let document = |need: u32| {
+        format!(
+            "workflow: w
+steps:
+  - graph: g
+    need: {need}
+    nodes:
+      a: {{ when: 'false', steps: [ {{ step: s }} ] }}
+      b: {{ when: 'false', steps: [ {{ step: s }} ] }}
+"
+        )
+    };
+    Script::start(&document(3), "{}").assert_failed("rejoin.branches_failed", "/g");
+    Script::start(&document(2), "{}").assert_completed("{}");
+}
+
+#[test]
 fn need_above_the_number_of_branches_fails_at_once() {
     let run = parallel(2, ", need: 3");
     run.assert_failed("rejoin.branches_failed", "/p");

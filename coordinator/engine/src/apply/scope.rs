@@ -23,6 +23,8 @@ impl RunState {
         let (kind, total) = (scope.kind, scope.activated());
         self.scopes.insert(id, scope);
         if kind == ScopeKind::Graph {
+            // A node counts until it is skipped: more than there are can never succeed, whatever is skipped next.
+            self.push_todo(Todo::Settle(id));
             self.push_todo(Todo::StartNodes(id));
         } else if total > 0 {
             let scope = self.scopes.get_mut(&id).expect("inserted just above");
