@@ -54,6 +54,23 @@ async fn every_table_and_column_has_a_comment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payloads_are_compressed_by_lz4_where_the_server_can() {
+    let Some((_subject, database)) = Subject::postgres().await else {
+        return;
+    };
+    let client = database.client().await;
+    let knows_lz4 =
+        "select count(*) from pg_settings where name = 'default_toast_compression' and 'lz4' = any(enumvals)";
+    if count(&client, knows_lz4).await == 0 {
+        return;
+    }
+    let otherwise = "select count(*) from pg_class c join pg_attribute a on a.attrelid = c.oid \
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped \
+        and a.atttypid = 'bytea'::regtype and a.attcompression <> 'l'";
+    assert_eq!(count(&client, otherwise).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_terminated_under_an_append_is_no_success() {
     let Some((s, database)) = Subject::postgres().await else {
         return;
