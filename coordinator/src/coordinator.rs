@@ -332,6 +332,12 @@ impl Coordinator {
         self.parts.is_ready.load(Ordering::Acquire)
     }
 
+    /// How often the owner was at work so far: it rises while the process moves, several times a second.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.parts.lease.moves()
+    }
+
     /// Committed rows of a run that this process owns, from now on.
     #[must_use]
     pub fn watch(&self, run: RunId) -> broadcast::Receiver<Arc<StoredRow>> {

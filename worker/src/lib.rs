@@ -22,5 +22,5 @@ pub use handler::{Handle, Outcome};
 /// Workflows written in Rust. What the worker serves and what calls it can stand side by side, see [`HandlerName`].
 #[doc(inline)]
 pub use rejoin_shared::definition::builder as workflow;
-pub use run::WorkerError;
+pub use run::{Probe, WorkerError};
 pub use sdk::{BuildError, HandlerName, StepContext, StepError, Worker, WorkerBuilder, log_layer};

@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::supervised::{Supervised, tell};
 use super::{amqp_config, database, settings, signals, start_logs};
 use crate::args::CoordinatorArgs;
 use crate::exit::Failure;
@@ -104,14 +105,18 @@ pub async fn serve(
         ..CoordinatorConfig::new(&name)
     };
     let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
-    let backend = Local::new(coordinator.clone(), &name, store.clone(), link);
+    let backend = Arc::new(Local::new(coordinator.clone(), &name, store.clone(), link));
+    let _told = tell(
+        Supervised::coordinator(backend.clone(), coordinator.clone()),
+        stopping.clone(),
+    );
     let limits = Arc::new(settings.limits.clone());
     let metrics = coordinator.metrics().clone();
     let body_max = settings.http.body_bytes_max;
     let services = CancellationToken::new();
     let tasks = TaskTracker::new();
     let registry = metrics.registry.clone();
-    let mut api = Api::new(store.clone(), Arc::new(backend), limits, registry, body_max, stopping)
+    let mut api = Api::new(store.clone(), backend, limits, registry, body_max, stopping)
         .with_access(access)
         .with_rules(rules(settings));
     if !settings.http.console {

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod gc;
 pub mod migrate;
 mod signals;
+mod supervised;
 pub mod worker;
 
 use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig};

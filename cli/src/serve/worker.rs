@@ -1,8 +1,14 @@
 //! `rejoin worker`
 
-use rejoin_shared::link::amqp::AmqpLink;
-use rejoin_worker::{GenericWorkerConfig, run_generic};
+use std::sync::Arc;
 
+use rejoin_shared::link::Link;
+use rejoin_shared::link::amqp::AmqpLink;
+use rejoin_worker::generic::GenericError;
+use rejoin_worker::{GenericWorkerConfig, generic};
+use tokio_util::sync::CancellationToken;
+
+use super::supervised::{Supervised, tell};
 use super::{amqp_config, settings, signals, start_logs};
 use crate::args::WorkerArgs;
 use crate::exit::Failure;
@@ -24,7 +30,17 @@ pub async fn run(args: WorkerArgs) -> Result<(), Failure> {
     };
     let stopping = signals::stopping()?;
     let link = AmqpLink::connect(amqp);
-    let outcome = run_generic(config, link.clone(), stopping).await;
-    rejoin_shared::link::Link::close(&*link).await;
+    let outcome = work(&config, link.clone(), stopping).await;
+    link.close().await;
     outcome.map_err(|e| Failure::general(e.to_string()))
+}
+
+async fn work(
+    config: &GenericWorkerConfig,
+    link: Arc<dyn Link>,
+    stopping: CancellationToken,
+) -> Result<(), GenericError> {
+    let worker = generic::builder(config)?.build(link)?;
+    let _told = tell(Supervised::Worker(worker.probe()), stopping.clone());
+    Ok(worker.run(stopping).await?)
 }

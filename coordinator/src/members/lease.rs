@@ -49,6 +49,12 @@ impl Lease {
         self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How often it was at work so far.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -113,7 +119,7 @@ struct Watchdog {
 
 impl Watchdog {
     fn look(&mut self, lease: &Lease, slept: Duration) {
-        if self.hangs(lease.moves.load(Ordering::Relaxed), slept) {
+        if self.hangs(lease.moves(), slept) {
             tracing::error!("the owner hangs; this process ends, so that others take its partitions over");
             std::process::abort();
         }

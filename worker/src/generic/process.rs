@@ -26,6 +26,10 @@ pub(super) fn command(argv: &[String], folder: &Path) -> Command {
         .expect("the handlers file was checked to name a program");
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).process_group(0);
+    // What the service manager wants to hear, it wants to hear of the worker.
+    for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        command.env_remove(variable);
+    }
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -102,4 +106,22 @@ pub(super) fn error_of(status: ExitStatus, last_line: Option<String>) -> Handler
         None => format!("the program ended with {what}"),
     };
     error(&kind, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_does_not_speak_for_its_worker_to_the_service_manager() {
+        let command = command(&["true".to_owned()], Path::new("."));
+        let taken: Vec<_> = command
+            .as_std()
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .collect();
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            assert!(taken.iter().any(|(name, _)| *name == variable), "{variable}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Link, LinkError, LinkState, Message, Published, Receipt, Settle};
 use rejoin_shared::topology::Topology;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,9 +67,36 @@ pub enum WorkerError {
     Refused(#[source] LinkError),
 }
 
+/// Asks the loop whether it turns; whoever watches over the process has one.
+#[derive(Clone, Debug)]
+pub struct Probe(mpsc::Sender<Question>);
+
+/// Wants to know whether there is a session.
+pub(crate) type Question = oneshot::Sender<bool>;
+
+impl Probe {
+    /// A probe, and where its questions come out.
+    pub(crate) fn new() -> (Probe, mpsc::Receiver<Question>) {
+        let (questions, asked) = mpsc::channel(1);
+        (Probe(questions), asked)
+    }
+
+    /// Whether the worker is subscribed and gets work; `None`: its loop has ended. It does not answer while the loop hangs.
+    pub async fn is_subscribed(&self) -> Option<bool> {
+        let (question, answer) = oneshot::channel();
+        self.0.send(question).await.ok()?;
+        answer.await.ok()
+    }
+}
+
 /// Runs a worker until `cancellation` and the end of its drain.
-pub(crate) async fn run(setup: Setup, link: Arc<dyn Link>, cancellation: CancellationToken) -> Result<(), WorkerError> {
-    let mut runner = Runner::new(setup, link);
+pub(crate) async fn run(
+    setup: Setup,
+    link: Arc<dyn Link>,
+    asked: mpsc::Receiver<Question>,
+    cancellation: CancellationToken,
+) -> Result<(), WorkerError> {
+    let mut runner = Runner::new(setup, link, asked);
     while !runner.is_finished() {
         runner.pump();
         let event = runner.next_event(&cancellation).await;
@@ -95,6 +122,7 @@ enum Event {
     Sent(Sent),
     Connected(Result<Session, LinkError>),
     LinkChanged,
+    Asked(Question),
     Due,
 }
 
@@ -116,6 +144,7 @@ pub(crate) struct Runner {
     setup: Arc<Setup>,
     link: Arc<dyn Link>,
     link_state: watch::Receiver<LinkState>,
+    asked: mpsc::Receiver<Question>,
     connection: Connection,
     ledger: Ledger,
     checks: Checks,
@@ -130,12 +159,13 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    fn new(setup: Setup, link: Arc<dyn Link>) -> Runner {
+    fn new(setup: Setup, link: Arc<dyn Link>, asked: mpsc::Receiver<Question>) -> Runner {
         // Unbounded, and yet bounded: there is at most one message for each slot.
         let (ended_sender, ended) = mpsc::unbounded_channel();
         Runner {
             link_state: link.state(),
             link,
+            asked,
             connection: Connection::new(),
             ledger: Ledger::default(),
             checks: Checks::default(),
@@ -176,6 +206,7 @@ impl Runner {
                 session::Next::Connected(session) => Event::Connected(session.map(|session| *session)),
             },
             Ok(()) = self.link_state.changed() => Event::LinkChanged,
+            Some(question) = self.asked.recv() => Event::Asked(question),
             () = sleep_until(due) => Event::Due,
         }
     }
@@ -193,6 +224,8 @@ impl Runner {
             Event::Sent(sent) => self.note_sent(sent),
             Event::Connected(session) => return self.begin_session(session),
             Event::LinkChanged => self.retry_connection(),
+            // Whoever asked may not wait any more.
+            Event::Asked(question) => drop(question.send(self.connection.session().is_some())),
             Event::Due => {}
         }
         Ok(())

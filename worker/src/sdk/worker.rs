@@ -10,12 +10,13 @@ use rejoin_shared::link::Link;
 use rejoin_shared::topology::Topology;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{HandlerName, StepContext, StepError, Typed};
 use crate::builtin;
 use crate::handler::{Handle, Handlers};
-use crate::run::{self, Setup, WorkerError};
+use crate::run::{self, Probe, Question, Setup, WorkerError};
 
 /// Most attempts that a worker may run at once.
 pub const CONCURRENCY_MAX: u32 = 65_536;
@@ -24,6 +25,8 @@ pub const CONCURRENCY_MAX: u32 = 65_536;
 pub struct Worker {
     setup: Setup,
     link: Arc<dyn Link>,
+    probe: Probe,
+    asked: mpsc::Receiver<Question>,
 }
 
 /// Collects what a worker is.
@@ -68,12 +71,20 @@ impl Worker {
         }
     }
 
+    /// What to ask whether it works, for whoever watches over the process.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        self.probe.clone()
+    }
+
     /// Runs until `cancellation`, then drains: nothing new is begun, what runs may finish, the rest goes back.
     ///
     /// # Errors
     /// [`WorkerError`] if the broker refuses the worker's queues for good.
     pub async fn run(self, cancellation: CancellationToken) -> Result<(), WorkerError> {
-        Box::pin(run::run(self.setup, self.link, cancellation)).await
+        // Without anybody else's probe there is nobody to ask.
+        drop(self.probe);
+        Box::pin(run::run(self.setup, self.link, self.asked, cancellation)).await
     }
 }
 
@@ -181,7 +192,13 @@ impl WorkerBuilder {
             limits: self.limits,
             handlers: self.handlers,
         };
-        Ok(Worker { setup, link })
+        let (probe, asked) = Probe::new();
+        Ok(Worker {
+            setup,
+            link,
+            probe,
+            asked,
+        })
     }
 
     fn check(&self) -> Result<(), BuildError> {
