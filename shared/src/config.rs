@@ -16,9 +16,11 @@ use crate::run::RunStatus;
 use crate::tls::{ClientTls, ServerTls};
 
 mod duration;
+mod encryption;
 mod reference;
 mod secret;
 pub use duration::Span;
+pub use encryption::{Encryption, EncryptionKey};
 pub use reference::reference;
 pub use secret::{Secret, SecretUrl};
 
@@ -61,6 +63,8 @@ pub struct Settings {
     pub http: Http,
     /// A coordinator process.
     pub coordinator: Coordinator,
+    /// Payloads in the database.
+    pub encryption: Encryption,
     /// Runs that have ended.
     pub retention: Retention,
     /// Logs.
@@ -433,6 +437,7 @@ impl Settings {
             &"",
             "needed beside coordinator.dispatch_key_older",
         )?;
+        self.encryption.validate()?;
         let listen = &self.http.listen;
         require(
             listen.contains(':'),
