@@ -6,6 +6,7 @@
 pub mod embedded;
 pub mod postgres;
 mod priority;
+pub mod seal;
 pub mod tokens;
 
 use std::collections::BTreeMap;
