@@ -319,6 +319,10 @@ impl From<StoreError> for Problem {
         if let StoreError::Refused(why) = &error {
             return Problem::new(Code::InvalidRequest, format!("the database cannot hold it: {why}"));
         }
+        if let StoreError::Sealed(why) = &error {
+            tracing::error!(%error, "a payload cannot be read");
+            return Problem::new(Code::Internal, why.clone());
+        }
         match error.retry() {
             Retry::Later | Retry::AfterReload => Problem::new(Code::Unavailable, error.to_string()),
             Retry::Never => {

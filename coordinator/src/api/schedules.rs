@@ -19,7 +19,7 @@ use super::problem::{Code, Problem};
 use super::start::Request;
 use crate::services::schedules::progress::Progress;
 use crate::services::schedules::spec::Spec;
-use crate::services::schedules::{ChangeError, change, read};
+use crate::services::schedules::{ChangeError, change, read, spec_of};
 use crate::store::ScheduleRow;
 
 /// Times of `…/next` by default, and at most.
@@ -80,9 +80,9 @@ pub async fn list(
 
 /// Shown even where its times mean nothing here, as those of a time zone that is gone: `last_error` says so.
 fn shown(row: ScheduleRow) -> Result<ScheduleView, Problem> {
-    match Spec::of(&row) {
+    match spec_of(&row) {
         Ok(spec) => Ok(view(row, spec)),
-        Err(error) => Err(problem(ChangeError::Unreadable(error.to_string()), &row.name)),
+        Err(error) => Err(problem(error, &row.name)),
     }
 }
 

@@ -66,6 +66,10 @@ async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, Sto
     let command = match read {
         Ok(command) => match prepare(row.message.run, &command, definitions).await {
             Ok(prepared) => Ok((command, prepared)),
+            // The past of a fork; the other messages are none the worse for it.
+            Err(DefinitionError::Store(error @ StoreError::Sealed(_))) => {
+                Err(CommandError::unavailable(error.to_string()))
+            }
             Err(DefinitionError::Store(error)) => return Err(error),
             Err(error) => Err(CommandError::Refused {
                 message: error.to_string(),

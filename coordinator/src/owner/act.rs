@@ -83,7 +83,7 @@ impl Owner {
     }
 
     /// Tells whoever brought an item what came of it.
-    fn tell(&mut self, item: Item, answer: Answer) {
+    pub(super) fn tell(&mut self, item: Item, answer: Answer) {
         if let What::Starts(starts) = &item.what {
             self.rest.let_go_of(starts);
         }

@@ -104,7 +104,7 @@ impl Owner {
                     return Err(Failure::Unknown);
                 }
                 Err(StoreError::Refused(reason)) => return Err(Failure::Refused(reason)),
-                Err(error @ (StoreError::Away(_) | StoreError::Schema(_))) => {
+                Err(error @ (StoreError::Away(_) | StoreError::Schema(_) | StoreError::Sealed(_))) => {
                     tracing::warn!(%error, "append waits");
                     if self.parts.clock.now().since(began_at) > AWAY_MAX {
                         self.consumers.close_all();

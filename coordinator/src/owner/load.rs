@@ -44,6 +44,8 @@ pub enum Found {
         /// Why.
         reason: String,
     },
+    /// This process has not the key to it, and why: nothing is wrong with the run, which stays as it is.
+    Sealed(String),
 }
 
 /// A run in parts.
@@ -80,6 +82,7 @@ impl Loader {
         let found = loop {
             match self.run_once(run).await {
                 Ok(found) => break found,
+                Err(StoreError::Sealed(why)) => break Found::Sealed(why),
                 Err(error) => tracing::warn!(%run, %error, "run could not be loaded yet"),
             }
             if self.told.is_closed() {

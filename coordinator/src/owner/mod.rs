@@ -141,6 +141,8 @@ pub struct Owner {
     ended: VecDeque<RunId>,
     /// Runs that could not be handled: the second failure is final.
     quarantined: HashSet<RunId>,
+    /// Runs that cannot be read here, and why: not tried again before their partition was away.
+    sealed: HashMap<RunId, Arc<str>>,
     backlog: VecDeque<Item>,
     /// Questions that cannot be answered yet, by run and question: asked again, one takes the place of the other.
     deferred: BTreeMap<(RunId, Uuid), Item>,
@@ -212,6 +214,7 @@ impl Owner {
             rest: rest::Rest::default(),
             ended: VecDeque::new(),
             quarantined: HashSet::default(),
+            sealed: HashMap::default(),
             backlog: VecDeque::new(),
             deferred: BTreeMap::new(),
             ask_again_at: now,

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use rejoin_shared::ids::{Partition, RunId};
+use rejoin_shared::link::Settle;
 
-use super::inbound::{Inbound, Item};
+use super::command::CommandError;
+use super::inbound::{Answer, Inbound, Item, Origin, What};
 use super::load::{Found, Loaded};
 use super::run::Run;
 use super::{Loading, Owner};
@@ -147,6 +149,7 @@ impl Owner {
         if self.home == Some(partition) {
             self.home = None;
         }
+        self.sealed.retain(|run, _| run.partition() != partition);
         let runs: Vec<RunId> = self
             .runs
             .keys()
@@ -197,6 +200,9 @@ impl Owner {
     pub(super) fn load(&mut self, run: RunId, parked: Vec<Item>) {
         if let Some(loading) = self.loading.get_mut(&run) {
             return loading.parked.extend(parked);
+        }
+        if let Some(why) = self.sealed.get(&run).cloned() {
+            return self.leave_sealed(parked, &why);
         }
         self.loads += 1;
         let number = self.loads;
@@ -265,6 +271,25 @@ impl Owner {
                     self.broken.push((id, reason, loading.parked));
                 }
             }
+            Found::Sealed(why) => {
+                tracing::error!(run = %id, why, "run cannot be read here; it stays as it is");
+                self.leave_sealed(loading.parked, &why);
+                self.sealed.insert(id, why.into());
+            }
+        }
+    }
+
+    /// Items for a run that this process cannot read: nothing of them is lost, and nobody waits for them. What stands in the inbox
+    /// stays there, seen; what workers completed goes to the dead letters, from where it can be replayed.
+    fn leave_sealed(&mut self, items: Vec<Item>, why: &str) {
+        for item in items {
+            let answer = match (&item.origin, &item.what) {
+                (Origin::Inbox { .. }, _) => continue,
+                (Origin::Delivery(_), What::Event(_)) => Answer::Settled(Settle::DeadLetter),
+                (Origin::Delivery(_) | Origin::Own, _) => Answer::Settled(Settle::Ack),
+                (Origin::Caller(_), _) => Answer::Command(Err(CommandError::unavailable(why))),
+            };
+            self.tell(item, answer);
         }
     }
 

@@ -20,6 +20,8 @@ use rejoin_shared::run::{Counts, Outcome, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use seal::SealError;
+
 /// Version of the layout of [`JournalRow::body`], stored with each row.
 pub const JOURNAL_FORMAT: i16 = 1;
 /// A page of a journal ends once it holds this many bytes.
@@ -494,6 +496,21 @@ pub enum StoreError {
     /// The schema is not what this version needs.
     #[error("the database's schema does not fit: {0}")]
     Schema(String),
+    /// This process cannot read a payload; another one may, with the right key. What stands there stays as it is.
+    #[error("{0}")]
+    Sealed(String),
+}
+
+impl From<SealError> for StoreError {
+    fn from(error: SealError) -> StoreError {
+        match error {
+            SealError::NoRandomness => StoreError::Away(error.to_string()),
+            SealError::UnknownKey { .. }
+            | SealError::Broken { .. }
+            | SealError::Malformed { .. }
+            | SealError::NoSuchKey(_) => StoreError::Sealed(error.to_string()),
+        }
+    }
 }
 
 /// What to do after a [`StoreError`].
@@ -514,7 +531,7 @@ impl StoreError {
         match self {
             StoreError::NotOwner(_) | StoreError::Unknown(_) => Retry::AfterReload,
             StoreError::Away(_) => Retry::Later,
-            StoreError::Refused(_) | StoreError::Schema(_) => Retry::Never,
+            StoreError::Refused(_) | StoreError::Schema(_) | StoreError::Sealed(_) => Retry::Never,
         }
     }
 }

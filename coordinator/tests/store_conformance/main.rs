@@ -2,6 +2,8 @@
 
 #[macro_use]
 mod subject;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod appends;
 mod endings;
@@ -14,6 +16,7 @@ mod postgres_only;
 mod restarts;
 mod retention;
 mod schedules;
+mod sealed;
 mod snapshots;
 mod tokens;
 mod waits;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig, migrate};
+use rejoin_coordinator::store::seal::Codec;
 use rejoin_coordinator::store::tokens::TokenStore;
 use rejoin_coordinator::store::{
     Batch, Claim, JournalRow, Member, RunChange, RunEnd, RunRow, Store, StoreError, StoredRow,
@@ -15,6 +16,7 @@ use rejoin_coordinator::store::{
 use rejoin_shared::ids::{Namespace, Partition, RunId};
 use rejoin_shared::run::{Counts, Outcome, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
+use sha2::{Digest as _, Sha256};
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
@@ -31,6 +33,14 @@ macro_rules! on_every_store {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $claim() {
                 if let Some((subject, _database)) = $crate::subject::Subject::postgres().await {
+                    super::$claim(&subject).await;
+                }
+            })*
+        }
+        mod sealed {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $claim() {
+                if let Some((subject, _database)) = $crate::subject::Subject::sealed().await {
                     super::$claim(&subject).await;
                 }
             })*
@@ -62,6 +72,18 @@ impl Subject {
         let subject = Subject {
             store: Arc::new(database.store().await),
             other: Arc::new(database.store().await),
+            tokens: Arc::new(database.store().await),
+        };
+        Some((subject, database))
+    }
+
+    /// The same, where payloads are sealed: by the one with an older key, by the other with the newest.
+    pub async fn sealed() -> Option<(Subject, Database)> {
+        let database = Database::create().await?;
+        migrate(&database.url).await.expect("an empty database can be migrated");
+        let subject = Subject {
+            store: Arc::new(database.store_with(codec(&["k1", "k2"], Some("k1"))).await),
+            other: Arc::new(database.store_with(codec(&["k1", "k2"], Some("k2"))).await),
             tokens: Arc::new(database.store().await),
         };
         Some((subject, database))
@@ -158,6 +180,14 @@ impl Database {
             .expect("a migrated database is connected to")
     }
 
+    /// One that seals and opens with `codec`.
+    pub async fn store_with(&self, codec: Codec) -> PostgresStore {
+        let config = StoreConfig { codec, ..self.config() };
+        PostgresStore::connect(config)
+            .await
+            .expect("the keys are those of the database")
+    }
+
     pub async fn client(&self) -> tokio_postgres::Client {
         connect(&self.url).await
     }
@@ -202,6 +232,13 @@ async fn connect(url: &str) -> tokio_postgres::Client {
 
 async fn execute(url: &str, sql: &str) {
     connect(url).await.batch_execute(sql).await.expect("the statement runs");
+}
+
+/// Keys by their ids, each drawn from its id, and the one that is written with.
+pub fn codec(ids: &[&str], newest: Option<&str>) -> Codec {
+    let key = |id: &str| <[u8; 32]>::from(Sha256::digest(id));
+    let keys: Vec<[u8; 32]> = ids.iter().map(|id| key(id)).collect();
+    Codec::new(ids.iter().copied().zip(&keys), newest).expect("the newest is one of them")
 }
 
 /// Polls until `holds` says so, at most 10 s.

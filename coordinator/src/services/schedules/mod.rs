@@ -21,6 +21,7 @@ use rejoin_shared::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::runs::{Runs, RunsError, Seen};
+use crate::store::seal::is_sealed;
 use crate::store::{ScheduleRow, Store, StoreError};
 use progress::{CLAIM, Progress, RETRY_PAUSE};
 use spec::{Overlap, Spec};
@@ -43,7 +44,7 @@ pub enum ChangeError {
     /// There is none.
     #[error("there is no such schedule")]
     NotFound,
-    /// Its row was written by a version whose schedules this one cannot read.
+    /// Its row was written by a version whose schedules this one cannot read, or sealed with a key that it has not.
     #[error("the schedule cannot be read: {0}")]
     Unreadable(String),
     /// The store's.
@@ -56,9 +57,20 @@ pub enum ChangeError {
 /// # Errors
 /// [`ChangeError::Unreadable`]
 pub fn read(row: ScheduleRow) -> Result<Progress, ChangeError> {
-    let spec = Spec::of(&row).map_err(|e| ChangeError::Unreadable(e.to_string()))?;
+    let spec = spec_of(&row)?;
     let timing = Timing::of(&spec).map_err(|e| ChangeError::Unreadable(e.to_string()))?;
     Ok(Progress { row, spec, timing })
+}
+
+/// What a schedule starts and when.
+///
+/// # Errors
+/// [`ChangeError::Unreadable`]; of one that the store could not open it says why.
+pub fn spec_of(row: &ScheduleRow) -> Result<Spec, ChangeError> {
+    Spec::of(row).map_err(|error| match &row.last_error {
+        Some(why) if is_sealed(&row.spec) => ChangeError::Unreadable(why.clone()),
+        Some(_) | None => ChangeError::Unreadable(error.to_string()),
+    })
 }
 
 /// Changes a schedule, again on what others have written meanwhile. `change` also says when to look at it again.

@@ -7,10 +7,11 @@ use rejoin_shared::tls::ClientTls;
 use tokio_postgres::config::SslMode;
 
 use super::super::StoreError;
+use super::super::seal::Codec;
 use super::tls::Encryption;
 
 /// Settings of a [`super::PostgresStore`].
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct StoreConfig {
     /// `postgres://user:password@host:port/database`, or key-value pairs as libpq reads them.
     pub url: String,
@@ -24,6 +25,8 @@ pub struct StoreConfig {
     pub connect_timeout_ms: u64,
     /// Longest wait for a free connection of the pool.
     pub pool_wait_ms: u64,
+    /// What payloads are sealed with.
+    pub codec: Codec,
 }
 
 impl Default for StoreConfig {
@@ -35,6 +38,7 @@ impl Default for StoreConfig {
             statement_timeout_ms: 5_000,
             connect_timeout_ms: 5_000,
             pool_wait_ms: 5_000,
+            codec: Codec::default(),
         }
     }
 }
@@ -48,6 +52,7 @@ impl fmt::Debug for StoreConfig {
             .field("statement_timeout_ms", &self.statement_timeout_ms)
             .field("connect_timeout_ms", &self.connect_timeout_ms)
             .field("pool_wait_ms", &self.pool_wait_ms)
+            .field("codec", &self.codec)
             .finish()
     }
 }

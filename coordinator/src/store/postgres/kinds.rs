@@ -61,8 +61,10 @@ impl Kinds {
 fn away(error: StoreError) -> StoreError {
     match error {
         StoreError::Unknown(text) => StoreError::Away(text),
-        other @ (StoreError::NotOwner(_) | StoreError::Away(_) | StoreError::Refused(_) | StoreError::Schema(_)) => {
-            other
-        }
+        other @ (StoreError::NotOwner(_)
+        | StoreError::Away(_)
+        | StoreError::Refused(_)
+        | StoreError::Schema(_)
+        | StoreError::Sealed(_)) => other,
     }
 }

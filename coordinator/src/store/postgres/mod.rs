@@ -10,6 +10,7 @@
 mod appender;
 mod columns;
 mod config;
+mod encryption;
 mod error;
 mod kinds;
 mod migrate;
@@ -17,6 +18,7 @@ mod pool;
 mod rights;
 mod rows;
 mod schedules;
+mod sealing;
 pub mod sql;
 mod tls;
 mod tokens;
@@ -32,8 +34,10 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 pub use config::StoreConfig;
+pub use encryption::KeyUse;
 pub use migrate::{MigrationState, connect, migrate, migrate_check};
 
+use super::seal::Place;
 use super::{
     Batch, Broadcast, COPY_LIFE_MS, COPY_PORTION, Claim, Dropped, ForkedFrom, HELD_PAUSE_MS, InboxMessage, InboxRow,
     JoinedScope, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX, PartitionRow, PoolView,
@@ -44,6 +48,7 @@ use appender::Appender;
 use columns::{Columns, fold_changes};
 use kinds::Kinds;
 use pool::Reader;
+use sealing::Sealing;
 use values::{At, bigint, integer, row_limit};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -67,6 +72,7 @@ pub struct PostgresStore {
     reader: Reader,
     appender: Appender,
     kinds: Kinds,
+    sealing: Sealing,
 }
 
 impl PostgresStore {
@@ -74,15 +80,17 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError::Schema`] if it is not migrated as far as this version needs, or not in UTF-8; [`StoreError::Away`] if it
-    /// cannot be reached.
+    /// cannot be reached; [`StoreError::Sealed`] if a key is not the one that the database knows by its id.
     pub async fn connect(config: StoreConfig) -> Result<PostgresStore> {
         let store = PostgresStore {
             reader: Reader::new(&config)?,
             appender: Appender::new(&config)?,
             kinds: Kinds::default(),
+            sealing: Sealing::new(config.codec),
         };
         store.ping().await?;
         store.kinds.load(&store.reader).await?;
+        store.prove_keys().await?;
         Ok(store)
     }
 
@@ -152,8 +160,9 @@ fn ids_with_prefix(text: &str) -> Option<(uuid::Uuid, uuid::Uuid)> {
 impl Store for PostgresStore {
     async fn append(&self, batch: &Batch) -> Result<Timestamp> {
         let kinds = self.kinds.numbers(&self.reader, &batch.rows).await?;
+        let batch = self.sealing.batch(batch)?;
         let changes = fold_changes(&batch.changed);
-        let columns = Columns::of(batch, kinds, &changes)?;
+        let columns = Columns::of(&batch, kinds, &changes)?;
         Box::pin(self.appender.append(&columns)).await
     }
 
@@ -164,11 +173,15 @@ impl Store for PostgresStore {
             .reader
             .read(sql::JOURNAL_PAGE, &[&run.0, &after, &row_limit(limit), &page_bytes])
             .await?;
-        found.iter().map(|row| rows::stored_row(run, row)).collect()
+        found
+            .iter()
+            .map(|row| self.sealing.open_row(rows::stored_row(run, row)?))
+            .collect()
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRow>> {
-        self.first(sql::RUN_READ, &[&run.0], rows::run_row).await
+        let open = |row: &tokio_postgres::Row| self.sealing.open_run(rows::run_row(row)?);
+        self.first(sql::RUN_READ, &[&run.0], open).await
     }
 
     async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>> {
@@ -224,7 +237,8 @@ impl Store for PostgresStore {
             (false, true) => self.reader.read(sql::RUNS_PAGE, &params[..11]).await?,
             (false, false) => self.reader.read(sql::RUNS_PAGE_BY_TAG, &by_tag).await?,
         };
-        found.iter().map(rows::run_row).collect()
+        let shown = |row| Ok(self.sealing.show_run(rows::run_row(row)?));
+        found.iter().map(shown).collect()
     }
 
     async fn open_runs(&self, partitions: &[Partition]) -> Result<Vec<RunId>> {
@@ -266,6 +280,9 @@ impl Store for PostgresStore {
         let last = bigint(from.seq)?;
         let source = from.run.0;
         self.reader.write(sql::COPY_BEGIN, &[&run.0, &source, &last]).await?;
+        if self.sealing.codec().has_keys() {
+            return self.copy_opened(run, from).await;
+        }
         let mut copied = 0;
         while copied < from.seq {
             let until = from.seq.min(copied + COPY_PORTION);
@@ -426,11 +443,12 @@ impl Store for PostgresStore {
 
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64> {
         let partition = i16::from(message.partition.0);
+        let body = self.sealing.seal(Place::Message(&message.kind), &message.body)?;
         let params: [Param<'_>; 6] = [
             &partition,
             &message.run.0,
             &message.kind,
-            &&*message.body,
+            &&*body,
             &message.dedupe_key,
             &message.wants_verdict,
         ];
@@ -452,11 +470,12 @@ impl Store for PostgresStore {
     }
 
     async fn broadcast(&self, message: &Broadcast) -> Result<u64> {
+        let body = self.sealing.seal(Place::Message(&message.kind), &message.body)?;
         let params: [Param<'_>; 5] = [
             &&*message.namespace.0,
             &message.event,
             &message.kind,
-            &&*message.body,
+            &&*body,
             &message.dedupe_key,
         ];
         let found = self.reader.write_returning(sql::BROADCAST, &params).await?;
@@ -467,7 +486,8 @@ impl Store for PostgresStore {
         let (run, seq) = (after.map(|(run, _)| run.0), bigint(after.map_or(0, |(_, seq)| seq))?);
         let params: [Param<'_>; 4] = [&&*namespace.0, &run, &seq, &row_limit(limit)];
         let found = self.reader.read(sql::INPUTS_PAGE, &params).await?;
-        found.iter().map(rows::input_row).collect()
+        let open = |row| self.sealing.open_wait(rows::input_row(row)?);
+        self.sealing.readable(found.iter().map(open))
     }
 
     async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>> {
@@ -476,12 +496,16 @@ impl Store for PostgresStore {
             .reader
             .read(sql::INBOX_PAGE, &[&numbers(partitions), &after, &row_limit(limit)])
             .await?;
-        found.iter().map(rows::inbox_row).collect()
+        let open = |row| self.sealing.open_message(rows::inbox_row(row)?);
+        self.sealing.readable(found.iter().map(open))
     }
 
     async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>> {
         let found = self.reader.write_returning(sql::VERDICT_TAKE, &[&bigint(id)?]).await?;
-        found.first().map(rows::verdict).transpose()
+        let verdict = found.first().map(rows::verdict).transpose()?;
+        verdict
+            .map(|text| self.sealing.open(Place::Verdict(id), text))
+            .transpose()
     }
 
     async fn renew(&self, member: &Member, lease_ms: u64) -> Result<()> {
@@ -558,11 +582,11 @@ impl Store for PostgresStore {
     }
 
     async fn add_schedule(&self, row: &ScheduleRow) -> Result<bool> {
-        schedules::add(&self.reader, row).await
+        schedules::add(&self.reader, &*self.sealing.seal_schedule(row)?).await
     }
 
     async fn change_schedule(&self, row: &ScheduleRow) -> Result<Option<u64>> {
-        schedules::change(&self.reader, row).await
+        schedules::change(&self.reader, &*self.sealing.seal_schedule(row)?).await
     }
 
     async fn remove_schedule(&self, namespace: &Namespace, name: &str) -> Result<bool> {
@@ -572,19 +596,22 @@ impl Store for PostgresStore {
 
     async fn schedule(&self, namespace: &Namespace, name: &str) -> Result<Option<ScheduleRow>> {
         let params: [Param<'_>; 2] = [&&*namespace.0, &name];
-        self.first(sql::SCHEDULE_READ, &params, rows::schedule_row).await
+        let found = self.first(sql::SCHEDULE_READ, &params, rows::schedule_row).await?;
+        Ok(found.map(|row| self.sealing.open_schedule(row)))
     }
 
     async fn schedules(&self, namespace: &Namespace, after: Option<&str>, limit: usize) -> Result<Vec<ScheduleRow>> {
         let params: [Param<'_>; 3] = [&&*namespace.0, &after, &row_limit(limit)];
         let found = self.reader.read(sql::SCHEDULES_PAGE, &params).await?;
-        found.iter().map(rows::schedule_row).collect()
+        let open = |row| Ok(self.sealing.open_schedule(rows::schedule_row(row)?));
+        found.iter().map(open).collect()
     }
 
     async fn schedules_due(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRow>> {
         let params: [Param<'_>; 2] = [&At(now), &row_limit(limit)];
         let found = self.reader.read(sql::SCHEDULES_DUE, &params).await?;
-        found.iter().map(rows::schedule_row).collect()
+        let open = |row| Ok(self.sealing.open_schedule(rows::schedule_row(row)?));
+        found.iter().map(open).collect()
     }
 
     async fn sweep(&self) -> Result<u64> {

@@ -34,7 +34,7 @@ fn bytes_or_none(row: &Row, column: usize) -> Result<Option<Bytes>> {
     Ok(get::<Option<Vec<u8>>>(row, column)?.map(Bytes::from))
 }
 
-fn number(row: &Row, column: usize) -> Result<u64> {
+pub(super) fn number(row: &Row, column: usize) -> Result<u64> {
     u64::try_from(get::<i64>(row, column)?).map_err(unfit)
 }
 

@@ -71,7 +71,7 @@ macro_rules! is_held {
     () => {
         "exists (select from runs c where c.parent = r.id \
             and c.status in ('scheduled', 'running', 'waiting', 'paused', 'compensating') \
-            and coalesce((select (rejoin_json(j.body) ->> 'is_awaited')::boolean from journal j \
+            and coalesce((select rejoin_is_awaited(j.body) from journal j \
                 where j.run_id = c.id and j.seq = 1), true))"
     };
 }
@@ -240,6 +240,14 @@ statements! {
         insert into journal (run_id, seq, at, attempt, format, kind, outcome, path, worker, body, output, snapshot, logs) \
         select wanted.run_id, j.seq, j.at, j.attempt, j.format, j.kind, j.outcome, j.path, j.worker, j.body, j.output, j.snapshot, \
             j.logs from wanted, journal j where j.run_id = $2 and j.seq > $3 and j.seq <= $4";
+    /// Copies these records, if the copy was not given up. Primary keys.
+    COPY_ROWS_IF_WANTED = "with wanted as (update forks set copied_at = clock_timestamp() where run_id = $1 and not is_begun \
+            returning run_id) \
+        insert into journal (run_id, seq, at, attempt, format, kind, outcome, path, worker, body, output, snapshot, logs) \
+        select wanted.run_id, r.seq, r.at, r.attempt, r.format, r.kind, r.outcome, r.path, r.worker, r.body, r.output, r.snapshot, \
+            r.logs from wanted, unnest($2::bigint[], $3::timestamptz[], $4::integer[], $5::smallint[], $6::smallint[], \
+            $7::smallint[], $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[], $13::bytea[]) \
+            as r (seq, at, attempt, format, kind, outcome, path, worker, body, output, snapshot, logs)";
     /// Gives a copy up: its records go as those of a deleted run do. Primary key.
     COPY_GIVE_UP = "with gone as (delete from forks where run_id = $1 and not is_begun returning run_id, seq) \
         insert into deleted_runs (run_id, last_seq) select run_id, seq from gone on conflict do nothing";
@@ -248,6 +256,19 @@ statements! {
             and copied_at < clock_timestamp() - $1::bigint * interval '1 millisecond' returning run_id, seq) \
         insert into deleted_runs (run_id, last_seq) select run_id, seq from gone on conflict do nothing";
 
+    /// A key is used for the first time. Primary key.
+    ENCRYPTION_KEY_ADD_IF_NEW = "insert into encryption_keys (id, proof) values ($1, $2) on conflict (id) do nothing";
+    /// What proves these keys; a small table.
+    ENCRYPTION_KEYS_READ = "select id, proof from encryption_keys where id = any($1)";
+    /// The key that was added last; a small table.
+    ENCRYPTION_KEY_NEWEST = "select id from encryption_keys order by added_at desc, id limit 1";
+    /// Keys that have sealed what still stands in rows of runs and schedules: goes over all of them.
+    ENCRYPTION_KEYS_IN_USE = "with used as (\
+            select k.id, 1 as runs, 0 as schedules from runs r cross join lateral (select distinct v.id from (values \
+                (rejoin_key_of(r.input)), (rejoin_key_of(r.context)), (rejoin_key_of(r.output)), (rejoin_key_of(r.error))) as v (id) \
+                where v.id is not null) k \
+            union all select rejoin_key_of(s.spec), 0, 1 from schedules s where rejoin_key_of(s.spec) is not null) \
+        select id, sum(runs)::bigint, sum(schedules)::bigint from used group by id order by id";
     /// A version by its document. Unique (namespace, name, digest).
     WORKFLOW_READ_BY_DIGEST = concat!("select ", workflow_columns!(),
         " from workflows where namespace = $1 and name = $2 and digest = $3");
