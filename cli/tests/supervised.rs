@@ -1,13 +1,16 @@
 //! What a service manager hears (`sd_notify(3)`) of `rejoin dev`, and, on real servers, of `rejoin coordinator` and `rejoin worker`.
 
+mod support;
+
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
 use rejoin_shared::link::{Link, LinkState};
 use rejoin_shared::topology::Topology;
 use rustix::process::{Pid, Signal, kill_process};
+use support::{Database, program};
 use tempfile::TempDir;
 
 /// Nothing here takes longer, unless it is broken.
@@ -30,11 +33,8 @@ impl Manager {
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("REJOIN_")) {
-            command.env_remove(key);
-        }
-        command.args(line).current_dir(folder.path());
+        let mut command = program(line);
+        command.current_dir(folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", LIMIT_US);
         let process = command.envs(variables.iter().copied()).spawn().expect("started");
@@ -91,9 +91,7 @@ async fn a_service_manager_hears_the_same_of_a_coordinator_and_a_worker() {
         ("REJOIN_AMQP__URL", &amqp_url),
         ("REJOIN_AMQP__PREFIX", &topology.prefix),
     ];
-    let migrated = Command::new(env!("CARGO_BIN_EXE_rejoin"))
-        .args(["migrate", "--database-url", &database.url])
-        .output();
+    let migrated = program(&["migrate", "--database-url", &database.url]).output();
     assert!(migrated.expect("the program").status.success());
     Manager::start(&["worker", "--handlers", "handlers.yaml"], &variables).sees_a_life();
     Manager::start(&["coordinator", "--listen", "127.0.0.1:0"], &variables).sees_a_life();
@@ -105,43 +103,4 @@ async fn a_service_manager_hears_the_same_of_a_coordinator_and_a_worker() {
     link.delete_all(&topology, &["default"]).await.expect("deleted");
     link.close().await;
     database.end().await;
-}
-
-/// An empty database.
-struct Database {
-    admin_url: String,
-    name: String,
-    url: String,
-}
-
-impl Database {
-    async fn new(admin_url: &str) -> Database {
-        let name = format!("rejoin_supervised_{}", uuid::Uuid::new_v4().simple());
-        let (base, query) = admin_url.split_once('?').unwrap_or((admin_url, ""));
-        let host = base.rsplit_once('/').expect("a database's name").0;
-        let gap = if query.is_empty() { "" } else { "?" };
-        let database = Database {
-            url: format!("{host}/{name}{gap}{query}"),
-            admin_url: admin_url.to_owned(),
-            name,
-        };
-        database
-            .sql("create database", "encoding 'UTF8' template template0")
-            .await;
-        database
-    }
-
-    async fn end(self) {
-        self.sql("drop database", "with (force)").await;
-    }
-
-    async fn sql(&self, verb: &str, how: &str) {
-        let connected = tokio_postgres::connect(&self.admin_url, tokio_postgres::NoTls).await;
-        let (client, connection) = connected.expect("the database");
-        let driver = tokio::spawn(connection);
-        let statement = format!("{verb} {} {how}", self.name);
-        client.batch_execute(&statement).await.expect("the statement");
-        drop(client);
-        drop(driver.await);
-    }
 }

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::supervised::{Supervised, tell};
-use super::{amqp_config, database, settings, signals, start_logs};
+use super::{amqp_config, database, readable_database, settings, signals, start_logs};
 use crate::args::CoordinatorArgs;
 use crate::exit::Failure;
 use crate::output;
@@ -50,7 +50,7 @@ pub async fn run(args: CoordinatorArgs) -> Result<(), Failure> {
     }
     start_logs(&settings)?;
     let link = broker(&settings, "rejoin coordinator")?;
-    let tokens = Arc::new(database(&settings).await?);
+    let tokens = Arc::new(readable_database(&settings).await?);
     let store: Arc<dyn Store> = tokens.clone();
     // The lease is renewed over connections of its own: a busy pool must not cost the partitions.
     let lease_store: Arc<dyn Store> = Arc::new(database(&settings).await?);

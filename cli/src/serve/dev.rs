@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::coordinator::{access as access_of, broker, serve};
-use super::{database, settings, signals, start_logs, store_config};
+use super::{readable_database, settings, signals, start_logs, store_config};
 use crate::args::DevArgs;
 use crate::exit::Failure;
 use crate::output;
@@ -46,7 +46,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         Some(_) => {
             let migrated = migrate(store_config(&settings)?).await;
             migrated.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))?;
-            let store = Arc::new(database(&settings).await?);
+            let store = Arc::new(readable_database(&settings).await?);
             if settings.http.access == HttpAccess::Tokens {
                 access = access_of(&settings, store.clone()).await?;
             }
@@ -55,6 +55,11 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         None if settings.http.access == HttpAccess::Tokens => {
             let why =
                 "http.access = tokens: tokens stand in a database, and `rejoin dev` has one with --database-url only";
+            return Err(Failure::usage(why));
+        }
+        None if settings.encryption.newest().is_some() => {
+            let why = "encryption.key: payloads are sealed in PostgreSQL, and `rejoin dev` has one with --database-url only; its own \
+                store is a file of yours in .rejoin";
             return Err(Failure::usage(why));
         }
         None => {

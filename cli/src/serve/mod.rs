@@ -11,7 +11,8 @@ mod supervised;
 pub mod worker;
 
 use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig};
-use rejoin_shared::config::{SecretUrl, Settings};
+use rejoin_coordinator::store::seal::Codec;
+use rejoin_shared::config::{Encryption, SecretUrl, Settings};
 use rejoin_shared::link::amqp::AmqpConfig;
 use rejoin_shared::redact::Redactor;
 
@@ -44,6 +45,18 @@ pub async fn database(settings: &Settings) -> Result<PostgresStore, Failure> {
     store.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))
 }
 
+/// The database for a coordinator: one that cannot read what is written now would keep its partitions from those that can.
+pub async fn readable_database(settings: &Settings) -> Result<PostgresStore, Failure> {
+    let store = database(settings).await?;
+    let lacking = store.newest_key_lacking().await;
+    match lacking.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))? {
+        None => Ok(store),
+        Some(id) => Err(Failure::usage(format!(
+            "the payloads of this database are sealed with key `{id}`, which is not in encryption.keys: add it (REJOIN_ENCRYPTION__KEYS__…, or a file)"
+        ))),
+    }
+}
+
 /// How the database is reached.
 pub fn store_config(settings: &Settings) -> Result<StoreConfig, Failure> {
     let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
@@ -54,12 +67,20 @@ pub fn store_config(settings: &Settings) -> Result<StoreConfig, Failure> {
         tls: tls.map_err(|e| Failure::usage(format!("database.tls_cert, database.tls_key: {e}")))?,
         pool_size: settings.database.pool_max,
         connect_timeout_ms: millis(settings.database.connect_timeout.0),
+        codec: codec(&settings.encryption)?,
         // Below half the lease, so that an orphaned append is gone before a takeover gives up.
         statement_timeout_ms: defaults
             .statement_timeout_ms
             .min((millis(settings.coordinator.lease.0) / 2).saturating_sub(1).max(1)),
         ..defaults
     })
+}
+
+/// What payloads in the database are sealed with.
+fn codec(encryption: &Encryption) -> Result<Codec, Failure> {
+    let keys = encryption.read().map_err(|e| Failure::usage(e.to_string()))?;
+    let keys = keys.iter().map(|key| (key.id.as_str(), &key.bytes));
+    Codec::new(keys, encryption.newest()).map_err(|e| Failure::usage(format!("encryption.key: {e}")))
 }
 
 /// The broker as configured.

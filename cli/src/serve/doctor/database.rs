@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin_coordinator::store::postgres::{PostgresStore, migrate_check};
+use rejoin_coordinator::store::postgres::{KeyUse, PostgresStore, migrate_check};
 use rejoin_coordinator::store::{PartitionRow, Store as _, StoreError};
 use rejoin_shared::config::Settings;
 use rejoin_shared::ids::{PARTITIONS, Partition};
@@ -61,6 +61,7 @@ async fn inside(settings: &Settings, seen: &mut Seen) -> Result<(), String> {
     let text = |e: StoreError| e.to_string();
     seen.findings.push(rights(&store).await.map_err(text)?);
     seen.findings.push(clock(&store).await.map_err(text)?);
+    seen.findings.extend(keys(settings, &store).await);
     owners(&store, seen).await.map_err(text)
 }
 
@@ -72,6 +73,35 @@ async fn rights(store: &PostgresStore) -> Result<Finding, StoreError> {
     };
     let advice = "grant select, insert, update and delete on all tables of the schema, or let the user own them";
     Ok(Finding::new("rights", lacking.is_empty(), found, advice))
+}
+
+/// Which keys payloads are sealed with; nothing where there are none.
+async fn keys(settings: &Settings, store: &PostgresStore) -> Option<Finding> {
+    let used = match store.keys_in_use().await {
+        Ok(used) => used,
+        // It goes over all runs, which may take longer than a statement may.
+        Err(error) => {
+            let found = format!("which keys are in use could not be counted: {error}");
+            return Some(Finding::new("encryption", true, found, ""));
+        }
+    };
+    let ours = &settings.encryption;
+    let (newest, mut told) = (ours.newest(), Vec::new());
+    told.extend(newest.map(|id| format!("key {id} is written with")));
+    for key in &used {
+        let lacks = if ours.keys.contains_key(&key.id) {
+            ""
+        } else {
+            " and is not in encryption.keys"
+        };
+        let KeyUse { id, runs, schedules } = key;
+        told.push(format!(
+            "key {id} is in use by {runs} runs and {schedules} schedules{lacks}"
+        ));
+    }
+    let is_ok = used.iter().all(|key| ours.keys.contains_key(&key.id));
+    let advice = "add the key to encryption.keys of every coordinator; what is sealed with it cannot be read without";
+    (!told.is_empty()).then(|| Finding::new("encryption", is_ok, told.join("; "), advice))
 }
 
 /// The database's time was read somewhere between two looks at our own.

@@ -1,0 +1,93 @@
+//! `[encryption]` of the processes: what does not start, and what the doctor tells.
+
+mod support;
+
+use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig, migrate};
+use rejoin_coordinator::store::seal::Codec;
+use support::{Database, program};
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// The exit code of a command line with these variables, and what it said.
+fn run(line: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program(line);
+    let output = command
+        .envs(variables.iter().copied())
+        .current_dir(folder.path())
+        .output();
+    let output = output.expect("the program");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_key_that_cannot_be_used_stops_the_start_and_is_not_shown() {
+    let wrong = [
+        ("REJOIN_ENCRYPTION__KEYS__K1", "geheimgeheimgeheim"),
+        ("REJOIN_ENCRYPTION__KEY", "k1"),
+    ];
+    let (code, said) = run(&["coordinator", "--listen", "127.0.0.1:0"], &wrong);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("k1") && said.contains("openssl rand") && !said.contains("geheim"),
+        "{said}"
+    );
+    let missing = [("REJOIN_ENCRYPTION__KEYS__K1", "file:/nonexistent/k1.key")];
+    let (code, said) = run(&["coordinator", "--listen", "127.0.0.1:0"], &missing);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("/nonexistent/k1.key"), "{said}");
+    let right = [("REJOIN_ENCRYPTION__KEYS__K1", KEY)];
+    let (code, said) = run(&["coordinator", "--print-config"], &right);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("k1 = \"***\"") && !said.contains(KEY), "{said}");
+}
+
+#[test]
+fn dev_without_a_database_does_not_pretend_to_seal() {
+    let variables = [("REJOIN_ENCRYPTION__KEYS__K1", KEY), ("REJOIN_ENCRYPTION__KEY", "k1")];
+    let (code, said) = run(&["dev", ".", "--listen", "127.0.0.1:0"], &variables);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("encryption.key") && said.contains("--database-url"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_without_the_key_that_is_written_with_does_not_start() {
+    let Ok(admin_url) = std::env::var("REJOIN_TEST_DATABASE_URL") else {
+        assert!(
+            std::env::var("REJOIN_TEST_REQUIRE_SERVERS").is_err(),
+            "servers are required"
+        );
+        return;
+    };
+    let database = Database::new(&admin_url).await;
+    migrate(&database.url).await.expect("migrated");
+    let codec = Codec::new([("k1", &[7; 32])], Some("k1")).expect("a codec");
+    let config = StoreConfig {
+        codec,
+        ..StoreConfig::from(&database.url)
+    };
+    drop(PostgresStore::connect(config).await.expect("connected"));
+    let url = [("REJOIN_DATABASE__URL", database.url.as_str())];
+    let (code, said) = run(&["coordinator", "--listen", "127.0.0.1:0"], &url);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("key `k1`") && said.contains("encryption.keys"), "{said}");
+    let other = [url[0], ("REJOIN_ENCRYPTION__KEYS__K1", KEY)];
+    let (code, said) = run(&["coordinator", "--listen", "127.0.0.1:0"], &other);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("another key has this id"), "{said}");
+    let newest = [
+        url[0],
+        (
+            "REJOIN_ENCRYPTION__KEYS__K1",
+            "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=",
+        ),
+        ("REJOIN_ENCRYPTION__KEY", "k1"),
+    ];
+    let (_, said) = run(&["doctor"], &newest);
+    assert!(said.contains("ok     encryption    key k1 is written with"), "{said}");
+    database.end().await;
+}
