@@ -11,18 +11,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
-use crate::run::RunStatus;
 #[cfg(feature = "amqp")]
 use crate::tls::{ClientTls, ServerTls};
 
 mod duration;
 mod encryption;
 mod reference;
+mod retention;
 mod secret;
+mod tracing;
 pub use duration::Span;
 pub use encryption::{Encryption, EncryptionKey};
 pub use reference::reference;
+pub use retention::Retention;
 pub use secret::{Secret, SecretUrl};
+pub use tracing::Tracing;
 
 /// A key of fewer bytes could be guessed.
 const KEY_BYTES_MIN: usize = 32;
@@ -69,6 +72,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Logs.
     pub log: Log,
+    /// Traces.
+    pub tracing: Tracing,
     /// What is not to show.
     pub redaction: Redaction,
     /// SPEC 12.
@@ -168,40 +173,6 @@ pub struct Coordinator {
     /// Bytes of memory for runs that only wait; above, those that have rested longest leave it and are loaded when they are
     /// wanted. Example: `268435456`.
     pub cache_bytes: usize,
-}
-
-/// `[retention]`: how long ended runs are kept whose workflow does not say so; without a key for ever.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retention {
-    /// How long completed runs are kept whose workflow does not say so; none: for ever. Example: `30d`.
-    #[schemars(with = "Option<String>")]
-    pub completed: Option<Span>,
-    /// How long failed runs are kept whose workflow does not say so; none: for ever. Example: `90d`.
-    #[schemars(with = "Option<String>")]
-    pub failed: Option<Span>,
-    /// How long runs whose compensation failed are kept whose workflow does not say so; none: for ever. Example: `90d`.
-    #[schemars(with = "Option<String>")]
-    pub compensation_failed: Option<Span>,
-    /// How long cancelled runs are kept whose workflow does not say so; none: for ever. Example: `30d`.
-    #[schemars(with = "Option<String>")]
-    pub cancelled: Option<Span>,
-}
-
-impl Retention {
-    /// Final states with how long runs in them are kept; those that are kept for ever left out.
-    #[must_use]
-    pub fn by_state(&self) -> Vec<(RunStatus, Duration)> {
-        let all = [
-            (RunStatus::Completed, self.completed),
-            (RunStatus::Failed, self.failed),
-            (RunStatus::CompensationFailed, self.compensation_failed),
-            (RunStatus::Cancelled, self.cancelled),
-        ];
-        all.into_iter()
-            .filter_map(|(status, keep)| Some((status, keep?.0)))
-            .collect()
-    }
 }
 
 /// `[redaction]`
@@ -445,6 +416,7 @@ impl Settings {
             listen,
             "host:port, as 127.0.0.1:7070",
         )?;
+        self.tracing.validate()?;
         let window = self.limits.in_flight_per_run_max;
         require(window >= 1, "limits.in_flight_per_run_max", &window, "at least 1")
     }
@@ -512,6 +484,7 @@ fn variable(name: &str, error: &config::ConfigError) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::RunStatus;
 
     fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()

@@ -23,4 +23,5 @@ pub mod time;
 pub mod tls;
 #[cfg(feature = "amqp")]
 pub mod topology;
+pub mod trace;
 pub mod wire;

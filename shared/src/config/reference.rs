@@ -22,7 +22,7 @@ url = \"postgres://rejoin:secret@db:5432/rejoin\"
 url = \"amqp://guest:guest@mq:5672/%2f\"
 ```
 
-A worker reads `[amqp]`, `[log]` and `[limits]` only. What TLS does, and how to set it up: [security.md](security.md).
+A worker reads `[amqp]`, `[log]`, `[tracing]` and `[limits]` only. What TLS does, and how to set it up: [security.md](security.md).
 ";
 
 /// The page as Markdown.
