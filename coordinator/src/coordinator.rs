@@ -8,6 +8,7 @@ use rejoin_shared::ids::{PARTITIONS, Partition, RunId};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Link, Receipt, Settle};
 use rejoin_shared::topology::Topology;
+use rejoin_shared::trace::export::Tracer;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +71,8 @@ pub struct CoordinatorConfig {
     pub dice: Arc<dyn Dice>,
     /// Renews the lease.
     pub lease_keeper: Arc<dyn LeaseKeeper>,
+    /// Exports a span for each run that ends. Who makes it closes it, after [`Coordinator::shutdown`].
+    pub tracer: Tracer,
 }
 
 impl CoordinatorConfig {
@@ -89,6 +92,7 @@ impl CoordinatorConfig {
             clock: Arc::new(SystemClock),
             dice: Arc::new(SystemDice),
             lease_keeper: Arc::new(ThreadKeeper),
+            tracer: Tracer::off(),
         }
     }
 }
@@ -132,6 +136,7 @@ impl Coordinator {
             topology: config.topology.clone(),
             gate: config.gate.clone(),
             metrics: Metrics::new(),
+            tracer: config.tracer.clone(),
             watchers: Watchers::default(),
             lease: Arc::new(Lease::default()),
             cache_bytes_max: config.cache_bytes_max,

@@ -22,5 +22,8 @@ pub use handler::{Handle, Outcome};
 /// Workflows written in Rust. What the worker serves and what calls it can stand side by side, see [`HandlerName`].
 #[doc(inline)]
 pub use rejoin_shared::definition::builder as workflow;
+/// Where a worker's spans go, and the settings that say so.
+#[doc(inline)]
+pub use rejoin_shared::{config::Tracing, trace::export::Tracer};
 pub use run::{Probe, WorkerError};
 pub use sdk::{BuildError, HandlerName, StepContext, StepError, Worker, WorkerBuilder, log_layer};

@@ -8,8 +8,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use rejoin_shared::config::SecretUrl;
+use rejoin_shared::trace::TraceParent;
 use rejoin_worker::generic::builder;
-use rejoin_worker::{GenericWorkerConfig, WorkerBuilder};
+use rejoin_worker::{GenericWorkerConfig, StepContext, StepError, Tracer, Tracing, WorkerBuilder};
 use serde_json::{Value, json};
 use support::{Owner, Running, soon, until};
 use tempfile::TempDir;
@@ -50,7 +52,7 @@ async fn a_program_gets_the_request_and_the_environment_and_answers_one_value() 
     let (mut owner, running, folder) = started(script).await;
     let program = "import json,os,sys\nr=json.load(sys.stdin)\nprint('seen',file=sys.stderr)\n\
                    print(json.dumps({'request':r,'env':{k:v for k,v in os.environ.items() \
-                   if k in ('REJOIN_HANDLER','REJOIN_RUN','REJOIN_PATH','REJOIN_ATTEMPT','REJOIN_IDEMPOTENCY_KEY')}}))";
+                   if k in ('REJOIN_HANDLER','REJOIN_RUN','REJOIN_PATH','REJOIN_ATTEMPT','REJOIN_IDEMPOTENCY_KEY','TRACEPARENT')}}))";
     std::fs::write(folder.path().join("a.py"), program).expect("written");
     let item = run(&mut owner, "a", r#"{"n":9007199254740993,"d":1.0}"#).await;
     assert_eq!(item["outcome"], "ok", "{item}");
@@ -63,7 +65,8 @@ async fn a_program_gets_the_request_and_the_environment_and_answers_one_value() 
     assert_eq!(item["output"]["request"], request);
     let env = json!({
         "REJOIN_HANDLER": "a", "REJOIN_RUN": id, "REJOIN_PATH": "/s#1", "REJOIN_ATTEMPT": "1",
-        "REJOIN_IDEMPOTENCY_KEY": "k1"
+        "REJOIN_IDEMPOTENCY_KEY": "k1",
+        "TRACEPARENT": TraceParent::of_attempt(owner.run, "/s#1", 1, false).to_string()
     });
     assert_eq!(item["output"]["env"], env);
     assert_eq!(item["logs"], json!(["seen"]));
@@ -224,6 +227,10 @@ async fn serve() -> String {
             "/busy",
             post(|| async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], "busy") }),
         )
+        .route(
+            "/trace",
+            post(|headers: HeaderMap| async move { format!("{:?}", headers["traceparent"]) }),
+        )
         .route("/down", post(|| async { StatusCode::BAD_GATEWAY }))
         .route("/bad", post(|| async { (StatusCode::BAD_REQUEST, "no") }))
         .route("/empty", post(|| async { StatusCode::NO_CONTENT }))
@@ -258,4 +265,60 @@ async fn a_status_says_how_a_post_went() {
         assert_eq!(seen, (&json!(kind), &json!(retryable), &retry_after_ms), "{item}");
     }
     soon("the end", running.stop()).await;
+}
+
+/// A tracer that exports a share of the runs, to nobody.
+fn tracer(sample_ratio: f64) -> Tracer {
+    let settings = Tracing {
+        otlp_endpoint: SecretUrl::new("http://127.0.0.1:1"),
+        sample_ratio,
+        ..Tracing::default()
+    };
+    Tracer::start(&settings, "test").expect("a tracer")
+}
+
+#[tokio::test]
+async fn every_handler_is_told_the_attempts_span_and_whether_it_is_kept() {
+    let base = serve().await;
+    let handlers = format!(
+        "  http: {{ http: {{ url: \"{base}/trace\" }} }}\n  exec: {{ exec: [sh, -c, 'echo \"\\\"$TRACEPARENT\\\"\"'] }}\n"
+    );
+    // Who exports spans says it; who does not believes the message.
+    for (tracer, is_told, is_sampled) in [
+        (Tracer::off(), true, true),
+        (Tracer::off(), false, false),
+        (tracer(1.0), false, true),
+        (tracer(0.0), true, false),
+    ] {
+        let (mut owner, folder) = (Owner::new().await, folder(&handlers));
+        let typed = |ctx: StepContext, _: Value| async move { Ok::<_, StepError>(ctx.traceparent().to_string()) };
+        let running = owner.start(worker(folder.path()).tracer(tracer).handler("typed", typed));
+        for handler in ["http", "exec", "typed"] {
+            let mut order = owner.order(1, handler, "1");
+            order.attempt = 2;
+            let pack = owner.pack(vec![order]);
+            owner.publish_traced(&pack, is_told).await;
+            let item = owner.completions(1).await.remove(0);
+            let span = TraceParent::of_attempt(owner.run, "/s#1", 2, is_sampled);
+            assert_eq!(item["output"], span.to_string(), "{item}");
+        }
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn completions_name_their_runs_span_where_spans_are_exported() {
+    for (tracer, header) in [
+        (Tracer::off(), None),
+        (tracer(1.0), Some(true)),
+        (tracer(0.0), Some(false)),
+    ] {
+        let mut owner = Owner::new().await;
+        let running = owner.start(support::builder().tracer(tracer));
+        let order = owner.order(1, "rejoin.noop", "1");
+        owner.dispatch(vec![order]).await;
+        let header = header.map(|is_sampled| TraceParent::of_run(owner.run, is_sampled).to_string());
+        assert_eq!(owner.next_message().await.traceparent, header);
+        running.stop().await;
+    }
 }

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::supervised::{Supervised, tell};
-use super::{amqp_config, database, readable_database, settings, signals, start_logs};
+use super::{amqp_config, database, readable_database, settings, signals, start_logs, start_traces};
 use crate::args::CoordinatorArgs;
 use crate::exit::Failure;
 use crate::output;
@@ -79,6 +79,7 @@ pub async fn serve(
     stopping: CancellationToken,
 ) -> Result<(), Failure> {
     let tls = http_tls(settings)?;
+    let tracer = start_traces(settings, "rejoin-coordinator")?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let listen = &settings.http.listen;
     let listener = TcpListener::bind(listen).await;
@@ -102,6 +103,7 @@ pub async fn serve(
         limits: settings.limits.clone(),
         gate: Arc::new(gate(settings)?),
         lease_store,
+        tracer: tracer.clone(),
         ..CoordinatorConfig::new(&name)
     };
     let coordinator = Coordinator::start(config, store.clone(), link.clone(), CancellationToken::new());
@@ -136,6 +138,7 @@ pub async fn serve(
         output::note("a schedule's start is left to another coordinator");
     }
     coordinator.shutdown().await;
+    tracer.close().await;
     served.map_err(|e| Failure::general(format!("http: {e}")))
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::coordinator::{access as access_of, broker, serve};
-use super::{readable_database, settings, signals, start_logs, store_config};
+use super::{readable_database, settings, signals, start_logs, start_traces, store_config};
 use crate::args::DevArgs;
 use crate::exit::Failure;
 use crate::output;
@@ -85,11 +85,13 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         settings.limits.clone(),
         stopping.clone(),
     ));
+    let tracer = start_traces(&settings, "rejoin-worker")?;
     let config = GenericWorkerConfig {
         handlers: args.dir.join(HANDLERS),
         name: Some("dev".to_owned()),
         prefix: settings.amqp.prefix.clone(),
         limits: settings.limits.clone(),
+        tracer: tracer.clone(),
         ..GenericWorkerConfig::default()
     };
     tasks.spawn(work(config, worker_link, stopping.clone()));
@@ -97,6 +99,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     stopping.cancel();
     tasks.close();
     tasks.wait().await;
+    tracer.close().await;
     served
 }
 

@@ -15,6 +15,7 @@ use rejoin_coordinator::store::seal::Codec;
 use rejoin_shared::config::{Encryption, SecretUrl, Settings};
 use rejoin_shared::link::amqp::AmqpConfig;
 use rejoin_shared::redact::Redactor;
+use rejoin_shared::trace::export::Tracer;
 
 use crate::args::ServerArgs;
 use crate::exit::Failure;
@@ -37,6 +38,11 @@ pub fn settings(args: &ServerArgs) -> Result<Settings, Failure> {
 pub fn start_logs(settings: &Settings) -> Result<(), Failure> {
     let redactor = Redactor::of(&settings.redaction.keys);
     rejoin_shared::telemetry::start(&settings.log, redactor).map_err(Failure::usage)
+}
+
+/// Begins to export spans as configured.
+pub fn start_traces(settings: &Settings, service: &'static str) -> Result<Tracer, Failure> {
+    Tracer::start(&settings.tracing, service).map_err(Failure::usage)
 }
 
 /// The database as configured.

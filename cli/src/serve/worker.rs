@@ -9,7 +9,7 @@ use rejoin_worker::{GenericWorkerConfig, generic};
 use tokio_util::sync::CancellationToken;
 
 use super::supervised::{Supervised, tell};
-use super::{amqp_config, settings, signals, start_logs};
+use super::{amqp_config, settings, signals, start_logs, start_traces};
 use crate::args::WorkerArgs;
 use crate::exit::Failure;
 
@@ -17,6 +17,7 @@ use crate::exit::Failure;
 pub async fn run(args: WorkerArgs) -> Result<(), Failure> {
     let settings = settings(&args.servers)?;
     start_logs(&settings)?;
+    let tracer = start_traces(&settings, "rejoin-worker")?;
     let amqp = amqp_config(&settings, "rejoin worker")?;
     let config = GenericWorkerConfig {
         handlers: args.handlers,
@@ -27,11 +28,13 @@ pub async fn run(args: WorkerArgs) -> Result<(), Failure> {
         drain: args.drain,
         prefix: settings.amqp.prefix.clone(),
         limits: settings.limits.clone(),
+        tracer: tracer.clone(),
     };
     let stopping = signals::stopping()?;
     let link = AmqpLink::connect(amqp);
     let outcome = work(&config, link.clone(), stopping).await;
     link.close().await;
+    tracer.close().await;
     outcome.map_err(|e| Failure::general(e.to_string()))
 }
 

@@ -24,6 +24,7 @@ use rejoin_shared::limits::Limits;
 use rejoin_shared::map::HashMap;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::topology::Topology;
+use rejoin_shared::trace::export::Tracer;
 use uuid::Uuid;
 
 use crate::broker::tokens::Tokens;
@@ -57,6 +58,8 @@ pub struct Around<'a> {
     pub metrics: &'a Metrics,
     /// Makes the tokens of attempts, where there are keys.
     pub tokens: Option<&'a Tokens>,
+    /// Says what traces the messages belong to.
+    pub tracer: &'a Tracer,
 }
 
 /// A publish whose confirm is awaited.

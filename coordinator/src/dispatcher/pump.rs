@@ -290,6 +290,7 @@ impl Dispatcher {
         around: &Around<'_>,
     ) -> Outgoing {
         let body = to_bytes(pack);
+        let traceparent = keys.first().and_then(|first| around.tracer.header(first.run));
         let publish = Publish {
             queue: key.clone(),
             keys,
@@ -303,6 +304,7 @@ impl Dispatcher {
         let is_new = !std::mem::replace(&mut queue.is_declared, true);
         let mut message = Message::new(kind::PACK, true, body);
         message.reply_to = Some(around.topology.events(around.home.0));
+        message.traceparent = traceparent;
         Outgoing {
             purpose: Purpose::Pack(pack.publish),
             to: Address::Queue(around.topology.tasks(&key.namespace, &key.name)),

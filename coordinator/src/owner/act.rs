@@ -17,6 +17,7 @@ use super::batch::Draft;
 use super::command::CommandError;
 use super::inbound::{Answer, Item, Origin, What};
 use super::run::Try;
+use super::span;
 use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Outgoing, Purpose};
 use crate::dispatcher::Phase;
@@ -162,6 +163,7 @@ impl Owner {
         metrics.runs_finished.with_label_values(&labels).inc();
         let took = self.parts.clock.now().since(run.state.started_at());
         metrics.run_duration_seconds.observe(took.as_secs_f64());
+        span::export(&self.parts.tracer, run, status, self.parts.clock.now());
         self.revoke(id, &left);
         self.keep_ended(id);
     }

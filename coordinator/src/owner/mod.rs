@@ -24,6 +24,7 @@ mod queries;
 mod questions;
 mod rest;
 pub mod run;
+mod span;
 mod starts;
 mod tend;
 mod tickets;
@@ -41,6 +42,7 @@ use rejoin_shared::link::{Link, LinkState, Receipt, Settle};
 use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::topology::Topology;
+use rejoin_shared::trace::export::Tracer;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -84,6 +86,7 @@ pub struct Parts {
     pub topology: Topology,
     pub gate: Arc<Gate>,
     pub metrics: Metrics,
+    pub tracer: Tracer,
     pub definitions: Arc<Definitions>,
     pub watchers: Watchers,
     pub lease: Arc<Lease>,
@@ -350,6 +353,7 @@ impl Owner {
             dice: self.parts.dice.as_ref(),
             metrics: &self.parts.metrics,
             tokens: self.parts.gate.tokens(),
+            tracer: &self.parts.tracer,
         };
         (&mut self.dispatcher, &mut self.runs, around)
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
+use rejoin_shared::trace::TraceParent;
 use rejoin_shared::wire::Order;
 use serde_json::value::RawValue;
 
@@ -24,6 +25,7 @@ pub struct Attempt {
     order: Order,
     base: Arc<Base>,
     context: OnceLock<Arc<Base>>,
+    is_sampled: bool,
     /// Where its logs go.
     pub logs: LogSink,
     /// Cancellation, heartbeats and checkpoints.
@@ -48,9 +50,24 @@ impl Attempt {
             order,
             base,
             context: OnceLock::new(),
+            is_sampled: false,
             logs: LogSink::new(limits.log_lines_max, limits.log_bytes_max),
             control: Arc::new(Control::new()),
         }
+    }
+
+    /// Says whether somebody keeps its span; without a word nobody does.
+    #[must_use]
+    pub fn sampled(mut self, is_sampled: bool) -> Attempt {
+        self.is_sampled = is_sampled;
+        self
+    }
+
+    /// Its span, which what the handler does hangs under.
+    #[must_use]
+    pub fn traceparent(&self) -> TraceParent {
+        let order = &self.order;
+        TraceParent::of_attempt(order.run, &order.path, order.attempt, self.is_sampled)
     }
 
     /// What was ordered.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rejoin_shared::json::Json;
 use rejoin_shared::tls::{self, TlsError};
+use rejoin_shared::trace;
 use rejoin_shared::wire::{AttemptEnd, HandlerError};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
@@ -58,6 +59,7 @@ impl Http {
         let answer = request
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", &*attempt.order().idempotency_key())
+            .header(trace::HEADER, attempt.traceparent().to_string())
             .body(request::text_of(attempt))
             .send()
             .await

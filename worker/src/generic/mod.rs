@@ -16,6 +16,7 @@ use std::time::Duration;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Link;
 use rejoin_shared::tls::TlsError;
+use rejoin_shared::trace::export::Tracer;
 use tokio_util::sync::CancellationToken;
 
 use self::config::{HandlerConfig, HandlersFile, Mode};
@@ -47,6 +48,8 @@ pub struct GenericWorkerConfig {
     pub prefix: String,
     /// Limits of outputs and logs.
     pub limits: Limits,
+    /// Exports a span for each attempt.
+    pub tracer: Tracer,
 }
 
 /// Why a generic worker does not run.
@@ -85,7 +88,8 @@ pub fn builder(config: &GenericWorkerConfig) -> Result<WorkerBuilder, ConfigErro
     let folder = folder_of(&config.handlers);
     let mut worker = Worker::builder()
         .limits(config.limits.clone())
-        .topology(config.prefix.clone());
+        .topology(config.prefix.clone())
+        .tracer(config.tracer.clone());
     let queues = if config.queues.is_empty() {
         file.all_queues()
     } else {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rejoin_shared::trace;
 use rejoin_shared::wire::HandlerError;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::ExitStatusExt;
@@ -45,7 +46,8 @@ pub(super) fn describe(command: &mut Command, attempt: &Attempt) {
         .env("REJOIN_RUN", order.run.to_string())
         .env("REJOIN_PATH", &order.path)
         .env("REJOIN_ATTEMPT", order.attempt.to_string())
-        .env("REJOIN_IDEMPOTENCY_KEY", &*order.idempotency_key());
+        .env("REJOIN_IDEMPOTENCY_KEY", &*order.idempotency_key())
+        .env(trace::VARIABLE, attempt.traceparent().to_string());
 }
 
 /// A process group; dropped, it is killed.

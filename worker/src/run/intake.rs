@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use rejoin_shared::ids::AttemptKey;
-use rejoin_shared::link::{Delivery, Settle};
+use rejoin_shared::link::{Delivery, Message, Settle};
+use rejoin_shared::trace::TraceParent;
 use rejoin_shared::wire::{BaseContext, Order, PROTOCOL, Pack, kind};
 use tokio::time::Instant;
 
 use super::Runner;
 use super::ledger::{Attached, BaseRef, Job, Phase, WantsClaim};
+use super::span::Origin;
 use crate::attempt::{Base, key_of};
 
 /// The only encoding of payloads so far.
@@ -30,6 +32,8 @@ struct Unpacked {
     reply_to: Arc<str>,
     pack: Pack,
     redelivered: bool,
+    /// Whether the sender keeps the span that the message names; of several runs the first one's speaks for all.
+    is_sampled: bool,
 }
 
 impl Runner {
@@ -66,7 +70,12 @@ impl Runner {
             reply_to,
             pack,
             redelivered,
+            is_sampled,
         } = unpacked;
+        let origin = Arc::new(Origin {
+            queue: pack.queue.into(),
+            is_sampled,
+        });
         let right = match (pack.claim, redelivered || pack.check || pack.suspect) {
             (true, _) => Right::Claim { redelivered },
             (false, true) => Right::Check,
@@ -85,7 +94,7 @@ impl Runner {
                 }
                 Attached::New => {}
             }
-            let phase = self.first_phase(order, &bases, right);
+            let phase = self.first_phase(order, &bases, right, &origin);
             if matches!(phase, Phase::Asking(_)) {
                 asked.push(key);
             }
@@ -98,7 +107,7 @@ impl Runner {
         }
     }
 
-    fn first_phase(&self, order: Order, bases: &[BaseRef], right: Right) -> Phase {
+    fn first_phase(&self, order: Order, bases: &[BaseRef], right: Right, origin: &Arc<Origin>) -> Phase {
         let served = self.setup.handlers.contains_key(&*order.handler) && order.payload_encoding == ENCODING_JSON;
         if !served {
             return Phase::Unserved;
@@ -112,6 +121,7 @@ impl Runner {
             order,
             base,
             wants_claim,
+            origin: origin.clone(),
         });
         match right {
             Right::Check => Phase::Asking(job),
@@ -160,5 +170,12 @@ fn unpack(delivery: &Delivery) -> Result<Unpacked, String> {
         reply_to: reply_to.into(),
         pack,
         redelivered: delivery.redelivered,
+        is_sampled: is_sampled(message),
     })
+}
+
+fn is_sampled(message: &Message) -> bool {
+    let header = message.traceparent.as_deref();
+    let span = header.and_then(|header| header.parse::<TraceParent>().ok());
+    span.is_some_and(|span| span.is_sampled)
 }

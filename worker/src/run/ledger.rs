@@ -13,6 +13,7 @@ use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::wire::Order;
 use tokio::time::Instant;
 
+use super::span::Origin;
 use crate::attempt::{Base, Control};
 
 /// How long an attempt that nobody here serves is kept before it goes back, so that it does not fly in circles.
@@ -27,6 +28,7 @@ pub(super) struct Job {
     pub base: BaseRef,
     /// Its owner has to grant a claim before it begins.
     pub wants_claim: Option<WantsClaim>,
+    pub origin: Arc<Origin>,
 }
 
 /// What the question for a claim tells of the delivery.

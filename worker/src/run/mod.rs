@@ -20,6 +20,7 @@ mod own_queue;
 mod reports;
 mod session;
 mod slots;
+mod span;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Link, LinkError, LinkState, Message, Published, Receipt, Settle};
 use rejoin_shared::topology::Topology;
+use rejoin_shared::trace::export::Tracer;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +59,7 @@ pub(crate) struct Setup {
     pub topology: Topology,
     pub limits: Limits,
     pub handlers: Handlers,
+    pub tracer: Tracer,
 }
 
 /// Why a worker gave up. A broker that is merely away is waited for.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, ClaimId};
 use rejoin_shared::link::{LinkError, Message, Published};
+use rejoin_shared::trace::export::Tracer;
 use rejoin_shared::wire::{AttemptEnd, Completion, HandBack, PACK_ATTEMPTS_MAX, WorkerId, completions_text, kind};
 use tokio::time::Instant;
 
@@ -177,7 +178,7 @@ fn weight(completion: &Completion) -> usize {
 }
 
 impl Batch {
-    fn message(&self, worker: WorkerId) -> Message {
+    fn message(&self, worker: WorkerId, tracer: &Tracer) -> Message {
         let (kind, body) = match &self.content {
             Content::Completions(items) => (kind::COMPLETIONS, completions_text(&worker, items)),
             Content::HandBack(backs) => {
@@ -190,7 +191,11 @@ impl Batch {
                 (kind::HAND_BACK, serde_json::to_vec(&back))
             }
         };
-        Message::new(kind, true, body.expect("completions are plain data"))
+        let mut message = Message::new(kind, true, body.expect("completions are plain data"));
+        if let Content::Completions(items) = &self.content {
+            message.traceparent = items.first().and_then(|first| tracer.header(first.run));
+        }
+        message
     }
 
     fn keys(&self) -> Vec<AttemptKey> {
@@ -220,7 +225,7 @@ impl Runner {
         let has_session = self.worker_id().is_some();
         for batch in self.outbox.take(now, has_session) {
             let (link, to) = (self.link.clone(), self.setup.topology.to_events(&batch.to));
-            let message = batch.message(worker.clone());
+            let message = batch.message(worker.clone(), &self.setup.tracer);
             self.io.push(Box::pin(async move {
                 let sent = link.publish(&to, message).await;
                 Sent::Batch(batch, sent)

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Runner;
 use super::contexts::question;
 use super::ledger::{BaseRef, Job, Next};
+use super::span;
 use crate::attempt::{Attempt, Base, Ended, execute};
 
 impl Runner {
@@ -60,11 +61,16 @@ impl Runner {
     fn start(&mut self, key: AttemptKey, job: Job, base: Arc<Base>) {
         let handler = self.setup.handlers.get(&*job.order.handler);
         let handler = handler.expect("only what is served becomes ready").clone();
-        let attempt = Arc::new(Attempt::new(job.order, base, &self.setup.limits));
+        let is_sampled = span::is_sampled(&self.setup.tracer, &job.origin, key.run);
+        let attempt = Attempt::new(job.order, base, &self.setup.limits).sampled(is_sampled);
+        let attempt = Arc::new(attempt);
         self.ledger.set_running(key, attempt.control.clone());
-        let ended = self.ended_sender.clone();
+        let (ended, setup) = (self.ended_sender.clone(), self.setup.clone());
         self.tracker.spawn(async move {
-            let end = execute(attempt, handler).await;
+            let end = execute(attempt.clone(), handler).await;
+            if let Some(completion) = &end.completion {
+                span::export(&setup, &job.origin, &attempt, completion);
+            }
             // The loop is gone only when the process is going.
             if ended.send(end).is_err() {
                 tracing::debug!("an attempt ended after its worker");

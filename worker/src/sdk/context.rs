@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
+use rejoin_shared::trace::TraceParent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -62,6 +63,12 @@ impl StepContext {
     #[must_use]
     pub fn idempotency_key(&self) -> Cow<'_, str> {
         self.attempt.order().idempotency_key()
+    }
+
+    /// The attempt's span: what the handler does, here or in what it calls, hangs under it. As text it is a W3C `traceparent`.
+    #[must_use]
+    pub fn traceparent(&self) -> TraceParent {
+        self.attempt.traceparent()
     }
 
     /// The nearest foreach's item.

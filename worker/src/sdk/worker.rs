@@ -8,6 +8,7 @@ use rejoin_shared::ids::{Namespace, is_name};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Link;
 use rejoin_shared::topology::Topology;
+use rejoin_shared::trace::export::Tracer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -39,6 +40,7 @@ pub struct WorkerBuilder {
     topology: Topology,
     limits: Limits,
     handlers: Handlers,
+    tracer: Tracer,
 }
 
 /// Why a worker cannot be built.
@@ -68,6 +70,7 @@ impl Worker {
             topology: Topology::default(),
             limits: Limits::default(),
             handlers: Handlers::new(),
+            tracer: Tracer::off(),
         }
     }
 
@@ -138,6 +141,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Exports a span for each attempt. Who makes the tracer closes it, once the worker has ended.
+    #[must_use]
+    pub fn tracer(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
+    }
+
     /// A handler: an async function over typed values.
     #[must_use]
     pub fn handler<F, Fut, I, O>(self, name: impl Into<String>, function: F) -> Self
@@ -191,6 +201,7 @@ impl WorkerBuilder {
             topology: self.topology,
             limits: self.limits,
             handlers: self.handlers,
+            tracer: self.tracer,
         };
         let (probe, asked) = Probe::new();
         Ok(Worker {

@@ -11,6 +11,7 @@ use rejoin_shared::link::{
     Address, Consumer, Delivery, Depth, Link, LinkError, LinkState, Message, Published, QueueSpec, Receipt, Settle,
 };
 use rejoin_shared::topology::Topology;
+use rejoin_shared::trace::TraceParent;
 use rejoin_shared::wire::{BaseContext, Cancel, Order, OrderPayload, Pack, Report, Verdict, Verdicts, WorkerId, kind};
 use rejoin_worker::{Worker, WorkerBuilder};
 use serde_json::Value;
@@ -137,6 +138,14 @@ impl Owner {
         self.publish_message(message).await;
     }
 
+    /// Publishes a pack whose sender keeps, or does not keep, the run's span.
+    pub async fn publish_traced(&self, pack: &Pack, is_sampled: bool) {
+        let mut message = Message::new(kind::PACK, true, serde_json::to_vec(pack).expect("a pack"));
+        message.reply_to = Some(self.topology.events(0));
+        message.traceparent = Some(TraceParent::of_run(self.run, is_sampled).to_string());
+        self.publish_message(message).await;
+    }
+
     pub async fn publish_message(&self, message: Message) {
         let to = Address::Queue(self.tasks());
         let published = self.link.publish(&to, message).await.expect("published");
@@ -148,11 +157,16 @@ impl Owner {
         self.publish(&pack).await;
     }
 
-    pub async fn next_event_text(&mut self) -> (String, String) {
+    pub async fn next_message(&mut self) -> Message {
         let delivery = soon("an event", self.events.next()).await.expect("the event queue");
         self.link.settle(delivery.receipt, Settle::Ack).await.expect("acked");
-        let body = String::from_utf8(delivery.message.body.to_vec()).expect("text");
-        (delivery.message.kind, body)
+        delivery.message
+    }
+
+    pub async fn next_event_text(&mut self) -> (String, String) {
+        let message = self.next_message().await;
+        let body = String::from_utf8(message.body.to_vec()).expect("text");
+        (message.kind, body)
     }
 
     pub async fn next_event(&mut self) -> (String, Value) {

@@ -329,6 +329,12 @@ impl RunState {
         self.started_at
     }
 
+    /// The run that called it, if one did.
+    #[must_use]
+    pub fn parent(&self) -> Option<RunId> {
+        self.parent
+    }
+
     /// The outermost flow's context.
     #[must_use]
     pub fn context(&self) -> Json {
