@@ -26,7 +26,7 @@ pub enum Supervised {
         /// What it depends on.
         backend: Arc<dyn Backend>,
         /// Itself.
-        coordinator: Coordinator,
+        coordinator: Box<Coordinator>,
         /// Its moves, as they were counted last.
         moves: u64,
     },
@@ -39,7 +39,7 @@ impl Supervised {
     pub fn coordinator(backend: Arc<dyn Backend>, coordinator: Coordinator) -> Supervised {
         Supervised::Coordinator {
             backend,
-            coordinator,
+            coordinator: Box::new(coordinator),
             moves: 0,
         }
     }
