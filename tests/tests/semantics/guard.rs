@@ -184,3 +184,34 @@ steps:
     run.fails("/t/p/one/s", "app.bad");
     run.assert_completed(r#"{"n":1}"#);
 }
+
+#[test]
+fn an_error_that_is_caught_within_a_catch_is_not_raised_after_finally() {
+    let document = "workflow: w
+steps:
+  - graph: g
+    on_error: continue
+    nodes:
+      first:
+        steps:
+          - try: outer
+            steps: [ { fail: one, error: { type: app.one } } ]
+            catch:
+              - errors: ['app.*']
+                steps:
+                  - try: inner
+                    steps: [ { step: s }, { fail: two, error: { type: app.two } } ]
+                    catch: [ { errors: ['app.*'], steps: [ { step: t } ] } ]
+                  - { step: v, when: 'false' }
+            finally: [ { step: u } ]
+      second:
+        needs: [first]
+        when: 'has(ctx.p.q) || true'
+        steps: [ { step: after } ]
+";
+    let mut run = Script::start(document, "{}");
+    run.done("/g/first/outer/catch[0]/inner/s");
+    run.done("/g/first/outer/catch[0]/inner/catch[0]/t");
+    run.done("/g/first/outer/finally/u");
+    assert_eq!(run.outstanding(), ["/g/second/after"]);
+}

@@ -582,11 +582,11 @@ impl Store for PostgresStore {
     }
 
     async fn add_schedule(&self, row: &ScheduleRow) -> Result<bool> {
-        schedules::add(&self.reader, &self.sealing.seal_schedule(row)?).await
+        schedules::add(&self.reader, &*self.sealing.seal_schedule(row)?).await
     }
 
     async fn change_schedule(&self, row: &ScheduleRow) -> Result<Option<u64>> {
-        schedules::change(&self.reader, &self.sealing.seal_schedule(row)?).await
+        schedules::change(&self.reader, &*self.sealing.seal_schedule(row)?).await
     }
 
     async fn remove_schedule(&self, namespace: &Namespace, name: &str) -> Result<bool> {
