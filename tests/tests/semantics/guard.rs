@@ -186,7 +186,7 @@ steps:
 }
 
 #[test]
-fn an_error_that_is_caught_within_a_catch_is_not_raised_after_finally() {
+fn a_node_whose_error_is_caught_cancels_none_that_needs_it_though_another_ends_at_that_moment() {
     let document = "workflow: w
 steps:
   - graph: g
@@ -194,24 +194,13 @@ steps:
     nodes:
       first:
         steps:
-          - try: outer
+          - try: t
             steps: [ { fail: one, error: { type: app.one } } ]
-            catch:
-              - errors: ['app.*']
-                steps:
-                  - try: inner
-                    steps: [ { step: s }, { fail: two, error: { type: app.two } } ]
-                    catch: [ { errors: ['app.*'], steps: [ { step: t } ] } ]
-                  - { step: v, when: 'false' }
-            finally: [ { step: u } ]
-      second:
-        needs: [first]
-        when: 'has(ctx.p.q) || true'
-        steps: [ { step: after } ]
+            catch: [ { errors: ['app.*'], steps: [ { step: s } ] } ]
+      second: { needs: [first], steps: [ { step: after } ] }
+      third: { steps: [ { step: never, when: 'false' } ] }
 ";
     let mut run = Script::start(document, "{}");
-    run.done("/g/first/outer/catch[0]/inner/s");
-    run.done("/g/first/outer/catch[0]/inner/catch[0]/t");
-    run.done("/g/first/outer/finally/u");
+    run.done("/g/first/t/catch[0]/s");
     assert_eq!(run.outstanding(), ["/g/second/after"]);
 }

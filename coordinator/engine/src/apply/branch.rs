@@ -151,6 +151,12 @@ impl RunState {
     /// Nodes of a graph that need one that failed or was cancelled can no longer start.
     pub(super) fn cancel_dependents(&mut self, id: u64) {
         let def = self.def.clone();
+        // A failure that something in its branch may yet handle is not the branch's own.
+        let unwinding = self.agenda.todo.iter().filter_map(|todo| match todo {
+            Todo::Unwind(key) if key.scope == id => Some(key.branch),
+            _ => None,
+        });
+        let unwinding: Vec<u32> = unwinding.collect();
         let Some(scope) = self.scopes.get_mut(&id) else { return };
         let NodeKind::Graph(graph) = &def.node(scope.node).kind else {
             return;
@@ -161,7 +167,7 @@ impl RunState {
                     && graph.nodes[*branch as usize]
                         .needs
                         .iter()
-                        .any(|need| is_lost(scope, *need))
+                        .any(|need| !unwinding.contains(need) && is_lost(scope, *need))
             });
             let Some(branch) = lost else { return };
             scope.never_started.insert(branch, ThreadEnd::Cancelled);
@@ -238,7 +244,7 @@ fn flowing_after(scope: &Scope, branch: u32, thread: &Thread, changes: &Delta) -
     ctx
 }
 
-/// Whether a node of a graph has failed or was cancelled for good.
+/// Whether a node of a graph has failed or was cancelled.
 fn is_lost(scope: &Scope, branch: u32) -> bool {
     scope.never_started.contains_key(&branch) || scope.active.get(&branch).is_some_and(|thread| thread.end.is_some())
 }
