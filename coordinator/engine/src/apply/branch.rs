@@ -152,11 +152,8 @@ impl RunState {
     pub(super) fn cancel_dependents(&mut self, id: u64) {
         let def = self.def.clone();
         // A failure that something in its branch may yet handle is not the branch's own.
-        let unwinding = self.agenda.todo.iter().filter_map(|todo| match todo {
-            Todo::Unwind(key) if key.scope == id => Some(key.branch),
-            _ => None,
-        });
-        let unwinding: Vec<u32> = unwinding.collect();
+        let todo = &self.agenda.todo;
+        let is_handled = |branch: u32| todo.contains(&Todo::Unwind(ThreadKey { scope: id, branch }));
         let Some(scope) = self.scopes.get_mut(&id) else { return };
         let NodeKind::Graph(graph) = &def.node(scope.node).kind else {
             return;
@@ -167,7 +164,7 @@ impl RunState {
                     && graph.nodes[*branch as usize]
                         .needs
                         .iter()
-                        .any(|need| !unwinding.contains(need) && is_lost(scope, *need))
+                        .any(|need| is_lost(scope, *need) && !is_handled(*need))
             });
             let Some(branch) = lost else { return };
             scope.never_started.insert(branch, ThreadEnd::Cancelled);
