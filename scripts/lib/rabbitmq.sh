@@ -118,8 +118,8 @@ rabbit_ctl() {
   (cd / && as_user rabbitmq "${RABBIT_ENV[@]}" "$RABBIT_BIN/rabbitmqctl" -n rejoin@localhost "$@")
 }
 
-# Erlang: the sum of what a clause makes of each queue Q.
-rabbit_sum() { echo "lists:sum([case $1 of {ok, N} -> $2; _ -> 0 end || Q <- rabbit_amqqueue:list()])"; }
+# Erlang: the sum of what a clause makes of each queue Q. One that ends by itself at that moment counts for nothing.
+rabbit_sum() { echo "lists:sum([case catch $1 of {ok, N} -> $2; _ -> 0 end || Q <- rabbit_amqqueue:list()])"; }
 
 # Prints how much a blow struck. With a file, the node is told beforehand and strikes as soon as that is there, again and
 # again until it has hit something: rabbitmqctl alone takes seconds to start.
