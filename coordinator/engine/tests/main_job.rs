@@ -223,3 +223,33 @@ steps:
     assert_eq!(run.state.status(), RunStatus::Completed, "{:?}", run.state.result());
     assert_eq!(run.state.context(), json(r#"{"items":[],"a":2}"#));
 }
+
+/// Both runs end by their second branch; the first branches were backing off in one, out with workers in the other.
+#[test]
+fn branches_that_were_cancelled_while_they_backed_off_leave_no_time_behind() {
+    let weight_when = |kind: &'static str| {
+        let yaml = "
+steps:
+  - foreach: f
+    items: ctx.items
+    concurrency: unbounded
+    steps: [ { step: s, retry: { max_attempts: 2, initial: 1h, only: [ busy ] } } ]
+";
+        let items: Vec<String> = (0..500).map(|n: u32| n.to_string()).collect();
+        let mut run = Run::start(yaml, &format!(r#"{{"items":[{}]}}"#, items.join(",")));
+        run.send(Event::Begin { room: 500 });
+        let ready = run.ready();
+        assert_eq!(ready.len(), 500);
+        let (last, first) = ready.split_last().expect("it has branches");
+        if kind == "busy" {
+            for attempt in first {
+                run.complete(attempt, &|_, _, _| Answer::Fail("busy"));
+            }
+            assert!(run.state.next_due().is_some());
+        }
+        run.complete(last, &|_, _, _| Answer::Fail("fatal"));
+        assert_eq!(run.state.status(), RunStatus::Failed);
+        run.state.weight()
+    };
+    assert_eq!(weight_when("busy"), weight_when("out"));
+}

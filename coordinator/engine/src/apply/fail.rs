@@ -111,7 +111,11 @@ impl RunState {
             }
             Leaf::Step(step) => {
                 let entry = (super::step::key_of(key, step.pos), step.attempt);
+                let not_before = step.not_before;
                 self.settle_tally(key);
+                if let Some(at) = not_before {
+                    self.agenda.due.remove(&(at, entry.0, entry.1));
+                }
                 self.agenda.revoked.insert(entry);
                 self.agenda.newly_revoked.push(entry);
             }
@@ -132,10 +136,15 @@ impl RunState {
             }
             Leaf::Call(_) => self.orphan(key, compensate),
             Leaf::Sleep(sleep) => {
-                let seq = sleep.seq;
+                let (seq, until) = (sleep.seq, sleep.until);
+                self.agenda.timers.remove(&(until, key));
                 self.agenda.wait_changes.push(crate::decision::WaitChange::Over(seq));
             }
-            Leaf::Ready(_) | Leaf::Backoff(_) | Leaf::Done => {}
+            Leaf::Backoff(backoff) => {
+                let until = backoff.until;
+                self.agenda.timers.remove(&(until, key));
+            }
+            Leaf::Ready(_) | Leaf::Done => {}
         }
     }
 
