@@ -53,7 +53,7 @@ impl Control {
         self.tell(KILLED);
     }
 
-    pub(super) async fn killed(&self) {
+    pub(crate) async fn killed(&self) {
         self.until_told(KILLED).await;
     }
 

@@ -18,7 +18,7 @@ use crate::handler::{ERROR_PANIC, Handle, Outcome, error};
 pub(crate) struct Ended {
     /// Which.
     pub key: AttemptKey,
-    /// What to report; `None` if it was killed.
+    /// What to report; `None` if it was killed, or did not begin.
     pub completion: Option<Completion>,
 }
 
@@ -34,6 +34,10 @@ pub(crate) async fn execute(attempt: Arc<Attempt>, handler: Arc<dyn Handle>) -> 
 }
 
 async fn outcome_of(attempt: &Arc<Attempt>, handler: &dyn Handle) -> Option<Outcome> {
+    if !attempt.may_begin() {
+        tracing::debug!(run = %attempt.order().run, path = %attempt.order().path, "not begun: the owners have not heard of this worker for too long");
+        return None;
+    }
     let order = attempt.order();
     let handling = AssertUnwindSafe(handler.handle(attempt.clone())).catch_unwind();
     tokio::select! {
@@ -88,5 +92,33 @@ fn complete(attempt: &Attempt, end: Outcome, started_at: Timestamp) -> Completio
         finished_at: Timestamp::now(),
         logs: attempt.logs.take(),
         checkpoint: attempt.control.take_checkpoint(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::super::permit::lost;
+    use super::*;
+
+    #[derive(Default)]
+    struct Noting(AtomicBool);
+
+    #[async_trait]
+    impl Handle for Noting {
+        async fn handle(&self, _: Arc<Attempt>) -> Outcome {
+            self.0.store(true, Ordering::Relaxed);
+            failed("it.began", String::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_lost_its_right_on_the_way_to_its_handler_does_not_begin() {
+        let handler = Arc::new(Noting::default());
+        let ended = execute(lost::attempt(), handler.clone()).await;
+        assert!(ended.completion.is_none() && !handler.0.load(Ordering::Relaxed));
     }
 }

@@ -4,6 +4,7 @@ mod base;
 mod control;
 mod execute;
 mod logs;
+mod permit;
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,10 +15,15 @@ use rejoin_shared::trace::TraceParent;
 use rejoin_shared::wire::Order;
 use serde_json::value::RawValue;
 
+use crate::handler::Outcome;
+
 pub use base::Base;
 pub use control::Control;
 pub(crate) use execute::{Ended, execute};
 pub use logs::LogSink;
+#[cfg(test)]
+pub(crate) use permit::lost;
+pub(crate) use permit::{Permit, TRUST, Trust};
 
 /// An attempt with everything its handler may ask for. Values stay text until somebody needs more.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ pub struct Attempt {
     base: Arc<Base>,
     context: OnceLock<Arc<Base>>,
     is_sampled: bool,
+    permit: Option<Permit>,
     /// Where its logs go.
     pub logs: LogSink,
     /// Cancellation, heartbeats and checkpoints.
@@ -51,6 +58,7 @@ impl Attempt {
             base,
             context: OnceLock::new(),
             is_sampled: false,
+            permit: None,
             logs: LogSink::new(limits.log_lines_max, limits.log_bytes_max),
             control: Arc::new(Control::new()),
         }
@@ -61,6 +69,24 @@ impl Attempt {
     pub fn sampled(mut self, is_sampled: bool) -> Attempt {
         self.is_sampled = is_sampled;
         self
+    }
+
+    /// Says by what right it begins; without one it always may.
+    #[must_use]
+    pub(crate) fn permitted(mut self, permit: Permit) -> Attempt {
+        self.permit = Some(permit);
+        self
+    }
+
+    /// Whether its handler may begin now: to be asked where nothing but its first act is left to do.
+    pub(crate) fn may_begin(&self) -> bool {
+        self.permit.as_ref().is_none_or(Permit::holds)
+    }
+
+    /// It did not begin: it goes back, without a completion.
+    pub(crate) async fn give_up(&self) -> Outcome {
+        self.control.kill();
+        std::future::pending().await
     }
 
     /// Its span, which what the handler does hangs under.

@@ -52,6 +52,10 @@ impl Http {
     }
 
     async fn post(&self, attempt: &Attempt) -> Result<Outcome, HandlerError> {
+        let body = request::text_of(attempt);
+        if !attempt.may_begin() {
+            return Ok(attempt.give_up().await);
+        }
         let mut request = self.client.post(&self.config.url);
         for (name, value) in &self.config.headers {
             request = request.header(name, value);
@@ -60,7 +64,7 @@ impl Http {
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", &*attempt.order().idempotency_key())
             .header(trace::HEADER, attempt.traceparent().to_string())
-            .body(request::text_of(attempt))
+            .body(body)
             .send()
             .await
             .map_err(|e| self.unreachable(&e))?;

@@ -68,6 +68,8 @@ enum Answer {
     Broken(HandlerError),
     /// It closed its stdout.
     Ended,
+    /// It was not asked.
+    NotBegun,
 }
 
 impl Pool {
@@ -117,6 +119,9 @@ impl Process {
     /// Sends a request and hears the process until it answers.
     async fn talk(&mut self, attempt: &Attempt, output_bytes_max: usize) -> Answer {
         let request = request::line_of(attempt);
+        if !attempt.may_begin() {
+            return Answer::NotBegun;
+        }
         let answer = self.exchange(&request, attempt, output_bytes_max).await;
         self.stdout_line.clear();
         self.drain_logs(&attempt.logs);
@@ -214,6 +219,10 @@ impl Stream {
                 outcome
             }
             Some(Answer::Early(outcome)) => outcome,
+            Some(Answer::NotBegun) => {
+                self.pool.put_back(process);
+                attempt.give_up().await
+            }
             Some(Answer::Broken(e)) => AttemptEnd::Error(e),
             Some(Answer::Ended) => AttemptEnd::Error(process.error_of_end(&attempt.logs).await),
             None => {
@@ -231,5 +240,30 @@ impl Handle for Stream {
             Ok(process) => Box::pin(self.attend(&attempt, process)).await,
             Err(e) => AttemptEnd::Error(not_started(&self.pool.argv, &e)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::lost;
+
+    /// As a program that took long to start meets it.
+    #[tokio::test]
+    async fn a_program_is_not_asked_for_an_attempt_that_lost_its_right_while_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = ["sh", "-c", "read request && touch begun && echo 1"];
+        let pool = Pools::default().pool(program.map(str::to_owned).to_vec(), folder.path());
+        let (attempt, stream) = (lost::attempt(), Stream::new(pool.clone(), 1024));
+        tokio::select! {
+            outcome = stream.handle(attempt.clone()) => panic!("it was asked: {outcome:?}"),
+            () = attempt.control.killed() => {}
+        }
+        assert!(!folder.path().join("begun").exists());
+        assert_eq!(
+            pool.idle.lock().expect("no panic").len(),
+            1,
+            "the program waits for the next"
+        );
     }
 }

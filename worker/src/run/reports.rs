@@ -1,5 +1,6 @@
 //! Reports: what this worker is and holds. They are its lease: without a confirmed one it begins nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::link::{Address, LinkError, Message, Published};
@@ -9,11 +10,10 @@ use tokio::time::Instant;
 
 use super::ledger::Ledger;
 use super::{Runner, Sent, Setup};
+use crate::attempt::{Permit, Trust};
 
 /// A report is published at least so often.
 const PERIOD: Duration = Duration::from_secs(2);
-/// Work is begun only while the last confirmed report is younger than this.
-pub(super) const TRUST: Duration = Duration::from_secs(10);
 /// A failed report is repeated after so long.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -25,8 +25,8 @@ pub(super) struct Reports {
     wanted: bool,
     in_flight: bool,
     probes: Vec<(uuid::Uuid, u64)>,
-    /// When the youngest confirmed report was made (not when its confirm came): what it says was true then.
-    confirmed: Option<Instant>,
+    /// What a confirmed one gives.
+    trust: Arc<Trust>,
 }
 
 /// A report on its way.
@@ -46,7 +46,7 @@ impl Reports {
             wanted: false,
             in_flight: false,
             probes: Vec::new(),
-            confirmed: None,
+            trust: Arc::default(),
         }
     }
 
@@ -61,9 +61,14 @@ impl Reports {
         self.wanted = true;
     }
 
-    /// Whether the owners know of this worker as it was less than [`TRUST`] ago.
+    /// Whether work may be begun.
     pub fn is_trusted(&self, now: Instant) -> bool {
-        self.confirmed.is_some_and(|made| now.duration_since(made) < TRUST)
+        self.trust.is_fresh(now)
+    }
+
+    /// The right of what is begun now.
+    pub fn permit(&self) -> Permit {
+        self.trust.permit()
     }
 
     /// A new incarnation begins; its first report, made at `made`, was confirmed.
@@ -73,12 +78,12 @@ impl Reports {
         self.wanted = false;
         self.in_flight = false;
         self.probes.clear();
-        self.confirmed = Some(made);
+        self.trust.restart(made);
     }
 
     /// When the loop has to look again.
     pub fn due(&self, connected: bool) -> Option<Instant> {
-        let trusted_until = self.confirmed.map(|made| made + TRUST);
+        let trusted_until = self.trust.until();
         let next = (!self.in_flight).then_some(self.next_at);
         if connected {
             trusted_until.into_iter().chain(next).min()
@@ -159,7 +164,7 @@ impl Runner {
             self.reports.next_at = Instant::now() + RETRY;
             return;
         }
-        self.reports.confirmed = Some(sent.made);
+        self.reports.trust.renew(sent.made);
         self.drain.note_report();
         let early = sent.held_long.into_iter();
         let early: Vec<_> = early.filter_map(|message| self.ledger.settle_early(message)).collect();
@@ -174,6 +179,7 @@ impl Runner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attempt::TRUST;
 
     #[tokio::test]
     async fn trust_ends_ten_seconds_after_the_confirmed_report_was_made() {

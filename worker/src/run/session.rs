@@ -9,8 +9,9 @@ use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Publis
 use rejoin_shared::wire::{Report, WorkerId};
 use tokio::time::Instant;
 
-use super::reports::{TRUST, message_of};
+use super::reports::message_of;
 use super::{Runner, WorkerError};
+use crate::attempt::TRUST;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);

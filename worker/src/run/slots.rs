@@ -62,7 +62,9 @@ impl Runner {
         let handler = self.setup.handlers.get(&*job.order.handler);
         let handler = handler.expect("only what is served becomes ready").clone();
         let is_sampled = span::is_sampled(&self.setup.tracer, &job.origin, key.run);
-        let attempt = Attempt::new(job.order, base, &self.setup.limits).sampled(is_sampled);
+        let attempt = Attempt::new(job.order, base, &self.setup.limits)
+            .sampled(is_sampled)
+            .permitted(self.reports.permit());
         let attempt = Arc::new(attempt);
         self.ledger.set_running(key, attempt.control.clone());
         let (ended, setup) = (self.ended_sender.clone(), self.setup.clone());
