@@ -236,19 +236,10 @@ steps:
 
 /// Milliseconds between the opening of the first wait and its time-out, by the database's clock.
 async fn waited_ms(story: &Story) -> Result<i64> {
-    let (client, connection) = tokio_postgres::connect(&story.fleet.database_url, tokio_postgres::NoTls).await?;
-    let connection = tokio::spawn(connection);
-    let row = client
-        .query_one(
-            "SELECT (extract(epoch FROM min(j.at) FILTER (WHERE k.name = 'wait_timed_out') \
-                 - min(j.at) FILTER (WHERE k.name = 'wait_opened')) * 1000)::bigint \
-             FROM journal j JOIN journal_kinds k ON k.id = j.kind WHERE j.run_id = $1::text::uuid",
-            &[&story.run],
-        )
-        .await?;
-    drop(client);
-    connection.await??;
-    Ok(row.get(0))
+    let statement = "SELECT (extract(epoch FROM min(j.at) FILTER (WHERE k.name = 'wait_timed_out') \
+        - min(j.at) FILTER (WHERE k.name = 'wait_opened')) * 1000)::bigint \
+        FROM journal j JOIN journal_kinds k ON k.id = j.kind WHERE j.run_id = $1::text::uuid";
+    story.fleet.database.value(statement, &[&story.run]).await
 }
 
 story!(

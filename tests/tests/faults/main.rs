@@ -17,8 +17,10 @@ macro_rules! fault {
     };
 }
 
+mod api;
 mod backup;
 mod claims;
+mod database;
 mod evidence;
 mod fanout;
 mod fleet;
@@ -26,17 +28,24 @@ mod forks;
 mod language;
 mod links;
 mod mixed;
+mod process;
 mod processes;
 mod proxy;
 mod races;
+mod routes;
 mod servers;
+mod services;
+mod settled;
+mod sorts;
 mod story;
 
+use std::error::Error;
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fanout::Fanout;
-use fleet::{Blow, services};
+use services::{Blow, services};
 use tokio::sync::Mutex;
 
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -46,10 +55,20 @@ const BRANCHES: usize = 500;
 /// More than the workers take beforehand, so that some wait in the queues.
 const MANY: usize = 3000;
 
+/// The number in a variable of the environment, or else `usual`.
+fn asked<T: FromStr>(variable: &str, usual: T) -> Result<T>
+where
+    T::Err: Error + Send + Sync + 'static,
+{
+    match std::env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("{variable} is {text:?}")),
+        Err(_) => Ok(usual),
+    }
+}
+
 /// How often each fault strikes.
 fn rounds() -> u64 {
-    let asked = std::env::var("REJOIN_FAULT_ROUNDS").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(1)
+    asked("REJOIN_FAULT_ROUNDS", 1).expect("a number")
 }
 
 /// Branches of the fan-out where the fault takes seconds to come.
@@ -81,7 +100,7 @@ fault!(a_fan_out_survives_the_death_of_one_worker, async |f: &mut Fanout| f
     .kill());
 
 fault!(a_fan_out_survives_the_death_of_all_workers, async |f: &mut Fanout| {
-    f.fleet.workers.iter_mut().try_for_each(fleet::Process::kill)?;
+    f.fleet.workers.iter_mut().try_for_each(process::Process::kill)?;
     f.fleet.workers.clear();
     (0..3).try_for_each(|_| f.fleet.add_worker())
 });

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::ALONE;
+use super::settled::journals_are_sound;
 use super::story::Story;
 
 const RACES: usize = 1000;
@@ -28,24 +29,6 @@ async fn race(story: &Story, delay: Duration) -> Result<bool> {
     let winner = if status == 200 { "cancelled" } else { "completed" };
     ensure!(view["state"] == winner, "the cancel answered {status}: {view}");
     Ok(status == 200)
-}
-
-/// Journal rows that changed a run after its end: there must be none.
-async fn changed_after_the_end(story: &Story) -> Result<i64> {
-    let (client, connection) = tokio_postgres::connect(&story.fleet.database_url, tokio_postgres::NoTls).await?;
-    let connection = tokio::spawn(connection);
-    let row = client
-        .query_one(
-            "SELECT count(*) FROM journal j JOIN journal_kinds k ON k.id = j.kind \
-             JOIN (SELECT j.run_id, min(j.seq) AS seq FROM journal j JOIN journal_kinds k ON k.id = j.kind \
-                   WHERE k.name = 'run_finished' GROUP BY j.run_id) ended ON ended.run_id = j.run_id \
-             WHERE j.seq > ended.seq AND k.name <> 'late'",
-            &[],
-        )
-        .await?;
-    drop(client);
-    connection.await??;
-    Ok(row.get(0))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,10 +59,7 @@ async fn a_cancel_and_the_last_completion_have_one_winner_and_leave_nothing() ->
         cancelled > 0 && cancelled < RACES,
         "one side won always: no race took place"
     );
-    ensure!(
-        changed_after_the_end(&story).await? == 0,
-        "a run was changed after its end"
-    );
+    journals_are_sound(&story.fleet).await?;
     story.ended().await?;
     story.end().await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::fanout::Fanout;
-use super::fleet::{services, services_say};
+use super::services::{services, services_say};
 use super::{BRANCHES, LONG, survives};
 
 fault!(a_fan_out_survives_a_killed_broker, async |_: &mut Fanout| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rejoin_tests::dice::Dice;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,14 +11,14 @@ use tokio::task::JoinHandle;
 
 use super::fleet::Fleet;
 
-/// Notes `path attempt microseconds` at its start, works for `ms`, fails the first `fails` attempts, and as long as a file
+/// Notes `run path attempt microseconds` at its start, works for `ms`, fails the first `fails` attempts, and as long as a file
 /// of the name in `breaks` is there; else it yields `gives`.
 const HANDLER: &str = r#"
 import json, os, sys, time
 log = os.open("executions.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 for line in sys.stdin:
     request = json.loads(line)
-    os.write(log, f"{request['path']} {request['attempt']} {time.time_ns() // 1000}\n".encode())
+    os.write(log, f"{request['run']} {request['path']} {request['attempt']} {time.time_ns() // 1000}\n".encode())
     asked = request["input"]
     time.sleep(asked.get("ms", 0) / 1000)
     broken = "breaks" in asked and os.path.exists(asked["breaks"])
@@ -42,6 +42,22 @@ pub fn write_handler(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
+/// So many coordinators and workers with the handler, which know these documents.
+pub async fn fleet_of(coordinators: usize, workers: usize, documents: &[&str]) -> Result<Fleet> {
+    let mut fleet = Fleet::new().await?;
+    write_handler(&fleet)?;
+    for _ in 0..coordinators {
+        fleet.add_coordinator(None)?;
+    }
+    for _ in 0..workers {
+        fleet.add_worker()?;
+    }
+    for document in documents {
+        fleet.register_text(document).await?;
+    }
+    Ok(fleet)
+}
+
 /// All starts of the handler at the fleet's workers, in their order.
 pub fn executions_in(fleet: &Fleet) -> Result<Vec<Execution>> {
     let log = match std::fs::read_to_string(fleet.dir.path().join("executions.log")) {
@@ -52,6 +68,7 @@ pub fn executions_in(fleet: &Fleet) -> Result<Vec<Execution>> {
     let parse = |line: &str| {
         let mut parts = line.split(' ');
         Some(Execution {
+            run: parts.next()?.to_owned(),
             path: parts.next()?.to_owned(),
             attempt: parts.next()?.parse().ok()?,
             at: parts.next()?.parse().ok()?,
@@ -65,6 +82,7 @@ pub fn executions_in(fleet: &Fleet) -> Result<Vec<Execution>> {
 /// A start of the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
+    pub run: String,
     pub path: String,
     pub attempt: u32,
     /// Microseconds since 1970.
@@ -82,15 +100,7 @@ pub struct Story {
 impl Story {
     /// Two coordinators, two workers, these documents; the first run is of `workflow`.
     pub async fn begin(name: &str, round: u64, documents: &[&str], workflow: &str) -> Result<Story> {
-        let mut fleet = Fleet::new().await?;
-        write_handler(&fleet)?;
-        for _ in 0..2 {
-            fleet.add_coordinator(None)?;
-            fleet.add_worker()?;
-        }
-        for document in documents {
-            fleet.register_text(document).await?;
-        }
+        let fleet = fleet_of(2, 2, documents).await?;
         let run = fleet.start_run(workflow, json!({})).await?;
         Ok(Story {
             fleet,
@@ -141,17 +151,10 @@ impl Story {
         }
     }
 
-    /// Asks until a coordinator gives an answer that is final: a success, or a refusal. What was asked may have been carried
-    /// out by one that died before it answered.
+    /// Asks until a coordinator gives an answer that is final, and gives its status.
     pub async fn ask_for(&self, path: &str, body: &Value) -> Result<u16> {
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(60) {
-            match self.fleet.ask(Method::POST, path, Some(body)).await {
-                Some((status, _)) if status < 500 && status != 429 => return Ok(status),
-                Some(_) | None => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-        bail!("{path} got no answer within a minute")
+        let (status, _) = self.fleet.api().ask_for(path, body, Duration::from_secs(60)).await?;
+        Ok(status)
     }
 
     /// All starts of the handler, in their order.
@@ -211,7 +214,7 @@ impl Story {
 }
 
 /// Another one each time: the moments of the faults are printed, and need no repetition to the microsecond.
-fn fresh_seed() -> u64 {
+pub fn fresh_seed() -> u64 {
     let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
     seed
 }
