@@ -98,7 +98,7 @@ pub enum QueueKind {
         /// The direct exchange through which it is reached too, declared with it.
         exchange: Option<String>,
     },
-    /// Belongs to this connection and goes with it; bound to a fanout exchange if one is named.
+    /// Belongs to this connection, and goes with it or with its last consumer; bound to a fanout exchange if one is named.
     Exclusive {
         /// The exchange, declared with it.
         fanout: Option<String>,

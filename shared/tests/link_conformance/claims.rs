@@ -206,6 +206,24 @@ pub async fn an_exclusive_queue_goes_with_its_link(broker: &Fixture) {
     assert_eq!(other.depth(&queue.name).await.expect("answered"), None);
 }
 
+pub async fn an_exclusive_queue_goes_with_its_last_reader_and_may_be_declared_anew(broker: &Fixture) {
+    let link = broker.link("a").await;
+    let queue = broker.exclusive("x", Some(&broker.name("news")));
+    for round in ["first", "second"] {
+        link.declare(&queue).await.expect("declared");
+        let mut reader = link.consume(&queue.name, 10).await.expect("subscribed");
+        put(&*link, &queue, round).await;
+        assert_eq!(text(&next(&mut *reader).await), round);
+        drop(reader);
+        let gone = async {
+            while link.depth(&queue.name).await.expect("answered").is_some() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LONG, gone).await.expect("gone in time");
+    }
+}
+
 pub async fn an_exclusive_queue_is_closed_to_other_links(broker: &Fixture) {
     let (owner, other) = (broker.link("a").await, broker.link("b").await);
     let queue = broker.exclusive("x", None);

@@ -47,6 +47,7 @@ on_both! {
     a_message_beyond_its_delivery_limit_moves_to_the_dead_letters
     an_exclusive_queue_gets_what_its_exchange_gets
     an_exclusive_queue_goes_with_its_link
+    an_exclusive_queue_goes_with_its_last_reader_and_may_be_declared_anew
     an_exclusive_queue_is_closed_to_other_links
     a_receipt_settles_once_and_not_after_its_consumer
     acks_in_any_order_settle_what_they_name_and_nothing_else

@@ -141,7 +141,10 @@ async fn declare_on(channel: &Channel, queue: &QueueSpec, limit: Duration) -> Re
             }
         }
         QueueKind::Exclusive { fanout } => {
-            let options = QueueDeclareOptions::exclusive();
+            let options = QueueDeclareOptions {
+                auto_delete: true,
+                ..QueueDeclareOptions::exclusive()
+            };
             let declared = channel.queue_declare(name.clone(), options, FieldTable::default());
             within(limit, &queue.name, declared).await?;
             if let Some(exchange) = fanout {

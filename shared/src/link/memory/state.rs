@@ -249,6 +249,11 @@ impl State {
         consumer.ended.store(true, Ordering::Release);
         if let Some(queue) = self.queues.get_mut(&consumer.queue) {
             queue.consumers.retain(|other| *other != id);
+            // One that nobody reads any more would only fill.
+            if queue.owner.is_some() && queue.consumers.is_empty() {
+                self.delete(&consumer.queue);
+                return;
+            }
         }
         for stored in consumer.unsettled.into_values() {
             self.give_back(&consumer.queue, stored);
