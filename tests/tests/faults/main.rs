@@ -28,6 +28,7 @@ mod forks;
 mod garbage;
 mod language;
 mod links;
+mod load;
 mod memory;
 mod mixed;
 mod overload;
@@ -39,8 +40,10 @@ mod routes;
 mod servers;
 mod services;
 mod settled;
+mod soak;
 mod sorts;
 mod story;
+mod strikes;
 
 use std::error::Error;
 use std::str::FromStr;
