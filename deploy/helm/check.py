@@ -29,6 +29,8 @@ ACCEPTED = {
     "closed": {"workers": {"orders": ORDERS}, "networkPolicy": {"database": PEER, "amqp": PEER}},
     "watched": {"serviceMonitor": {"enabled": True, "tokenSecret": {"name": "rejoin-viewer"}}},
     "configured": {"coordinator": {"config": '[retention]\ncompleted = "30d"\n', "access": "open"}},
+    "sealed": {"encryption": {"key": "k2", "keys": {"k1": {"name": "keys", "key": "old"}, "k2": {"name": "keys", "key": "new"}}}},
+    "unsealed again": {"encryption": {"keys": {"k1": {"name": "keys", "key": "k1"}}}},
     "bare": {"migrate": {"enabled": False}, "networkPolicy": {"enabled": False},
              "coordinator": {"podDisruptionBudget": {"enabled": False}}},
 }
@@ -38,6 +40,9 @@ REFUSED = {
     "a worker without handlers": {"workers": {"orders": {"replicas": 1}}},
     "a worker with two handlers files": {"workers": {"orders": {**ORDERS, "handlersFile": "/handlers.yaml"}}},
     "a worker's name that is none": {"workers": {"Orders_": ORDERS}},
+    "a key to seal with that is not there": {"encryption": {"key": "k1"}},
+    "a key's id that is no variable": {"encryption": {"keys": {"K-1": {"name": "keys", "key": "k1"}}}},
+    "a key in the values": {"encryption": {"keys": {"k1": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}}},
     "scaling without queues": {"workers": {"orders": {"handlersFile": "/h.yaml", "autoscaling": {"enabled": True}}}},
 }
 
@@ -80,7 +85,8 @@ def check_all(name, objects):
 
 
 def unknown_settings(variables):
-    """The program refuses a REJOIN_ variable that it does not know."""
+    """The program refuses a REJOIN_ variable that it does not know. Keys are named by who has them."""
+    variables = {re.sub(r"(?<=^REJOIN_ENCRYPTION__KEYS__)[A-Z0-9_]+$", "K2", variable) for variable in variables}
     known = set(re.findall(r"`(REJOIN_\w+)`", (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")))
     return {variable for variable in variables if variable.startswith("REJOIN_")} - known
 
@@ -124,6 +130,15 @@ def check_each(rendered):
     watched = rendered["watched"]["Service", "rejoin-coordinators"]["metadata"]["labels"]
     wanted = monitor["selector"]["matchLabels"]
     expect("watched", "the monitor finds its service", wanted.items() <= watched.items())
+    sealed = rendered["sealed"]["StatefulSet", "rejoin"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    sealed = {variable["name"]: variable for variable in sealed}
+    expect("sealed", "the key to seal with", sealed["REJOIN_ENCRYPTION__KEY"]["value"] == "k2")
+    old = sealed["REJOIN_ENCRYPTION__KEYS__K1"]["valueFrom"]["secretKeyRef"]
+    expect("sealed", "the older key is there", old == {"name": "keys", "key": "old"})
+    for name, objects in rendered.items():
+        others = [pod for (kind, _), o in objects.items() if kind != "StatefulSet" for pod in pods({0: o})]
+        known = [v["name"] for pod in others for c in pod["containers"] for v in c["env"] if "ENCRYPTION" in v["name"]]
+        expect(name, "only coordinators know keys", not known)
     config = rendered["configured"]["ConfigMap", "rejoin"]["data"]["rejoin.toml"]
     expect("configured", "the file", config.strip() == '[retention]\ncompleted = "30d"')
 
