@@ -270,6 +270,7 @@ impl Coordinator {
             .await
             .map_err(|error| match error {
                 DefinitionError::Store(error) => CommandError::unavailable(error.to_string()),
+                error @ DefinitionError::Newer(..) => CommandError::unavailable(error.to_string()),
                 DefinitionError::Unknown(..) | DefinitionError::Unreadable(..) | DefinitionError::NoPast(_) => {
                     CommandError::Refused {
                         message: error.to_string(),

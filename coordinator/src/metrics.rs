@@ -24,6 +24,7 @@ pub struct Metrics {
     pub runs_started: Counter,
     pub runs_finished: CounterVec,
     pub runs: GaugeVec,
+    pub runs_left: GaugeVec,
     pub runs_deleted: CounterVec,
     pub run_duration_seconds: Histogram,
     pub steps_completed: CounterVec,
@@ -118,6 +119,11 @@ impl Metrics {
                 "rejoin_runs",
                 "Runs by state; of ended ones those in memory",
                 &["state"],
+            ),
+            runs_left: m.gauges(
+                "rejoin_runs_left",
+                "Runs that cannot be read here and stay as they are",
+                &["reason"],
             ),
             run_duration_seconds: m.histogram("rejoin_run_duration_seconds", "Start to end of a run", LONG_S),
             steps_completed: m.counters(

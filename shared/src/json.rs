@@ -279,6 +279,13 @@ pub fn read_own<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     }
 }
 
+/// Whether a document was refused for a name that an enum of this version lacks: so a newer version's kinds and variants show. Text
+/// that is cut off, or of another shape, is not.
+#[must_use]
+pub fn is_unknown_variant(error: &str) -> bool {
+    error.starts_with("unknown variant ")
+}
+
 fn read_unbounded<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     reader.disable_recursion_limit();

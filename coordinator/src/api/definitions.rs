@@ -9,6 +9,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 
 use super::problem::{Code, DocumentError, Problem};
+use crate::owner::definitions::is_as_registered;
 use crate::store::{Store, WorkflowRow};
 
 /// Versions kept compiled; beyond that the cache begins anew.
@@ -90,6 +91,11 @@ impl Definitions {
     fn compile(&self, row: WorkflowRow) -> Result<Known, Problem> {
         let compiled = definition::load(&row.document, &self.limits);
         let definition = compiled.map_err(|errors| {
+            if is_as_registered(&row) {
+                let (name, version) = (&row.name, row.version);
+                let detail = format!("workflow {name} version {version} was registered by a newer version of Rejoin: {errors}");
+                return Problem::new(Code::Unavailable, detail);
+            }
             tracing::error!(workflow = %row.name, version = row.version, %errors, "a registered definition does not compile");
             Problem::new(Code::Internal, format!("workflow {} of version {} cannot be read", row.name, row.version))
         })?;

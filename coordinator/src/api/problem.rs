@@ -323,6 +323,10 @@ impl From<StoreError> for Problem {
             tracing::error!(%error, "a payload cannot be read");
             return Problem::new(Code::Internal, why.clone());
         }
+        if let StoreError::Newer(_) = &error {
+            // Another coordinator may be a newer one.
+            return Problem::new(Code::Unavailable, error.to_string());
+        }
         match error.retry() {
             Retry::Later | Retry::AfterReload => Problem::new(Code::Unavailable, error.to_string()),
             Retry::Never => {

@@ -35,6 +35,8 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Problem {
         match error {
             ReadError::Store(error) => error.into(),
+            // Another coordinator may be a newer one.
+            error @ ReadError::Newer { .. } => Problem::new(Code::Unavailable, error.to_string()),
             ReadError::Unreadable { run, reason } => unreadable(run, &reason),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rejoin_engine::decision::ChildEnd;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::{Partition, RunId};
-use rejoin_shared::json::Json;
+use rejoin_shared::json::{Json, is_unknown_variant};
 use rejoin_shared::link::{Address, Link, Message};
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::topology::Topology;
@@ -37,8 +37,29 @@ pub struct InboxItem {
     pub run: RunId,
     /// Whether somebody waits.
     pub wants_verdict: bool,
-    /// What is asked; or why it cannot be read, which is then its verdict.
-    pub command: Result<(Command, Prepared), CommandError>,
+    /// What it says.
+    pub says: Says,
+}
+
+/// What a row of the inbox says.
+#[derive(Debug)]
+pub enum Says {
+    /// This is to be done.
+    Command(Command, Prepared),
+    /// It cannot be obeyed, which is its verdict.
+    Refused(CommandError),
+    /// It is for a newer version, and why; nobody waits for a verdict, so it stays where it is.
+    Left(String),
+}
+
+impl Says {
+    /// Of a row that only a newer version understands.
+    fn newer(row: &InboxRow, why: String) -> Says {
+        match row.message.wants_verdict {
+            true => Says::Refused(CommandError::unavailable(why)),
+            false => Says::Left(why),
+        }
+    }
 }
 
 /// Reads what the inbox holds for these partitions.
@@ -63,27 +84,26 @@ async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, Sto
     if let Ok(Command::Call(call)) = &read {
         return called(&row, call, definitions).await;
     }
-    let command = match read {
+    let refused = |message: String| Says::Refused(CommandError::Refused { message });
+    let says = match read {
         Ok(command) => match prepare(row.message.run, &command, definitions).await {
-            Ok(prepared) => Ok((command, prepared)),
+            Ok(prepared) => Says::Command(command, prepared),
             // The past of a fork; the other messages are none the worse for it.
             Err(DefinitionError::Store(error @ StoreError::Sealed(_))) => {
-                Err(CommandError::unavailable(error.to_string()))
+                Says::Refused(CommandError::unavailable(error.to_string()))
             }
             Err(DefinitionError::Store(error)) => return Err(error),
-            Err(error) => Err(CommandError::Refused {
-                message: error.to_string(),
-            }),
+            Err(error @ DefinitionError::Newer(..)) => Says::newer(&row, error.to_string()),
+            Err(error) => refused(error.to_string()),
         },
-        Err(error) => Err(CommandError::Refused {
-            message: error.to_string(),
-        }),
+        Err(error) if is_unknown_variant(&error.to_string()) => Says::newer(&row, error.to_string()),
+        Err(error) => refused(error.to_string()),
     };
     Ok(InboxItem {
         id: row.id,
         run: row.message.run,
         wants_verdict: row.message.wants_verdict,
-        command,
+        says,
     })
 }
 
@@ -91,8 +111,8 @@ async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, Sto
 /// in the same partition.
 async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Result<InboxItem, StoreError> {
     let child = row.message.run;
-    let (run, command) = match find(call, definitions).await? {
-        Ok((definition, version)) => {
+    let (run, says) = match find(call, definitions).await? {
+        Found::Callable(definition, version) => {
             let start = StartRun {
                 namespace: call.namespace.clone(),
                 workflow: call.workflow.clone(),
@@ -108,30 +128,38 @@ async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Re
             };
             let command = Command::Start(Box::new(start.clone()));
             let prepared = Prepared::Start(Box::new(PreparedStart { start, definition }));
-            (child, (command, prepared))
+            (child, Says::Command(command, prepared))
         }
-        Err(error) => {
+        Found::Newer(why) => (child, Says::Left(why)),
+        Found::Not(error) => {
             let end = ChildEnd::Error {
                 error: *error,
                 is_resumable: false,
             };
-            (call.parent, (Command::ChildEnded { child, end }, Prepared::Nothing))
+            let ended = Command::ChildEnded { child, end };
+            (call.parent, Says::Command(ended, Prepared::Nothing))
         }
     };
     Ok(InboxItem {
         id: row.id,
         run,
         wants_verdict: false,
-        command: Ok(command),
+        says,
     })
 }
 
-/// The definition that a call runs, and its version; or why it cannot be called with this input.
-async fn find(
-    call: &CallRun,
-    definitions: &Definitions,
-) -> Result<Result<(Arc<Definition>, u32), Box<ErrorValue>>, StoreError> {
-    let unknown = |detail: String| Err(Box::new(ErrorValue::new("rejoin.unknown_workflow", detail, "")));
+/// What a call runs.
+enum Found {
+    /// This definition, of this version.
+    Callable(Arc<Definition>, u32),
+    /// A definition that only a newer version understands, and why.
+    Newer(String),
+    /// There is none, or it cannot be called with this input.
+    Not(Box<ErrorValue>),
+}
+
+async fn find(call: &CallRun, definitions: &Definitions) -> Result<Found, StoreError> {
+    let unknown = |detail: String| Found::Not(Box::new(ErrorValue::new("rejoin.unknown_workflow", detail, "")));
     let version = match call.version {
         Some(version) => Some(version),
         None => definitions.newest(&call.namespace, &call.workflow).await?,
@@ -141,10 +169,11 @@ async fn find(
     };
     match definitions.get(&call.namespace, &call.workflow, version).await {
         Err(DefinitionError::Store(error)) => Err(error),
+        Err(error @ DefinitionError::Newer(..)) => Ok(Found::Newer(error.to_string())),
         Err(error) => Ok(unknown(error.to_string())),
         Ok(definition) => Ok(match misfit(&definition, &call.input) {
-            None => Ok((definition, version)),
-            Some(text) => Err(Box::new(ErrorValue::new("rejoin.expression", text, ""))),
+            None => Found::Callable(definition, version),
+            Some(text) => Found::Not(Box::new(ErrorValue::new("rejoin.expression", text, ""))),
         }),
     }
 }

@@ -107,7 +107,10 @@ impl Owner {
                     return Err(Failure::Unknown);
                 }
                 Err(StoreError::Refused(reason)) => return Err(Failure::Refused(reason)),
-                Err(error @ (StoreError::Away(_) | StoreError::Schema(_) | StoreError::Sealed(_))) => {
+                Err(
+                    error
+                    @ (StoreError::Away(_) | StoreError::Schema(_) | StoreError::Sealed(_) | StoreError::Newer(_)),
+                ) => {
                     tracing::warn!(%error, "append waits");
                     if self.parts.clock.now().since(began_at) > AWAY_MAX {
                         self.consumers.close_all();

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rejoin_shared::definition::load;
 use rejoin_shared::definition::model::Definition;
+use rejoin_shared::definition::{digest_of_stored, load};
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, WorkflowRow};
 
 /// Definitions kept at most.
 const KEPT_MAX: usize = 1_000;
@@ -27,9 +27,18 @@ pub enum DefinitionError {
     /// The past of a fork does not fold.
     #[error("the past of the fork cannot be read: {0}")]
     NoPast(String),
-    /// It does not parse any more.
+    /// It is not what was registered.
     #[error("workflow {0} version {1} cannot be read: {2}")]
     Unreadable(String, u32, String),
+    /// It is what was registered, by a version that knows more than this one.
+    #[error("workflow {0} version {1} was registered by a newer version of Rejoin: {2}")]
+    Newer(String, u32, String),
+}
+
+/// Whether a document is the one that was registered. Only what some version took for a definition is: where this one refuses it,
+/// that one knew more.
+pub fn is_as_registered(row: &WorkflowRow) -> bool {
+    digest_of_stored(&row.document).is_some_and(|digest| digest == row.digest)
 }
 
 /// The cache.
@@ -61,8 +70,13 @@ impl Definitions {
         }
         let row = self.store.workflow(ns, name, Some(version)).await?;
         let row = row.ok_or_else(|| DefinitionError::Unknown(name.to_owned(), version))?;
-        let definition = load(&row.document, &self.limits)
-            .map_err(|e| DefinitionError::Unreadable(name.to_owned(), version, e.to_string()))?;
+        let definition = load(&row.document, &self.limits).map_err(|errors| {
+            let (name, errors) = (name.to_owned(), errors.to_string());
+            match is_as_registered(&row) {
+                true => DefinitionError::Newer(name, version, errors),
+                false => DefinitionError::Unreadable(name, version, errors),
+            }
+        })?;
         let definition = Arc::new(definition);
         let mut kept = self.lock();
         if kept.len() >= KEPT_MAX {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_engine::record::{Parts, Record};
 use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::RunId;
@@ -11,7 +10,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::definitions::{DefinitionError, Definitions};
 use super::inbound::Inbound;
-use crate::store::{JOURNAL_FORMAT, RunRow, Store, StoreError, StoredRow};
+use crate::read::journal::{ReadError, record};
+use crate::store::{RunRow, Store, StoreError, StoredRow};
 
 /// Runs loaded at once.
 pub const LOADS_MAX: usize = 8;
@@ -44,8 +44,36 @@ pub enum Found {
         /// Why.
         reason: String,
     },
-    /// This process has not the key to it, and why: nothing is wrong with the run, which stays as it is.
-    Sealed(String),
+    /// This process cannot read it, another one can: nothing is wrong with the run, which stays as it is.
+    Left {
+        /// What is missing here.
+        lack: Lack,
+        /// In words.
+        why: String,
+    },
+}
+
+/// What a process lacks that cannot read a run with which nothing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The key that a payload of it is sealed with.
+    Key,
+    /// What a newer version knows: a format or kind of a record, a key of its definition.
+    Version,
+}
+
+impl Lack {
+    /// All of them.
+    pub const ALL: [Lack; 2] = [Lack::Key, Lack::Version];
+
+    /// As the metric names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lack::Key => "key",
+            Lack::Version => "version",
+        }
+    }
 }
 
 /// A run in parts.
@@ -60,6 +88,7 @@ pub struct FoundRun {
 enum Failure {
     Store(StoreError),
     Broken(Box<RunRow>, String),
+    Newer(String),
 }
 
 /// Loads runs, a few at a time, and tells the owner.
@@ -82,7 +111,14 @@ impl Loader {
         let found = loop {
             match self.run_once(run).await {
                 Ok(found) => break found,
-                Err(StoreError::Sealed(why)) => break Found::Sealed(why),
+                Err(StoreError::Sealed(why)) => {
+                    let lack = Lack::Key;
+                    break Found::Left { lack, why };
+                }
+                Err(error @ StoreError::Newer(_)) => {
+                    let (lack, why) = (Lack::Version, error.to_string());
+                    break Found::Left { lack, why };
+                }
                 Err(error) => tracing::warn!(%run, %error, "run could not be loaded yet"),
             }
             if self.told.is_closed() {
@@ -103,6 +139,10 @@ impl Loader {
             Ok(found) => Ok(Found::Run(Box::new(found))),
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Broken(row, reason)) => Ok(Found::Broken { row, reason }),
+            Err(Failure::Newer(why)) => Ok(Found::Left {
+                lack: Lack::Version,
+                why,
+            }),
         }
     }
 
@@ -110,6 +150,7 @@ impl Loader {
         let definition = match self.definitions.get(&row.namespace, &row.workflow, row.version).await {
             Ok(definition) => definition,
             Err(DefinitionError::Store(error)) => return Err(Failure::Store(error)),
+            Err(error @ DefinitionError::Newer(..)) => return Err(Failure::Newer(error.to_string())),
             Err(error) => return Err(Failure::Broken(Box::new(row), error.to_string())),
         };
         let mut state: Option<RunState> = None;
@@ -118,8 +159,11 @@ impl Loader {
             let page = self.store.journal(row.id, after, PAGE).await.map_err(Failure::Store)?;
             let Some(last) = page.last() else { break };
             after = last.row.seq;
-            if let Err(reason) = fold_page(&mut state, &definition, &page) {
-                return Err(Failure::Broken(Box::new(row), reason));
+            match fold_page(&mut state, row.id, &definition, &page) {
+                Ok(()) => {}
+                Err(ReadError::Store(error)) => return Err(Failure::Store(error)),
+                Err(error @ ReadError::Newer { .. }) => return Err(Failure::Newer(error.to_string())),
+                Err(ReadError::Unreadable { reason, .. }) => return Err(Failure::Broken(Box::new(row), reason)),
             }
         }
         match state {
@@ -129,38 +173,23 @@ impl Loader {
     }
 }
 
-fn fold_page(state: &mut Option<RunState>, definition: &Arc<Definition>, page: &[StoredRow]) -> Result<(), String> {
+fn fold_page(
+    state: &mut Option<RunState>,
+    run: RunId,
+    definition: &Arc<Definition>,
+    page: &[StoredRow],
+) -> Result<(), ReadError> {
+    let broken = |reason: String| ReadError::Unreadable { run, reason };
     // A panic over an old journal is that run's own trouble.
     let folded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         for stored in page {
-            let record = record_of(stored)?;
+            let record = record(stored)?;
             match state {
-                Some(state) => state.apply(&record)?,
-                None => *state = Some(RunState::begin(definition, &record)?),
+                Some(state) => state.apply(&record).map_err(broken)?,
+                None => *state = Some(RunState::begin(definition, &record).map_err(broken)?),
             }
         }
         Ok(())
     }));
-    folded.unwrap_or_else(|_| Err("folding its journal panicked".to_owned()))
-}
-
-fn record_of(stored: &StoredRow) -> Result<Record, String> {
-    if stored.format != JOURNAL_FORMAT {
-        return Err(format!("journal format {} is unknown", stored.format));
-    }
-    let row = &stored.row;
-    let bytes = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map(|b| b.to_vec());
-    let parts = Parts {
-        seq: row.seq,
-        kind: "",
-        path: row.path.clone(),
-        attempt: row.attempt,
-        outcome: row.outcome,
-        worker: row.worker.clone(),
-        body: row.body.to_vec(),
-        output: bytes(&row.output),
-        snapshot: bytes(&row.snapshot),
-        logs: bytes(&row.logs),
-    };
-    Record::from_parts(&parts).map_err(|e| e.to_string())
+    folded.unwrap_or_else(|_| Err(broken("folding its journal panicked".to_owned())))
 }

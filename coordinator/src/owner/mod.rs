@@ -145,7 +145,7 @@ pub struct Owner {
     /// Runs that could not be handled: the second failure is final.
     quarantined: HashSet<RunId>,
     /// Runs that cannot be read here, and why: not tried again before their partition was away.
-    sealed: HashMap<RunId, Arc<str>>,
+    left: HashMap<RunId, (load::Lack, Arc<str>)>,
     backlog: VecDeque<Item>,
     /// Questions that cannot be answered yet, by run and question: asked again, one takes the place of the other.
     deferred: BTreeMap<(RunId, Uuid), Item>,
@@ -217,7 +217,7 @@ impl Owner {
             rest: rest::Rest::default(),
             ended: VecDeque::new(),
             quarantined: HashSet::default(),
-            sealed: HashMap::default(),
+            left: HashMap::default(),
             backlog: VecDeque::new(),
             deferred: BTreeMap::new(),
             ask_again_at: now,

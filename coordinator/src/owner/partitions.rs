@@ -7,7 +7,7 @@ use rejoin_shared::link::Settle;
 
 use super::command::CommandError;
 use super::inbound::{Answer, Inbound, Item, Origin, What};
-use super::load::{Found, Loaded};
+use super::load::{Found, Lack, Loaded};
 use super::run::Run;
 use super::{Loading, Owner};
 use crate::members::plan;
@@ -149,7 +149,7 @@ impl Owner {
         if self.home == Some(partition) {
             self.home = None;
         }
-        self.sealed.retain(|run, _| run.partition() != partition);
+        self.left.retain(|run, _| run.partition() != partition);
         let runs: Vec<RunId> = self
             .runs
             .keys()
@@ -201,8 +201,8 @@ impl Owner {
         if let Some(loading) = self.loading.get_mut(&run) {
             return loading.parked.extend(parked);
         }
-        if let Some(why) = self.sealed.get(&run).cloned() {
-            return self.leave_sealed(parked, &why);
+        if let Some((_, why)) = self.left.get(&run).cloned() {
+            return self.leave(parked, &why);
         }
         self.loads += 1;
         let number = self.loads;
@@ -271,17 +271,21 @@ impl Owner {
                     self.broken.push((id, reason, loading.parked));
                 }
             }
-            Found::Sealed(why) => {
-                tracing::error!(run = %id, why, "run cannot be read here; it stays as it is");
-                self.leave_sealed(loading.parked, &why);
-                self.sealed.insert(id, why.into());
+            Found::Left { lack, why } => {
+                match lack {
+                    Lack::Key => tracing::error!(run = %id, why, "run cannot be read here; it stays as it is"),
+                    // The coordinator that replaces this one goes on with it.
+                    Lack::Version => tracing::warn!(run = %id, why, "run is for a newer version; it stays as it is"),
+                }
+                self.leave(loading.parked, &why);
+                self.left.insert(id, (lack, why.into()));
             }
         }
     }
 
     /// Items for a run that this process cannot read: nothing of them is lost, and nobody waits for them. What stands in the inbox
     /// stays there, seen; what workers completed goes to the dead letters, from where it can be replayed.
-    fn leave_sealed(&mut self, items: Vec<Item>, why: &str) {
+    fn leave(&mut self, items: Vec<Item>, why: &str) {
         for item in items {
             let answer = match (&item.origin, &item.what) {
                 (Origin::Inbox { .. }, _) => continue,

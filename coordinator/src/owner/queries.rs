@@ -8,6 +8,7 @@ use rejoin_shared::map::HashSet;
 use rejoin_shared::run::RunStatus;
 
 use super::Owner;
+use super::load::Lack;
 use super::run::{Run, Try};
 use super::views::{ATTEMPTS_SHOWN_MAX, AttemptView, Explanation, FleetView, Place, QueueView, WorkerView};
 use crate::dispatcher::{Flight, Phase, QueueKey, TaskQueue};
@@ -172,6 +173,10 @@ impl Owner {
             let in_memory = self.runs.values().filter(|run| run.state.status() == status).count();
             let count = in_memory + self.asleep(status);
             metrics.runs.with_label_values(&[status.as_str()]).set(as_f64(count));
+        }
+        for lack in Lack::ALL {
+            let count = self.left.values().filter(|(of, _)| *of == lack).count();
+            metrics.runs_left.with_label_values(&[lack.as_str()]).set(as_f64(count));
         }
         for queue in self.dispatcher.queues() {
             let name = &*queue.key.name;

@@ -19,7 +19,7 @@ use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Fate, Outgoing, Purpose};
 use crate::dispatcher::doubt::report_now;
 use crate::fleet::{Deaf, Ended};
-use crate::inbox::{self, InboxItem};
+use crate::inbox::{self, InboxItem, Says};
 
 const TICK: Duration = Duration::from_millis(200);
 /// Between two judgements of the questions that could not be answered.
@@ -188,8 +188,8 @@ impl Owner {
                 id: item.id,
                 wants_verdict: item.wants_verdict,
             };
-            let what = match item.command {
-                Ok((command, mut prepared)) => {
+            let what = match item.says {
+                Says::Command(command, mut prepared) => {
                     if let Prepared::Start(prepared) = &mut prepared {
                         prepared.start.may_exist = true;
                     }
@@ -198,8 +198,12 @@ impl Owner {
                         None => continue,
                     }
                 }
-                Err(error) => {
+                Says::Refused(error) => {
                     self.refused.push((item.run, origin, error));
+                    continue;
+                }
+                Says::Left(why) => {
+                    tracing::warn!(run = %item.run, why, "message is for a newer version; it stays in the inbox");
                     continue;
                 }
             };

@@ -9,7 +9,7 @@ use rejoin_shared::time::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
-use crate::store::{Store, StoreError, StoredRow};
+use crate::store::{JOURNAL_FORMAT, Store, StoreError, StoredRow};
 
 /// Rows fetched at a time.
 const PAGE_ROWS: usize = 2000;
@@ -20,7 +20,7 @@ pub enum ReadError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What it holds does not fold: another version's, or damaged.
+    /// What it holds does not fold: it is damaged.
     #[error("run {run}: {reason}")]
     Unreadable {
         /// The run.
@@ -28,14 +28,30 @@ pub enum ReadError {
         /// Why not.
         reason: String,
     },
+    /// A newer version wrote what this one does not know; nothing is wrong with the run.
+    #[error("a newer version of Rejoin wrote what stands in the journal of run {run}: {reason}")]
+    Newer {
+        /// The run.
+        run: RunId,
+        /// What is not known.
+        reason: String,
+    },
 }
 
 /// The record of a stored row.
 ///
 /// # Errors
-/// [`ReadError::Unreadable`].
+/// [`ReadError::Newer`] if its format or a name in it is one that only a newer version knows; [`ReadError::Unreadable`].
 pub fn record(stored: &StoredRow) -> Result<Record, ReadError> {
     let row = &stored.row;
+    let run = row.run;
+    if stored.format != JOURNAL_FORMAT {
+        let reason = format!("record {} has the format {}", row.seq, stored.format);
+        return Err(match stored.format > JOURNAL_FORMAT {
+            true => ReadError::Newer { run, reason },
+            false => ReadError::Unreadable { run, reason },
+        });
+    }
     let parts = Parts {
         seq: row.seq,
         path: row.path.clone(),
@@ -48,9 +64,12 @@ pub fn record(stored: &StoredRow) -> Result<Record, ReadError> {
         logs: row.logs.as_ref().map(|b| b.to_vec()),
         ..Parts::default()
     };
-    Record::from_parts(&parts).map_err(|e| ReadError::Unreadable {
-        run: row.run,
-        reason: e.to_string(),
+    Record::from_parts(&parts).map_err(|error| {
+        let reason = error.to_string();
+        match error.is_newer {
+            true => ReadError::Newer { run, reason },
+            false => ReadError::Unreadable { run, reason },
+        }
     })
 }
 

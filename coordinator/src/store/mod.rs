@@ -499,6 +499,9 @@ pub enum StoreError {
     /// This process cannot read a payload; another one may, with the right key. What stands there stays as it is.
     #[error("{0}")]
     Sealed(String),
+    /// A row names what this version does not know; a newer one wrote it, and can read it. What stands there stays as it is.
+    #[error("a newer version of Rejoin wrote it: {0}")]
+    Newer(String),
 }
 
 impl From<SealError> for StoreError {
@@ -531,7 +534,9 @@ impl StoreError {
         match self {
             StoreError::NotOwner(_) | StoreError::Unknown(_) => Retry::AfterReload,
             StoreError::Away(_) => Retry::Later,
-            StoreError::Refused(_) | StoreError::Schema(_) | StoreError::Sealed(_) => Retry::Never,
+            StoreError::Refused(_) | StoreError::Schema(_) | StoreError::Sealed(_) | StoreError::Newer(_) => {
+                Retry::Never
+            }
         }
     }
 }

@@ -17,6 +17,6 @@ pub(super) fn named(name: &str) -> Result<Priority, StoreError> {
         "high" => Ok(Priority::High),
         "normal" => Ok(Priority::Normal),
         "low" => Ok(Priority::Low),
-        other => Err(StoreError::Schema(format!("unknown priority {other}"))),
+        other => Err(StoreError::Newer(format!("unknown priority {other}"))),
     }
 }

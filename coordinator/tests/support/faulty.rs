@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rejoin_coordinator::store::*;
+use rejoin_shared::definition::digest_of_stored;
 use rejoin_shared::ids::{Namespace, Partition, RunId};
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
@@ -24,6 +25,16 @@ pub enum Fault {
     RefusedRun,
     /// The start of one run is refused.
     RefusedStart,
+    /// The last record of one run has a format of a newer version.
+    NewerFormat,
+    /// The last record of one run has a kind of a newer version.
+    NewerKind,
+    /// The last record of one run is cut off.
+    CutRecord,
+    /// The workflow `newer` has a key of a newer version.
+    NewerDefinition,
+    /// The workflow `newer` is not what was registered.
+    AlteredDefinition,
 }
 
 pub struct Faulty {
@@ -57,6 +68,13 @@ impl Faulty {
     }
 }
 
+/// A record's body with a kind that no version has.
+fn renamed(body: &str) -> String {
+    let (before, kind) = body.split_once("\"k\":\"").expect("a kind");
+    let (_, after) = kind.split_once('"').expect("its end");
+    format!("{before}\"k\":\"weather_changed\"{after}")
+}
+
 #[async_trait]
 impl Store for Faulty {
     async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
@@ -80,12 +98,46 @@ impl Store for Faulty {
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Away("refused".to_owned()));
             }
-            Fault::UnknownCommitted | Fault::UnknownLost | Fault::Away => {}
+            Fault::UnknownCommitted
+            | Fault::UnknownLost
+            | Fault::Away
+            | Fault::NewerFormat
+            | Fault::NewerKind
+            | Fault::CutRecord
+            | Fault::NewerDefinition
+            | Fault::AlteredDefinition => {}
         }
         self.inner.append(batch).await
     }
     async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
-        self.inner.journal(run, after, limit).await
+        let mut page = self.inner.journal(run, after, limit).await?;
+        let is_it = Some(run) == *self.refused.lock().expect("the run");
+        if let Some(last) = page.last_mut().filter(|_| is_it) {
+            let body = std::str::from_utf8(&last.row.body).expect("text").to_owned();
+            let is_met = match self.fault {
+                Fault::NewerFormat => {
+                    last.format += 1;
+                    true
+                }
+                Fault::NewerKind => {
+                    last.row.body = renamed(&body).into();
+                    true
+                }
+                Fault::CutRecord => {
+                    last.row.body.truncate(body.len() / 2);
+                    true
+                }
+                Fault::UnknownCommitted
+                | Fault::UnknownLost
+                | Fault::Away
+                | Fault::RefusedRun
+                | Fault::RefusedStart
+                | Fault::NewerDefinition
+                | Fault::AlteredDefinition => false,
+            };
+            self.met.fetch_add(usize::from(is_met), Ordering::SeqCst);
+        }
+        Ok(page)
     }
     async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
         self.inner.run(run).await
@@ -160,7 +212,20 @@ impl Store for Faulty {
         name: &str,
         version: Option<u32>,
     ) -> Result<Option<WorkflowRow>, StoreError> {
-        self.inner.workflow(namespace, name, version).await
+        let mut row = self.inner.workflow(namespace, name, version).await?;
+        if let Some(row) = row.as_mut().filter(|row| row.name == "newer") {
+            let is_newer = self.fault == Fault::NewerDefinition;
+            if is_newer || self.fault == Fault::AlteredDefinition {
+                let text = std::str::from_utf8(&row.document).expect("text");
+                let altered = text.replacen('{', "{\"weather\":\"rain\",", 1);
+                if is_newer {
+                    row.digest = digest_of_stored(altered.as_bytes()).expect("JSON");
+                }
+                row.document = altered.into_bytes().into();
+                self.met.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        Ok(row)
     }
     async fn workflows(
         &self,

@@ -69,6 +69,13 @@ pub fn read_retry(given: &Json, limits: &Limits) -> Result<Vec<RetryPolicy>, Def
     Ok(retry.unwrap_or_default())
 }
 
+/// The digest of a registered document, from its stored form; none if that is not even JSON.
+#[must_use]
+pub fn digest_of_stored(stored: &[u8]) -> Option<String> {
+    let tree = source::read_unbounded(stored, Format::Json).ok()?;
+    Some(tree.digest())
+}
+
 /// Compiles a registered document from its stored form ([`Tree::canonical_json`]).
 ///
 /// Limits on the size of documents hold at registration only: lowering them must not strand runs of what was

@@ -34,6 +34,9 @@ pub struct UnreadableRecord {
     pub seq: u64,
     /// What is wrong with it.
     pub reason: String,
+    /// Nothing is wrong with it but that a newer version wrote it: it names a kind, or a variant of something in it, that
+    /// this one does not know.
+    pub is_newer: bool,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +82,11 @@ impl Record {
     /// # Errors
     /// [`UnreadableRecord`] if the body is not of a known format.
     pub fn from_parts(parts: &Parts) -> Result<Record, UnreadableRecord> {
-        let fail = |reason: String| UnreadableRecord { seq: parts.seq, reason };
+        let fail = |reason: String| UnreadableRecord {
+            seq: parts.seq,
+            is_newer: rejoin_shared::json::is_unknown_variant(&reason),
+            reason,
+        };
         let body: Body<Fact> = rejoin_shared::json::read_own(&parts.body).map_err(|e| fail(e.to_string()))?;
         let mut fact = body.fact;
         fact.take_columns(parts).map_err(fail)?;

@@ -43,7 +43,9 @@ fn row_bytes(row: &JournalRow) -> usize {
 pub(super) fn stored_row(run: RunId, seq: u64, value: &Value<'_, Journal>) -> Result<StoredRow> {
     let (at, format, kind, path, attempt, outcome, worker, body, output, snapshot, logs) = *value;
     let outcome = match outcome {
-        Some(name) => Some(Outcome::from_name(name).ok_or_else(|| StoreError::Schema(format!("outcome {name}")))?),
+        Some(name) => {
+            Some(Outcome::from_name(name).ok_or_else(|| StoreError::Newer(format!("unknown outcome {name}")))?)
+        }
         None => None,
     };
     let row = JournalRow {

@@ -185,5 +185,5 @@ pub(super) fn times(micros: Option<i64>) -> Option<Timestamp> {
 }
 
 pub(super) fn status(name: &str) -> Result<RunStatus> {
-    RunStatus::from_name(name).ok_or_else(|| StoreError::Schema(format!("unknown state {name}")))
+    RunStatus::from_name(name).ok_or_else(|| StoreError::Newer(format!("unknown state {name}")))
 }

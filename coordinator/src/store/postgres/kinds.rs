@@ -65,6 +65,7 @@ fn away(error: StoreError) -> StoreError {
         | StoreError::Away(_)
         | StoreError::Refused(_)
         | StoreError::Schema(_)
+        | StoreError::Newer(_)
         | StoreError::Sealed(_)) => other,
     }
 }

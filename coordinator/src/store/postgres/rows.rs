@@ -74,7 +74,7 @@ pub(super) fn stored_row(run: RunId, row: &Row) -> Result<StoredRow> {
 
 pub(super) fn status(row: &Row, column: usize) -> Result<RunStatus> {
     let name: &str = get(row, column)?;
-    RunStatus::from_name(name).ok_or_else(|| unfit(format!("unknown state {name}")))
+    RunStatus::from_name(name).ok_or_else(|| StoreError::Newer(format!("unknown state {name}")))
 }
 
 pub(super) fn run_row(row: &Row) -> Result<RunRow> {

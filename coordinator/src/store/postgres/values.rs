@@ -67,6 +67,6 @@ pub(super) fn outcome(number: i16) -> Result<Outcome, StoreError> {
         3 => Ok(Outcome::Timeout),
         4 => Ok(Outcome::Lost),
         5 => Ok(Outcome::Cancelled),
-        other => Err(StoreError::Schema(format!("unknown outcome {other}"))),
+        other => Err(StoreError::Newer(format!("unknown outcome {other}"))),
     }
 }
