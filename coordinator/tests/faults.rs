@@ -170,7 +170,7 @@ async fn a_refused_start_that_came_by_the_inbox_is_answered_once_and_for_all() {
     assert!(matches!(alone, Err(CommandError::Refused { .. })), "{alone:?}");
     assert_eq!(world.store.runs_there(&runs).await.expect("read"), []);
     let all: Vec<Partition> = (0..PARTITIONS).map(Partition).collect();
-    let left = || async { world.store.inbox(&all, 0, 10).await.expect("the inbox").len() };
+    let left = || async { world.store.inbox(&all, 0, 10).await.expect("the inbox").rows.len() };
     soon("an empty inbox", async {
         while left().await > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;

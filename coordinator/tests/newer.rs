@@ -145,6 +145,32 @@ async fn a_run_at_work_that_an_older_coordinator_takes_over_stays_at_work() {
     assert_eq!((log.starts(), log.repeated()), (1, vec![]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_for_a_run_that_is_left_hold_no_other_up_however_many_they_are() {
+    let (world, log) = (world().await, Log::new(1_000));
+    let first = world.coordinator("first");
+    let run = start_named(&first, "newer").await;
+    world.reaches(run, RunStatus::Waiting).await;
+    first.shutdown().await;
+    let (older, _) = seen_older(&world, Fault::NewerKind, run);
+    let second = older.coordinator("second");
+    let _worker = world.work("w1", log.builder());
+    let other = start(&second, "{}").await;
+    world.reaches(other, RunStatus::Waiting).await;
+    let body = serde_json::to_vec(&go()).expect("plain data");
+    for _ in 0..600 {
+        let stays = message(run, body.clone());
+        world.store.inbox_put(&stays).await.expect("put");
+    }
+    world.store.inbox_put(&message(other, body)).await.expect("put");
+    world.reaches(other, RunStatus::Completed).await;
+    let left = world.store.inbox(&[run.partition()], 0, 1_000).await.expect("read");
+    assert_eq!(left.rows.len(), 600, "they wait for who can read their run");
+    second.shutdown().await;
+    let _third = world.coordinator("third");
+    world.reaches(run, RunStatus::Completed).await;
+}
+
 async fn is_quarantined(fault: Fault) {
     let world = world().await;
     let first = world.coordinator("first");
@@ -204,5 +230,5 @@ async fn a_message_of_an_unknown_kind_stays_in_the_inbox_and_holds_no_other_up()
     world.store.inbox_put(&message(run, body)).await.expect("put");
     world.reaches(run, RunStatus::Completed).await;
     let left = world.store.inbox(&[run.partition()], 0, 10).await.expect("read");
-    assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [id]);
+    assert_eq!(left.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [id]);
 }

@@ -62,7 +62,18 @@ impl Says {
     }
 }
 
-/// Reads what the inbox holds for these partitions.
+/// A page of the inbox, read.
+#[derive(Debug)]
+pub struct Page {
+    /// Behind which row it began.
+    pub after: u64,
+    /// Its rows.
+    pub items: Vec<InboxItem>,
+    /// Behind which row the next one begins, if there may be more.
+    pub next: Option<u64>,
+}
+
+/// Reads what the inbox holds for these partitions behind a row.
 ///
 /// # Errors
 /// [`StoreError`]: to be asked again.
@@ -70,13 +81,15 @@ pub async fn read(
     store: &dyn Store,
     definitions: &Definitions,
     of: &[Partition],
-) -> Result<Vec<InboxItem>, StoreError> {
-    let rows = store.inbox(of, 0, PAGE).await?;
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows {
+    after: u64,
+) -> Result<Page, StoreError> {
+    let page = store.inbox(of, after, PAGE).await?;
+    let mut items = Vec::with_capacity(page.rows.len());
+    for row in page.rows {
         items.push(item(row, definitions).await?);
     }
-    Ok(items)
+    let next = page.next;
+    Ok(Page { after, items, next })
 }
 
 async fn item(row: InboxRow, definitions: &Definitions) -> Result<InboxItem, StoreError> {

@@ -105,9 +105,8 @@ impl Owner {
                 reply.send(verdict).ok();
             }
             Origin::Inbox { id, .. } => {
-                self.inbox_seen.remove(&id);
                 // There is more than one reading takes: on with it, now that the first of these are gone.
-                if std::mem::take(&mut self.inbox_is_full) {
+                if self.mail.done(id) {
                     self.own.send(super::inbound::Inbound::Nudge).ok();
                 }
             }

@@ -18,7 +18,7 @@ use super::views::{Explanation, FleetView};
 use crate::broker::decode::EventBody;
 use crate::broker::publisher::{Fate, Purpose};
 use crate::fleet::{Heard, Held};
-use crate::inbox::InboxItem;
+use crate::inbox::Page;
 use crate::members::Membership;
 
 /// A delivery from an event queue.
@@ -63,7 +63,7 @@ pub enum Inbound {
     /// A run was loaded.
     Loaded(Box<Loaded>),
     /// What the inbox holds.
-    Inbox(Vec<InboxItem>),
+    Inbox(Option<Page>),
     /// Members and partitions, read anew.
     Membership(Box<Membership>),
     /// Runs at work of a partition that was taken.

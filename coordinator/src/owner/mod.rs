@@ -19,6 +19,7 @@ mod foreign;
 pub mod inbound;
 mod judge;
 mod load;
+mod mail;
 mod partitions;
 mod queries;
 mod questions;
@@ -169,10 +170,7 @@ pub struct Owner {
     stale: Vec<RunId>,
     settles: mpsc::UnboundedSender<(Receipt, Settle)>,
     membership_is_new: bool,
-    inbox_seen: HashSet<u64>,
-    inbox_reading: bool,
-    /// The last reading of the inbox took as many rows as it may.
-    inbox_is_full: bool,
+    mail: mail::Mail,
     next_tick: Timestamp,
     ticks: u64,
     is_draining: bool,
@@ -233,9 +231,7 @@ impl Owner {
             stale: Vec::new(),
             settles,
             membership_is_new: false,
-            inbox_seen: HashSet::default(),
-            inbox_reading: false,
-            inbox_is_full: false,
+            mail: mail::Mail::new(now),
             next_tick: now,
             ticks: 0,
             is_draining: false,

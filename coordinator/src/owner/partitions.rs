@@ -80,6 +80,7 @@ impl Owner {
             self.claims.insert(claim.partition, *claim);
         }
         self.put_fences_up();
+        self.mail.begin_anew();
         self.look_at_rows_now();
         let (store, own) = (self.parts.store.clone(), self.own.clone());
         self.parts.tasks.spawn(async move {
@@ -150,6 +151,7 @@ impl Owner {
             self.home = None;
         }
         self.left.retain(|run, _| run.partition() != partition);
+        self.mail.lose(partition);
         let runs: Vec<RunId> = self
             .runs
             .keys()
@@ -288,7 +290,12 @@ impl Owner {
     fn leave(&mut self, items: Vec<Item>, why: &str) {
         for item in items {
             let answer = match (&item.origin, &item.what) {
-                (Origin::Inbox { .. }, _) => continue,
+                (Origin::Inbox { id, .. }, _) => {
+                    if self.mail.leave(*id, item.run.partition()) {
+                        self.own.send(Inbound::Nudge).ok();
+                    }
+                    continue;
+                }
                 (Origin::Delivery(_), What::Event(_)) => Answer::Settled(Settle::DeadLetter),
                 (Origin::Delivery(_) | Origin::Own, _) => Answer::Settled(Settle::Ack),
                 (Origin::Caller(_), _) => Answer::Command(Err(CommandError::unavailable(why))),

@@ -12,14 +12,12 @@ use rejoin_shared::wire::{Report, kind};
 use uuid::Uuid;
 
 use super::Owner;
-use super::command::Prepared;
 use super::completion::final_failure;
 use super::inbound::{CommandCall, Inbound, Item, Origin, What};
 use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Fate, Outgoing, Purpose};
 use crate::dispatcher::doubt::report_now;
 use crate::fleet::{Deaf, Ended};
-use crate::inbox::{self, InboxItem, Says};
 
 const TICK: Duration = Duration::from_millis(200);
 /// Between two judgements of the questions that could not be answered.
@@ -41,7 +39,7 @@ impl Owner {
             Inbound::Nudge => self.read_inbox(),
             Inbound::Published(purpose, fate) => self.published(purpose, fate),
             Inbound::Loaded(loaded) => self.loaded(*loaded),
-            Inbound::Inbox(items) => self.take_inbox(items),
+            Inbound::Inbox(page) => self.take_inbox(page),
             Inbound::Membership(membership) => {
                 self.membership = *membership;
                 self.membership_is_new = true;
@@ -173,63 +171,6 @@ impl Owner {
             run: call.run,
             what,
             origin: Origin::Caller(call.reply),
-        });
-    }
-
-    fn take_inbox(&mut self, items: Vec<InboxItem>) {
-        self.inbox_reading = false;
-        self.inbox_is_full = items.len() >= inbox::PAGE;
-        for item in items {
-            let is_ours = self.claims.contains_key(&item.run.partition());
-            if !is_ours || !self.inbox_seen.insert(item.id) {
-                continue;
-            }
-            let origin = Origin::Inbox {
-                id: item.id,
-                wants_verdict: item.wants_verdict,
-            };
-            let what = match item.says {
-                Says::Command(command, mut prepared) => {
-                    if let Prepared::Start(prepared) = &mut prepared {
-                        prepared.start.may_exist = true;
-                    }
-                    match What::of(&command, prepared) {
-                        Some(what) => what,
-                        None => continue,
-                    }
-                }
-                Says::Refused(error) => {
-                    self.refused.push((item.run, origin, error));
-                    continue;
-                }
-                Says::Left(why) => {
-                    tracing::warn!(run = %item.run, why, "message is for a newer version; it stays in the inbox");
-                    continue;
-                }
-            };
-            self.backlog.push_back(Item {
-                run: item.run,
-                what,
-                origin,
-            });
-        }
-    }
-
-    fn read_inbox(&mut self) {
-        if self.inbox_reading || self.claims.is_empty() {
-            return;
-        }
-        self.inbox_reading = true;
-        let (store, definitions) = (self.parts.store.clone(), self.parts.definitions.clone());
-        let (of, own) = (self.claims.keys().copied().collect::<Vec<_>>(), self.own.clone());
-        self.parts.tasks.spawn(async move {
-            let items = inbox::read(store.as_ref(), &definitions, &of)
-                .await
-                .unwrap_or_else(|error| {
-                    tracing::warn!(%error, "the inbox could not be read");
-                    Vec::new()
-                });
-            own.send(Inbound::Inbox(items)).ok();
         });
     }
 

@@ -337,6 +337,15 @@ pub struct InboxRow {
     pub message: InboxMessage,
 }
 
+/// A page of the inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InboxPage {
+    /// Those of its messages that can be read here.
+    pub rows: Vec<InboxRow>,
+    /// Behind which id the next page begins, if this one holds as many messages as it may, whether they can be read or not.
+    pub next: Option<u64>,
+}
+
 /// A coordinator process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -662,9 +671,9 @@ pub trait Store: Send + Sync {
         after: Option<(RunId, u64)>,
         limit: usize,
     ) -> Result<Vec<WaitRow>, StoreError>;
-    /// Messages for these partitions without a verdict yet, oldest first, ids above `after`. That is for the pages of one reading
-    /// only: writers commit out of the order of ids, so each poll begins at 0.
-    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError>;
+    /// Messages for these partitions without a verdict yet, oldest first, ids above `after`. Writers commit out of the order of
+    /// ids, so whoever goes on behind a page has to begin at 0 again now and then.
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<InboxPage, StoreError>;
     /// The verdict on a command, once there is one. `Some` removes the row.
     async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>, StoreError>;
 

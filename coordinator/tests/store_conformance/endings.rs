@@ -186,7 +186,14 @@ async fn a_deleted_run_is_gone_with_all_that_belongs_to_it(s: &Subject) {
     assert!(s.store.delete_run(run.id).await.expect("answered"));
     assert_eq!(s.store.run(run.id).await.expect("read"), None);
     assert!(s.whole_journal(run.id).await.is_empty());
-    assert!(s.store.inbox(&[Partition(2)], 0, 10).await.expect("read").is_empty());
+    assert!(
+        s.store
+            .inbox(&[Partition(2)], 0, 10)
+            .await
+            .expect("read")
+            .rows
+            .is_empty()
+    );
     assert!(
         !s.store.delete_run(run.id).await.expect("answered"),
         "it is not there twice"

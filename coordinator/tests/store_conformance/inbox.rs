@@ -26,7 +26,7 @@ fn message(partition: u8, body: &'static str, dedupe_key: Option<&str>) -> Inbox
 }
 
 async fn waiting(s: &Subject, partition: u8) -> Vec<u64> {
-    let rows = s.store.inbox(&[Partition(partition)], 0, 100).await.expect("read");
+    let rows = s.store.inbox(&[Partition(partition)], 0, 100).await.expect("read").rows;
     rows.into_iter().map(|row| row.id).collect()
 }
 
@@ -36,18 +36,26 @@ async fn messages_come_in_order_to_their_partition(s: &Subject) {
     let two = s.store.inbox_put(&message(2, "2", None)).await.expect("put");
     let three = s.store.inbox_put(&message(1, "3", None)).await.expect("put");
     assert!(one < two && two < three);
-    let rows = s.store.inbox(&[Partition(1)], 0, 100).await.expect("read");
+    let rows = s.store.inbox(&[Partition(1)], 0, 100).await.expect("read").rows;
     assert_eq!(rows[0].message, first);
     assert_eq!(waiting(s, 1).await, [one, three]);
+    let both = [Partition(1), Partition(2)];
+    let page = s.store.inbox(&both, one, 1).await.expect("read");
+    assert_eq!((page.rows[0].id, page.next), (two, Some(two)), "it is full");
+    let page = s.store.inbox(&both, two, 2).await.expect("read");
     assert_eq!(
-        s.store
-            .inbox(&[Partition(1), Partition(2)], one, 1)
-            .await
-            .expect("read")[0]
-            .id,
-        two
+        (page.rows[0].id, page.next),
+        (three, None),
+        "there is nothing behind it"
     );
-    assert!(s.store.inbox(&[Partition(3)], 0, 100).await.expect("read").is_empty());
+    assert!(
+        s.store
+            .inbox(&[Partition(3)], 0, 100)
+            .await
+            .expect("read")
+            .rows
+            .is_empty()
+    );
 }
 
 async fn a_second_message_with_the_same_key_is_dropped(s: &Subject) {
@@ -74,7 +82,7 @@ async fn a_second_message_with_the_same_key_is_dropped(s: &Subject) {
     .await;
     assert_eq!(waiting(s, 1).await.len(), 2);
     assert_eq!(
-        s.store.inbox(&[Partition(1)], 0, 1).await.expect("read")[0]
+        s.store.inbox(&[Partition(1)], 0, 1).await.expect("read").rows[0]
             .message
             .body,
         json("1")
@@ -128,7 +136,7 @@ async fn what_a_batch_sent_is_there_with_it(s: &Subject) {
         },
     )
     .await;
-    let rows = s.store.inbox(&[Partition(2)], 0, 100).await.expect("read");
+    let rows = s.store.inbox(&[Partition(2)], 0, 100).await.expect("read").rows;
     assert_eq!(rows.into_iter().map(|row| row.message).collect::<Vec<_>>(), to_one_run);
 }
 

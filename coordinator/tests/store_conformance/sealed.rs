@@ -8,7 +8,7 @@ use rejoin_coordinator::owner::command::Command;
 use rejoin_coordinator::services::schedules::{ChangeError, read};
 use rejoin_coordinator::store::postgres::{KeyUse, PostgresStore, StoreConfig, migrate};
 use rejoin_coordinator::store::{
-    Batch, Broadcast, InboxMessage, RunFilter, RunRow, ScheduleRow, Store, StoreError, WaitKind, WaitRow,
+    Batch, Broadcast, InboxMessage, InboxPage, RunFilter, RunRow, ScheduleRow, Store, StoreError, WaitKind, WaitRow,
 };
 use rejoin_shared::ids::{Namespace, PARTITIONS, Partition, RunId};
 use rejoin_shared::json::Json;
@@ -373,11 +373,22 @@ async fn what_cannot_be_read_is_told_with_its_key_and_hides_nothing_else() {
     assert_eq!((listed[0].id, listed[0].status), (id, RunStatus::Completed));
     assert_eq!(
         other.inbox(&[Partition(3)], 0, 10).await.expect("read"),
-        [],
+        InboxPage::default(),
         "left in the inbox"
     );
+    let full = other.inbox(&[Partition(3)], 0, 1).await.expect("read");
+    assert!(
+        full.rows.is_empty() && full.next.is_some(),
+        "what cannot be read fills a page that others stand behind"
+    );
     assert_eq!(
-        subject.store.inbox(&[Partition(3)], 0, 10).await.expect("read").len(),
+        subject
+            .store
+            .inbox(&[Partition(3)], 0, 10)
+            .await
+            .expect("read")
+            .rows
+            .len(),
         1
     );
     assert_eq!(other.inputs(&here, None, 10).await.expect("read"), []);

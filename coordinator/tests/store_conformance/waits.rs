@@ -66,7 +66,7 @@ async fn asked(s: &Subject) -> Vec<(RunId, u64)> {
 }
 
 async fn inbox(s: &Subject, partition: u8) -> Vec<InboxMessage> {
-    let rows = s.store.inbox(&[Partition(partition)], 0, 100).await.expect("read");
+    let rows = s.store.inbox(&[Partition(partition)], 0, 100).await.expect("read").rows;
     rows.into_iter().map(|row| row.message).collect()
 }
 

@@ -264,7 +264,7 @@ impl Store for Faulty {
     ) -> Result<Vec<WaitRow>, StoreError> {
         self.inner.inputs(namespace, after, limit).await
     }
-    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError> {
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<InboxPage, StoreError> {
         self.inner.inbox(partitions, after, limit).await
     }
     async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>, StoreError> {

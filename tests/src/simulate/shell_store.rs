@@ -532,7 +532,7 @@ impl Store for FaultyStore {
         self.fuse.pass().await;
         self.inner.inputs(namespace, after, limit).await
     }
-    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>, StoreError> {
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<InboxPage, StoreError> {
         self.reach().await?;
         self.inner.inbox(partitions, after, limit).await
     }

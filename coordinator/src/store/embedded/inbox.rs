@@ -5,7 +5,7 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::time::Timestamp;
 
-use super::super::{InboxMessage, InboxRow, VERDICT_LIFE_MS};
+use super::super::{InboxMessage, InboxPage, InboxRow, VERDICT_LIFE_MS};
 use super::Result;
 use super::tables::{COUNTERS, INBOX, INBOX_KEYS, key, run_id};
 
@@ -41,7 +41,7 @@ fn draw_id(tx: &WriteTransaction) -> Result<u64> {
     Ok(id)
 }
 
-pub(super) fn list(tx: &ReadTransaction, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>> {
+pub(super) fn list(tx: &ReadTransaction, partitions: &[Partition], after: u64, limit: usize) -> Result<InboxPage> {
     let (table, mut found) = (tx.open_table(INBOX)?, Vec::new());
     for entry in table.range(after.saturating_add(1)..)? {
         let (id, row) = entry?;
@@ -65,7 +65,8 @@ pub(super) fn list(tx: &ReadTransaction, partitions: &[Partition], after: u64, l
             message,
         });
     }
-    Ok(found)
+    let next = found.last().filter(|_| found.len() >= limit).map(|row| row.id);
+    Ok(InboxPage { rows: found, next })
 }
 
 pub(super) fn verdict(tx: &ReadTransaction, id: u64) -> Result<Option<Bytes>> {

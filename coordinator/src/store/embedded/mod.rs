@@ -32,7 +32,7 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use super::{
-    Batch, Broadcast, COPY_PORTION, Claim, Dropped, ForkedFrom, InboxMessage, InboxRow, JoinedScope, KeyBinding,
+    Batch, Broadcast, COPY_PORTION, Claim, Dropped, ForkedFrom, InboxMessage, InboxPage, JoinedScope, KeyBinding,
     Member, MemberRow, PartitionRow, Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow,
     WaitRow, WorkflowRow,
 };
@@ -294,7 +294,7 @@ impl Store for EmbeddedStore {
         self.read(move |tx| waits::inputs(tx, &namespace, after, limit)).await
     }
 
-    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>> {
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<InboxPage> {
         let partitions = partitions.to_vec();
         self.read(move |tx| inbox::list(tx, &partitions, after, limit)).await
     }

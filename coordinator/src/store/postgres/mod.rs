@@ -39,7 +39,7 @@ pub use migrate::{MigrationState, connect, migrate, migrate_check};
 
 use super::seal::Place;
 use super::{
-    Batch, Broadcast, COPY_LIFE_MS, COPY_PORTION, Claim, Dropped, ForkedFrom, HELD_PAUSE_MS, InboxMessage, InboxRow,
+    Batch, Broadcast, COPY_LIFE_MS, COPY_PORTION, Claim, Dropped, ForkedFrom, HELD_PAUSE_MS, InboxMessage, InboxPage,
     JoinedScope, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX, PartitionRow, PoolView,
     Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitKind,
     WaitRow, WorkflowRow,
@@ -490,14 +490,18 @@ impl Store for PostgresStore {
         self.sealing.readable(found.iter().map(open))
     }
 
-    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<Vec<InboxRow>> {
+    async fn inbox(&self, partitions: &[Partition], after: u64, limit: usize) -> Result<InboxPage> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let found = self
             .reader
             .read(sql::INBOX_PAGE, &[&numbers(partitions), &after, &row_limit(limit)])
             .await?;
+        let last = found.last().map(rows::inbox_row).transpose()?;
         let open = |row| self.sealing.open_message(rows::inbox_row(row)?);
-        self.sealing.readable(found.iter().map(open))
+        Ok(InboxPage {
+            rows: self.sealing.readable(found.iter().map(open))?,
+            next: last.filter(|_| found.len() >= limit).map(|row| row.id),
+        })
     }
 
     async fn take_verdict(&self, id: u64) -> Result<Option<Bytes>> {
