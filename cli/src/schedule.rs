@@ -139,9 +139,12 @@ async fn show_schedules(client: &Client, global: &Global, list: &ListArgs) -> Re
 
 /// `30 2 * * * Europe/Berlin`, `every 5m`
 fn when(schedule: &Json) -> String {
-    match schedule.get("cron").and_then(Json::as_str) {
-        Some(cron) => format!("{cron} {}", member(schedule, "timezone")),
-        None => format!("every {}", member(schedule, "every")),
+    let text = |key: &str| schedule.get(key).and_then(Json::as_str);
+    match (text("cron"), text("every")) {
+        (Some(cron), _) => format!("{cron} {}", member(schedule, "timezone")),
+        (None, Some(every)) => format!("every {every}"),
+        // One that the coordinator cannot read: its `last_error` says why.
+        (None, None) => String::new(),
     }
 }
 

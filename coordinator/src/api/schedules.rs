@@ -31,8 +31,9 @@ const NEXT_MAX: usize = 1_000;
 #[schemars(rename = "Schedule")]
 pub struct ScheduleView {
     name: String,
+    /// Not there in a list, where this coordinator cannot read it: `last_error` says why.
     #[serde(flatten)]
-    spec: Spec,
+    spec: Option<Spec>,
     paused: bool,
     next_at: Option<Timestamp>,
     last_run: Option<RunId>,
@@ -41,8 +42,15 @@ pub struct ScheduleView {
 
 fn view(row: ScheduleRow, spec: Spec) -> ScheduleView {
     ScheduleView {
+        spec: Some(spec),
+        ..bare(row)
+    }
+}
+
+fn bare(row: ScheduleRow) -> ScheduleView {
+    ScheduleView {
         name: row.name,
-        spec,
+        spec: None,
         paused: row.is_paused,
         next_at: row.next_at,
         last_run: row.last_run,
@@ -74,8 +82,19 @@ pub async fn list(
     let limit = params.limit()?;
     let rows = api.store.schedules(&namespace, params.get("after"), limit + 1).await?;
     let Page { items, next } = Page::cut(rows, limit, |row| row.name.clone());
-    let items = items.into_iter().map(shown).collect::<Result<_, _>>()?;
+    let items = items.into_iter().map(listed).collect();
     Ok(Answer(Page { items, next }))
+}
+
+/// One that cannot be read hides no other: it is named, and `last_error` says what is wrong with it.
+fn listed(row: ScheduleRow) -> ScheduleView {
+    match spec_of(&row) {
+        Ok(spec) => view(row, spec),
+        Err(error) => ScheduleView {
+            last_error: Some(error.to_string()),
+            ..bare(row)
+        },
+    }
 }
 
 /// Shown even where its times mean nothing here, as those of a time zone that is gone: `last_error` says so.

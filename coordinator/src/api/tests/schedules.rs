@@ -76,6 +76,38 @@ async fn a_schedule_is_made_shown_replaced_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_cannot_be_read_is_named_in_the_list_and_hides_no_other() {
+    let server = with_workflow().await;
+    for name in ["a", "c"] {
+        let body = format!(r#"{{"name":"{name}","workflow":"hear","every":"1h"}}"#);
+        assert_eq!(server.call(MAKE, "", &body).await.status, 201);
+    }
+    let here = rejoin_shared::ids::Namespace::default_name();
+    let row = server.store.schedule(&here, "a").await.expect("read").expect("there");
+    let broken = crate::store::ScheduleRow {
+        name: "b".to_owned(),
+        spec: br#"{"weather":"rain"}"#.to_vec().into(),
+        ..row
+    };
+    assert!(server.store.add_schedule(&broken).await.expect("added"));
+    let listed = server.call("GET /v1/schedules", "", "").await;
+    assert_eq!(listed.status, 200, "{}", listed.body);
+    let text = |item: &Json, key: &str| item.get(key).and_then(Json::as_str).map(str::to_owned);
+    let shown: Vec<_> = items(&listed)
+        .iter()
+        .map(|item| (text(item, "name"), text(item, "workflow")))
+        .collect();
+    let of = |name: &str, workflow: Option<&str>| (Some(name.to_owned()), workflow.map(str::to_owned));
+    assert_eq!(shown, [of("a", Some("hear")), of("b", None), of("c", Some("hear"))]);
+    let why = text(&items(&listed)[1], "last_error").unwrap_or_default();
+    assert!(why.contains("cannot be read"), "{}", listed.body);
+    let one = server.call("GET /v1/schedules/b", "", "").await;
+    assert_eq!(one.text("code"), "internal", "{}", one.body);
+    assert_eq!(server.call("DELETE /v1/schedules/b", "", "").await.status, 204);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_schedule_is_named() {
     let server = with_workflow().await;
     for (body, status, part) in [
