@@ -1,6 +1,6 @@
 //! `rejoin migrate`
 
-use rejoin_coordinator::store::postgres::{migrate, migrate_check};
+use rejoin_coordinator::store::postgres::{MigrationState, migrate, migrate_check};
 
 use super::{settings, store_config};
 use crate::args::MigrateArgs;
@@ -14,18 +14,27 @@ pub async fn run(args: MigrateArgs) -> Result<u8, Failure> {
     let failed = |e| Failure::general(format!("database {}: {e}", settings.database.url));
     if args.check {
         let state = migrate_check(config).await.map_err(failed)?;
-        for name in &state.pending {
-            output::line(&format!("pending  {name}"))?;
-        }
-        return match state.pending.is_empty() {
-            true => {
-                output::line("up to date")?;
-                Ok(exit::OK)
-            }
-            false => Ok(exit::ERROR),
-        };
+        return tell(&state);
     }
     let state = migrate(config).await.map_err(failed)?;
     output::line(&format!("up to date: {}", state.applied.join(", ")))?;
+    Ok(exit::OK)
+}
+
+/// What is pending, and what only a newer program knows: that is no error, as this one's coordinators work on such a schema.
+fn tell(state: &MigrationState) -> Result<u8, Failure> {
+    for name in &state.unknown {
+        output::line(&format!("unknown  {name}"))?;
+    }
+    for name in &state.pending {
+        output::line(&format!("pending  {name}"))?;
+    }
+    match (state.pending.is_empty(), state.unknown.len()) {
+        (false, _) => return Ok(exit::ERROR),
+        (true, 0) => output::line("up to date")?,
+        (true, unknown) => output::line(&format!(
+            "nothing is pending; the schema is newer than this program, which does not know {unknown} of its migrations"
+        ))?,
+    }
     Ok(exit::OK)
 }

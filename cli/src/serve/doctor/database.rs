@@ -41,9 +41,13 @@ pub async fn look(settings: &Settings) -> Seen {
         ..Seen::default()
     };
     let Ok(state) = migrations else { return seen };
-    let found = match state.pending.as_slice() {
-        [] => format!("{} applied", state.applied.len()),
-        pending => format!("pending: {}", pending.join(", ")),
+    let found = match (state.pending.as_slice(), state.unknown.as_slice()) {
+        ([], []) => format!("{} applied", state.applied.len()),
+        ([], newer) => {
+            let (applied, newer) = (state.applied.len(), newer.join(", "));
+            format!("{applied} applied; newer than this program: {newer}")
+        }
+        (pending, _) => format!("pending: {}", pending.join(", ")),
     };
     let fix = (!state.pending.is_empty()).then_some(Fix::Migrate);
     let migrated = Finding::new("migrations", fix.is_none(), found, "run `rejoin migrate`");

@@ -24,6 +24,8 @@ pub struct MigrationState {
     pub applied: Vec<String>,
     /// Those of this binary that did not run yet.
     pub pending: Vec<String>,
+    /// Those that ran and that this binary does not know: a newer one brought them.
+    pub unknown: Vec<String>,
 }
 
 /// Runs what is pending; returns the state afterwards. The right to create objects in the default schema is enough.
@@ -87,7 +89,10 @@ async fn state(client: &mut Client) -> Result<MigrationState> {
     let pending = own
         .into_iter()
         .filter(|own| !ran.iter().any(|m| m.version() == own.version()));
+    let is_own = |m: &&refinery::Migration| runner.get_migrations().iter().any(|own| own.version() == m.version());
+    let unknown = ran.iter().filter(|m| !is_own(m)).map(ToString::to_string);
     Ok(MigrationState {
+        unknown: unknown.collect(),
         pending: pending.map(ToString::to_string).collect(),
         applied: ran.iter().map(ToString::to_string).collect(),
     })

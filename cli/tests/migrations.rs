@@ -1,0 +1,70 @@
+//! `rejoin migrate` of a program that is older than the schema.
+
+mod support;
+
+use rejoin_coordinator::store::postgres::migrate;
+use support::{Database, program};
+use tokio_postgres::NoTls;
+
+/// The exit code of a command line at this database, and what it said.
+fn run(line: &[&str], url: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program(line);
+    command.env("REJOIN_DATABASE__URL", url).current_dir(folder.path());
+    let output = command.output().expect("the program");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+async fn change(database: &Database, sql: &str) {
+    let (client, connection) = tokio_postgres::connect(&database.url, NoTls).await.expect("connected");
+    let driver = tokio::spawn(connection);
+    client.batch_execute(sql).await.expect("changed");
+    drop(client);
+    drop(driver.await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_older_than_the_schema_names_what_it_does_not_know_and_changes_nothing() {
+    let Ok(admin_url) = std::env::var("REJOIN_TEST_DATABASE_URL") else {
+        assert!(
+            std::env::var("REJOIN_TEST_REQUIRE_SERVERS").is_err(),
+            "servers are required"
+        );
+        return;
+    };
+    let database = Database::new(&admin_url).await;
+    migrate(&database.url).await.expect("migrated");
+    let check = ["migrate", "--check"];
+    let (code, said) = run(&check, &database.url);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("up to date"), "{said}");
+
+    let newer = "insert into refinery_schema_history (version, name, applied_on, checksum) \
+        values (1000, 'weather', '2026-01-01T00:00:00Z', '1')";
+    change(&database, newer).await;
+    let (code, said) = run(&check, &database.url);
+    assert_eq!(code, Some(0), "its coordinators work on it: {said}");
+    assert!(
+        said.contains("unknown  V1000__weather\n") && said.contains("the schema is newer than this program"),
+        "{said}"
+    );
+    let (code, said) = run(&["migrate"], &database.url);
+    assert_eq!(code, Some(1), "{said}");
+    let (_, said) = run(&["doctor"], &database.url);
+    assert!(
+        said.contains("ok     migrations") && said.contains("newer than this program: V1000__weather"),
+        "{said}"
+    );
+
+    let older = "delete from refinery_schema_history \
+        where version = (select max(version) from refinery_schema_history where version < 1000)";
+    change(&database, older).await;
+    let (code, said) = run(&check, &database.url);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("pending  V") && said.contains("unknown  V1000__weather"),
+        "{said}"
+    );
+    database.end().await;
+}
