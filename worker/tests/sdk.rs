@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rejoin_shared::json::Json;
@@ -10,6 +11,7 @@ use rejoin_worker::{StepContext, StepError, log_layer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use support::{Owner, builder, raw};
+use tracing::Instrument as _;
 use tracing_subscriber::layer::SubscriberExt;
 
 #[derive(Deserialize)]
@@ -64,6 +66,58 @@ async fn a_typed_handler_reads_writes_logs_and_stores_a_checkpoint() {
     assert_eq!(item["logs"], json!(["by hand", "INFO by tracing n=9007199254740993"]));
     assert_eq!(item["checkpoint"], json!({"at": 1}));
     running.stop().await;
+}
+
+/// Lines that a subscriber writes.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the lines").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn log_twice(_: StepContext, (): ()) -> Result<(), StepError> {
+    tracing::info!("in the handler");
+    let task = async { tracing::info!("in a task of it") };
+    Ok(tokio::spawn(task.in_current_span()).await?)
+}
+
+#[tokio::test]
+async fn what_a_handler_logs_by_tracing_carries_run_path_and_attempt() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let format = tracing_subscriber::fmt::layer()
+        .json()
+        .with_writer(move || writer.clone());
+    let subscriber = tracing_subscriber::registry().with(log_layer()).with(format);
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder().handler("work", log_twice));
+    let order = owner.order(1, "work", "null");
+    owner.dispatch(vec![order]).await;
+    let item = owner.completions(1).await.remove(0);
+    assert_eq!(item["logs"], json!(["INFO in the handler", "INFO in a task of it"]));
+    running.stop().await;
+    let text = String::from_utf8(lines.0.lock().expect("the lines").clone()).expect("text");
+    let read = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let told: Vec<Value> = read
+        .filter(|line| {
+            line["fields"]["message"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("in "))
+        })
+        .map(|line| line["span"].clone())
+        .collect();
+    let span = json!({"name": "attempt", "run": owner.run.to_string(), "path": "/s#1", "attempt": 1});
+    assert_eq!(told, [span.clone(), span]);
 }
 
 #[tokio::test]

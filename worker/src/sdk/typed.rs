@@ -9,6 +9,7 @@ use rejoin_shared::wire::{AttemptEnd, HandlerError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tracing::Instrument as _;
 
 use super::context::Writes;
 use super::layer::CURRENT_LOGS;
@@ -47,14 +48,22 @@ where
             Err(e) => return AttemptEnd::Error(unfit_input(&e)),
         };
         let context = StepContext::new(attempt.clone());
-        let called = CURRENT_LOGS.scope(attempt.logs.clone(), (self.function)(context.clone(), input));
-        match called.await {
+        let called = in_span(&attempt, (self.function)(context.clone(), input));
+        match CURRENT_LOGS.scope(attempt.logs.clone(), called).await {
             Ok(output) => {
                 finish(&output, context.take_writes(), self.output_bytes_max).unwrap_or_else(AttemptEnd::Error)
             }
             Err(StepError(failed)) => AttemptEnd::Error(failed),
         }
     }
+}
+
+/// Every line that the handler logs by `tracing`, and every span that it opens, stands in a span that says whose it is. Built-in
+/// handlers, which log nothing, have none.
+async fn in_span<T>(attempt: &Attempt, call: impl Future<Output = T>) -> T {
+    let order = attempt.order();
+    let span = tracing::info_span!("attempt", run = %order.run, path = %order.path, attempt = order.attempt);
+    call.instrument(span).await
 }
 
 fn unfit_input(e: &serde_json::Error) -> HandlerError {
