@@ -42,6 +42,8 @@ function list(page, items, next, again) {
 
 function card(one, again) {
   const version = one.version ? ` v${one.version}` : '';
+  // One that the coordinator cannot read has a name and a `last_error`, and does not say what it starts and when.
+  const isRead = one.workflow !== undefined;
   const rhythm = one.cron
     ? [h('code', {}, one.cron), ` ${one.timezone ?? 'UTC'}`]
     : ['every ', h('code', {}, one.every)];
@@ -55,11 +57,11 @@ function card(one, again) {
       one.paused && h('span', { class: 'pill s-paused' }, 'paused'),
     ),
     facts(
-      ['Workflow', [h('a', { href: link(['workflows', one.workflow]) }, one.workflow), version]],
-      ['When', rhythm],
+      isRead && ['Workflow', [h('a', { href: link(['workflows', one.workflow]) }, one.workflow), version]],
+      isRead && ['When', rhythm],
       ['Next', one.paused ? '–' : time(one.next_at)],
       ['Last run', one.last_run ? runLink(one.last_run) : '–'],
-      ['Overlap', one.overlap ?? 'skip'],
+      isRead && ['Overlap', one.overlap ?? 'skip'],
       one.tags && Object.keys(one.tags).length > 0 && ['Tags', tags(one.tags)],
     ),
     one.last_error && h('p', { class: 'failure' }, one.last_error),
