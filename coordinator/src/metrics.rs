@@ -11,6 +11,10 @@ use rejoin_shared::run::RunStatus;
 const LATENCY_S: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
+/// Waits for a worker, beyond what [`LATENCY_S`] tells apart: an alert asks for more than a minute.
+const WAIT_S: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+];
 const LONG_S: &[f64] = &[0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
 const ROWS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0,
@@ -50,6 +54,7 @@ pub struct Metrics {
     pub worker_slots: GaugeVec,
     pub events_unknown_run: Counter,
     pub messages_rejected: CounterVec,
+    pub dead_letters: Gauge,
     pub steps_unserved: Gauge,
     pub build_info: GaugeVec,
     /// Names and labels of all of them.
@@ -133,7 +138,7 @@ impl Metrics {
             ),
             step_duration_seconds: m.histograms("rejoin_step_duration_seconds", "Of an attempt", LONG_S, &["queue"]),
             dispatch_seconds: m.histogram("rejoin_dispatch_seconds", "Hand-over to confirm", LATENCY_S),
-            queue_seconds: m.histogram("rejoin_queue_seconds", "Confirm to start on a worker", LATENCY_S),
+            queue_seconds: m.histogram("rejoin_queue_seconds", "Confirm to start on a worker", WAIT_S),
             completion_seconds: m.histogram("rejoin_completion_seconds", "End to durable", LATENCY_S),
             join_seconds: m.histogram("rejoin_join_seconds", "Last branch durable to next dispatch", LATENCY_S),
             dispatches: m.counters("rejoin_dispatches_total", "Attempts published", &["reason"]),
@@ -163,6 +168,7 @@ impl Metrics {
                 "Messages of workers that were not believed",
                 &["reason"],
             ),
+            dead_letters: m.gauge("rejoin_dead_letters", "Dead letters that wait, of the fleet"),
             steps_unserved: m.gauge(
                 "rejoin_steps_unserved",
                 "Handlers with ready steps that no worker serves",
@@ -259,6 +265,36 @@ mod tests {
                 "{}: {:?}",
                 desc.fq_name,
                 desc.variable_labels
+            );
+        }
+    }
+
+    /// `histogram_quantile` never says more than the highest finite bound: an alert above it could not fire.
+    #[test]
+    fn every_alert_asks_for_a_latency_that_its_histogram_can_tell() {
+        let metrics = Metrics::new();
+        metrics.step_duration_seconds.with_label_values(&["default"]);
+        let text = metrics.render();
+        let rules = include_str!("../../deploy/prometheus/alerts.yaml");
+        let asked = rules.lines().filter_map(|line| {
+            let (_, rest) = line.split_once("rate(rejoin_")?;
+            let (name, rest) = rest.split_once("_bucket[")?;
+            Some((name, rest.rsplit_once("> ")?.1.trim().parse::<f64>().ok()?))
+        });
+        let asked: Vec<_> = asked.collect();
+        assert!(asked.len() >= 5, "{asked:?}");
+        for (name, threshold) in asked {
+            let start = format!("rejoin_{name}_bucket{{");
+            let own = text.lines().filter(|line| line.starts_with(&start));
+            let bounds = own.filter_map(|line| line.split("le=\"").nth(1)?.split('"').next()?.parse::<f64>().ok());
+            let bounds: Vec<f64> = bounds.filter(|bound| bound.is_finite()).collect();
+            assert!(
+                bounds.contains(&threshold),
+                "{name} has no bound at {threshold}: {bounds:?}"
+            );
+            assert!(
+                bounds.iter().any(|bound| *bound > threshold),
+                "{name} ends at {threshold}"
             );
         }
     }

@@ -12,6 +12,7 @@ use rejoin_coordinator::broker::gate::Gate;
 use rejoin_coordinator::broker::tokens::Tokens;
 use rejoin_coordinator::console;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
+use rejoin_coordinator::services::gauges::Gauges;
 use rejoin_coordinator::services::retention::Retention;
 use rejoin_coordinator::services::schedules::Schedules;
 use rejoin_coordinator::store::Store;
@@ -125,6 +126,8 @@ pub async fn serve(
         api = api.without_console();
     }
     tasks.spawn(Schedules::new(store.clone(), Arc::new(api.clone())).run(services.clone()));
+    let gauges = Gauges::new(store.clone(), coordinator.dead_letters().clone(), metrics.clone());
+    tasks.spawn(gauges.run(services.clone()));
     let retention = Retention::new(store, settings.retention.by_state());
     tasks.spawn(retention.run(metrics, services.clone()));
     announce(settings, &name, &format!("{scheme}://{address}"));

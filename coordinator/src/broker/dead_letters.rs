@@ -135,6 +135,15 @@ impl DeadLetters {
         Ok(removed)
     }
 
+    /// How many wait, of all namespaces; those that somebody just looks at are not among them.
+    ///
+    /// # Errors
+    /// The link's.
+    pub async fn count(&self) -> Result<usize, LinkError> {
+        let depth = self.link.depth(&self.queue).await?;
+        Ok(depth.map_or(0, |depth| usize::try_from(depth.messages).unwrap_or(usize::MAX)))
+    }
+
     /// A letter of `namespace`; `None` if it is not there.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What the owner shows: what a run waits for, workers and queues.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rejoin_engine::decision::Surroundings;
@@ -162,12 +163,6 @@ impl Owner {
         let metrics = &self.parts.metrics;
         metrics.timers_due.set(as_f64(self.timers.len()));
         metrics.broker_unconfirmed.set(as_f64(self.dispatcher.unconfirmed()));
-        if let Some(pool) = self.parts.store.pool() {
-            let connections = &metrics.store_pool_connections;
-            connections.with_label_values(&["in_use"]).set(as_f64(pool.in_use));
-            connections.with_label_values(&["idle"]).set(as_f64(pool.idle));
-            metrics.store_pool_waiting.set(as_f64(pool.waiting));
-        }
         metrics.steps_unserved.set(as_f64(self.unserved_handlers().len()));
         for status in RunStatus::ALL {
             let in_memory = self.runs.values().filter(|run| run.state.status() == status).count();
@@ -178,24 +173,28 @@ impl Owner {
             let count = self.left.values().filter(|(of, _)| *of == lack).count();
             metrics.runs_left.with_label_values(&[lack.as_str()]).set(as_f64(count));
         }
+        self.show_queues();
+    }
+
+    /// By name: queues of the same name in several namespaces are shown as one.
+    fn show_queues(&self) {
+        let mut by_name: BTreeMap<&str, (usize, u32, u32)> = BTreeMap::new();
         for queue in self.dispatcher.queues() {
-            let name = &*queue.key.name;
-            metrics
-                .queue_depth
-                .with_label_values(&[name])
-                .set(as_f64(queue.waiting() + queue.out()));
-            let (slots, busy) = self
-                .fleet
-                .of_queue(&queue.key)
-                .fold((0, 0), |(s, b), w| (s + w.slots, b + w.busy));
-            metrics
-                .worker_slots
-                .with_label_values(&[name, "busy"])
-                .set(f64::from(busy));
-            metrics
-                .worker_slots
-                .with_label_values(&[name, "free"])
-                .set(f64::from(slots.saturating_sub(busy)));
+            let (depth, slots, busy) = by_name.entry(&queue.key.name).or_default();
+            *depth += queue.waiting() + queue.out();
+            for worker in self.fleet.of_queue(&queue.key) {
+                *slots += worker.slots;
+                *busy += worker.busy;
+            }
+        }
+        let metrics = &self.parts.metrics;
+        for (name, (depth, slots, busy)) in by_name {
+            metrics.queue_depth.with_label_values(&[name]).set(as_f64(depth));
+            let shown = [("busy", busy), ("free", slots.saturating_sub(busy))];
+            for (state, count) in shown {
+                let gauge = metrics.worker_slots.with_label_values(&[name, state]);
+                gauge.set(f64::from(count));
+            }
         }
     }
 }
