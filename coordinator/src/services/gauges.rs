@@ -64,11 +64,47 @@ impl Gauges {
     }
 
     /// What was last known stays while the broker does not answer.
-    pub async fn show_letters(&self) {
+    async fn show_letters(&self) {
         match tokio::time::timeout(ANSWER_MAX, self.letters.count()).await {
             Ok(Ok(count)) => self.metrics.dead_letters.set(as_f64(count)),
             Ok(Err(error)) => tracing::debug!(%error, "dead letters could not be counted"),
             Err(_) => tracing::debug!("dead letters could not be counted in time"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::link::memory::MemoryBroker;
+    use rejoin_shared::link::{Address, Message};
+    use rejoin_shared::topology::Topology;
+
+    use super::*;
+    use crate::store::embedded::EmbeddedStore;
+
+    #[tokio::test]
+    async fn dead_letters_are_counted_and_none_where_there_is_no_queue_for_them() {
+        let (broker, topology) = (MemoryBroker::default(), Topology::default());
+        let link = broker.link("test");
+        let store = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
+        let letters = DeadLetters::new(link.clone(), &topology);
+        let gauges = Gauges::new(store, letters, Metrics::new());
+        gauges.metrics.dead_letters.set(7.0);
+        gauges.show_letters().await;
+        assert_eq!(as_count(&gauges), 0);
+        link.declare(&topology.dead_queue()).await.expect("declared");
+        for _ in 0..2 {
+            let letter = Message::new("letter", true, Vec::new());
+            let to = Address::Queue(topology.dead());
+            link.publish(&to, letter).await.expect("sent");
+        }
+        gauges.show_letters().await;
+        assert_eq!(as_count(&gauges), 2);
+    }
+
+    fn as_count(gauges: &Gauges) -> i64 {
+        let text = gauges.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("rejoin_dead_letters "));
+        line.and_then(|value| value.parse().ok()).expect("a whole number")
     }
 }
