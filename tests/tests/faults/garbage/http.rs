@@ -338,7 +338,11 @@ fn broken_body(dice: &mut Dice) -> Throw {
         2 => format!(r#"{{"input": {}, {inner}"#, "9".repeat(20 + dice.below(400))),
         3 => format!(r#"{{"nul": "\u0000", {inner}"#),
         4 => format!(r#"{{"strange": {}, {inner}"#, dice.any()),
-        5 => format!(r#"{{"input": "{}"}}"#, "x".repeat(2_000_000)),
+        // Mostly within what is read, or a few of them would be all the garbage.
+        5 => {
+            let bytes = if dice.chance(10) { 2_000_000 } else { 2_000 };
+            format!(r#"{{"inputs": "{}"}}"#, "x".repeat(bytes))
+        }
         _ => dice
             .word(&["[]", "0", "\"\"", "null", "{\"input\": }", "{\"a\": 1,}", "{'a': 1}"])
             .to_owned(),
