@@ -57,22 +57,63 @@ fn every_metric_is_on_a_dashboard() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// An alert as it is written: its name, its expression in one line, its `for`, its runbook.
+struct Alert<'a> {
+    name: &'a str,
+    expression: String,
+    lasts: &'a str,
+    book: &'a str,
+}
+
+fn alerts(rules: &str) -> Vec<Alert<'_>> {
+    let parts = rules.split("- alert: ").skip(1);
+    let alert = |part| -> Alert {
+        let value = |key: &str| {
+            let found = str::lines(part).find_map(|line| line.trim().strip_prefix(key));
+            found.unwrap_or_else(|| panic!("no {key} in {part}"))
+        };
+        let lines = part.lines().skip_while(|line| !line.contains("expr: >-")).skip(1);
+        let lines = lines.take_while(|line| !line.contains(" for: ")).map(str::trim);
+        Alert {
+            name: part.lines().next().unwrap_or_default(),
+            expression: lines.collect::<Vec<_>>().join(" "),
+            lasts: value("for: "),
+            book: value("runbook: "),
+        }
+    };
+    parts.map(alert).collect()
+}
+
 #[test]
-fn every_alert_has_a_runbook_a_row_in_their_index_and_a_test() {
+fn every_alert_has_a_runbook_that_quotes_it_a_row_in_their_index_a_test_and_one_that_does_its_fault() {
     let (rules, tests) = (
         read("deploy/prometheus/alerts.yaml"),
         read("deploy/prometheus/alerts_test.yaml"),
     );
     let index = read("docs/runbooks/README.md");
-    let alerts: Vec<&str> = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "))
-        .collect();
+    let faults =
+        ["latencies", "outcomes", "processes"].map(|name| read(&format!("tests/tests/faults/alerts/{name}.rs")));
+    let faults = faults.concat();
+    let alerts = alerts(&rules);
     assert!(alerts.len() >= 12, "{}", alerts.len());
-    let books = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook: "));
-    for (alert, book) in alerts.iter().zip(books) {
-        assert!(read(book).starts_with(&format!("# {alert}\n")), "{book}");
-        assert!(index.contains(&format!("[{alert}]")), "{alert} is not in the index");
-        assert!(tests.contains(alert), "{alert} has no test");
+    for alert in alerts {
+        let Alert {
+            name,
+            expression,
+            lasts,
+            book,
+        } = alert;
+        let page = read(book);
+        assert!(page.starts_with(&format!("# {name}\n")), "{book}");
+        assert!(
+            page.contains(&format!("| fires | `{expression}` for {lasts} |")),
+            "{book} quotes another rule"
+        );
+        assert!(index.contains(&format!("[{name}]")), "{name} is not in the index");
+        assert!(tests.contains(name), "{name} has no test");
+        assert!(
+            faults.contains(&format!("\"{name}\"")),
+            "nothing does the fault of {name}"
+        );
     }
 }

@@ -19,6 +19,10 @@ pub struct Fleet {
     pub database: Database,
     /// How the processes to come reach the servers.
     pub routes: Routes,
+    /// The program of the processes to come.
+    pub program: PathBuf,
+    /// Settings of the processes to come, over those that all have.
+    pub settings: Vec<(&'static str, String)>,
     admin: Database,
     database_name: String,
     /// Before every name at the broker.
@@ -31,7 +35,8 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).map_err(|_| anyhow!("{name} is not set: eval \"$(scripts/services env)\" first"))
 }
 
-fn free_port() -> Result<u16> {
+/// A port of this machine at which nobody listens.
+pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -77,6 +82,8 @@ impl Fleet {
                 database_url: url,
                 amqp_url,
             },
+            program: binary(),
+            settings: Vec::new(),
             admin,
             database_name,
             prefix: format!("f{}.", &id[..8]),
@@ -89,7 +96,7 @@ impl Fleet {
     }
 
     fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.program);
         command
             .arg(verb)
             .current_dir(self.dir.path())
@@ -101,7 +108,8 @@ impl Fleet {
                 "REJOIN_LOG__FILTER",
                 std::env::var("REJOIN_TEST_LOG").unwrap_or_else(|_| "info,lapin=off".to_owned()),
             )
-            .env("RUST_BACKTRACE", "0");
+            .env("RUST_BACKTRACE", "0")
+            .envs(self.settings.iter().map(|(name, value)| (*name, value)));
         // What is for the tests and scripts, the programs refuse; settings have two underscores.
         for (name, _) in std::env::vars() {
             if name.starts_with("REJOIN_") && !name.contains("__") {

@@ -17,6 +17,7 @@ macro_rules! fault {
     };
 }
 
+mod alerts;
 mod api;
 mod backup;
 mod claims;
