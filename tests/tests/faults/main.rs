@@ -38,6 +38,7 @@ mod processes;
 mod proxy;
 mod races;
 mod routes;
+mod rolling;
 mod servers;
 mod services;
 mod settled;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::fanout::Fanout;
+use super::rolling::{self, Rolling};
 use super::{BRANCHES, LONG, survives};
 
 fault!(
@@ -29,33 +30,34 @@ fault!(
 fault!(
     /// SIGTERM: each hands over, and a new one takes its place.
     a_fan_out_survives_a_rolling_restart_of_the_coordinators,
-    LONG,
+    rolling::BRANCHES,
     armed with || Ok(()),
     async |f: &mut Fanout, ()| {
+        let mut rolling = Rolling::begin(f).await?;
         for _ in 0..2 {
-            let (mut old, port) = f.fleet.coordinators.remove(0);
-            old.end(Duration::from_secs(40)).await?;
+            let (old, port) = f.fleet.coordinators.remove(0);
+            rolling.stop(old).await?;
             f.fleet.add_coordinator(Some(port))?;
             f.fleet.is_ready(port).await?;
         }
-        Ok(())
+        rolling.tell(f).await
     }
 );
 
 fault!(
     /// SIGTERM: what runs is finished, the rest goes back; nothing is executed twice.
     a_fan_out_survives_a_rolling_restart_of_the_workers,
-    LONG,
+    rolling::BRANCHES,
     armed with || Ok(()),
     async |f: &mut Fanout, ()| {
+        let mut rolling = Rolling::begin(f).await?;
         for _ in 0..3 {
             f.fleet.add_worker()?;
-            f.fleet.workers.remove(0).end(Duration::from_secs(40)).await?;
+            rolling.stop(f.fleet.workers.remove(0)).await?;
         }
-        let view = f.fleet.wait_for_end(&f.run, Duration::from_secs(120)).await?;
-        ensure!(view["state"] == "completed", "{view}");
-        let executions = f.executions()?.len();
-        ensure!(executions == LONG, "{executions} executions of {LONG} branches");
+        rolling.tell(f).await?;
+        let (executions, branches) = (f.executions()?.len(), rolling::BRANCHES);
+        ensure!(executions == branches, "{executions} executions of {branches} branches");
         Ok(())
     }
 );
