@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, ensure};
 
 use super::fanout::Fanout;
-use super::fleet::Process;
+use super::process::Process;
 
 /// Longest stop: more than what draining may take.
 const STOP_MAX: Duration = Duration::from_secs(40);

@@ -7,8 +7,8 @@ use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
 use rejoin_shared::link::{Address, Link as _, Message};
 use serde_json::json;
 
-use super::super::services::services;
 use super::super::proxy::{Mode, Proxy};
+use super::super::services::services;
 use super::watch::{Watch, fleet, sleepers};
 
 const RUN_MAX: Duration = Duration::from_secs(180);
