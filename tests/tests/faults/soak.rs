@@ -138,7 +138,7 @@ async fn storm(
 
 /// Of the ids in $1: how many are there and have ended, and how many were cancelled.
 const FATE: &str = "SELECT count(r.finished_at), count(*) FILTER (WHERE r.status = 'cancelled') \
-    FROM unnest($1::text[]) AS id JOIN runs r ON r.id = id::uuid";
+    FROM unnest($1::text[]) AS given JOIN runs r ON r.id = given::uuid";
 /// Runs started with a key, and children that were cancelled though their parent was not.
 const STRAY: &str = "SELECT count(*) FILTER (WHERE r.idempotency_key IS NOT NULL), \
     count(*) FILTER (WHERE r.status = 'cancelled' AND p.status <> 'cancelled') \
