@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rejoin_tests::dice::hash;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +21,10 @@ const BATCH: usize = 24;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Open runs above which nothing is started: what a fleet of two cores can bear, and enough for every fault to meet some.
 const OPEN_MAX: i64 = 600;
-/// One in so many is cancelled.
-const CANCELLED: usize = 10;
+/// One in so many is cancelled: no divisor of the number of sorts, so that each has its turn.
+const CANCELLED: usize = 9;
+/// Within so many milliseconds of its start, wherever it is then.
+const CANCELLED_WITHIN_MS: u64 = 1_500;
 /// Longest time for an answer, whatever has been struck meanwhile.
 const ANSWER_MAX: Duration = Duration::from_secs(240);
 
@@ -87,7 +90,9 @@ impl Source {
         let mut cancels = JoinSet::new();
         while !stop.is_cancelled() {
             if self.has_room().await {
-                for run in self.start(&mut accepted).await?.into_iter().step_by(CANCELLED) {
+                let from = accepted.started.len();
+                let started = self.start(&mut accepted).await?.into_iter().zip(from..);
+                for (run, _) in started.filter(|(_, n)| n % CANCELLED == 0) {
                     let api = self.api.clone();
                     cancels.spawn(async move { cancel(&api, run).await });
                 }
@@ -134,6 +139,8 @@ impl Accepted {
 
 /// The run, if it was cancelled; `None`: it was too late.
 async fn cancel(api: &Api, run: String) -> Result<Option<String>> {
+    let lives = Duration::from_millis(hash(0, &run) % CANCELLED_WITHIN_MS);
+    tokio::time::sleep(lives).await;
     let path = format!("/v1/runs/{run}/cancel");
     let answer = api.ask_for(&path, &json!({}), ANSWER_MAX).await;
     match answer.with_context(|| format!("cancelling {run}"))? {

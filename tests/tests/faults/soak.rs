@@ -139,8 +139,8 @@ async fn storm(
 /// Of the ids in $1: how many are there and have ended, and how many were cancelled.
 const FATE: &str = "SELECT count(r.finished_at), count(*) FILTER (WHERE r.status = 'cancelled') \
     FROM unnest($1::text[]) AS given JOIN runs r ON r.id = given::uuid";
-/// Runs started with a key, and children that were cancelled though their parent was not.
-const STRAY: &str = "SELECT count(*) FILTER (WHERE r.idempotency_key IS NOT NULL), \
+/// Runs that the load started, by their keys, and children that were cancelled though their parent was not.
+const STRAY: &str = "SELECT count(*) FILTER (WHERE r.idempotency_key LIKE 'soak-%'), \
     count(*) FILTER (WHERE r.status = 'cancelled' AND p.status <> 'cancelled') \
     FROM runs r LEFT JOIN runs p ON p.id = r.parent";
 
