@@ -11,9 +11,9 @@ use super::process::Process;
 const STOP_MAX: Duration = Duration::from_secs(40);
 
 /// Branches: enough for a while before, the restart, and a while after it.
-pub const BRANCHES: usize = 9_000;
+pub const BRANCHES: usize = 6_000;
 /// Branches that are recorded before the restart begins.
-pub const BEFORE: u64 = 2_000;
+pub const BEFORE: u64 = 1_000;
 
 /// A restart under way, and what was seen of it.
 pub struct Rolling {
