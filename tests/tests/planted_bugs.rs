@@ -26,12 +26,12 @@ fn found(name: &str, faults: &Faults, seeds: u64) -> (u64, String) {
     // A panic of the engine over a broken journal is a find like any other: its trace is of no interest.
     std::panic::set_hook(Box::new(|_| {}));
     let found = (0..seeds).find_map(|seed| Some((seed, simulate(seed, faults).err()?)));
-    let Some((seed, why)) = found else {
+    let Some((seed, failure)) = found else {
         // The hook above keeps quiet: the test's own message is for people.
         drop(std::panic::take_hook());
         panic!("{name} was not found within {seeds} seeds");
     };
-    let why = why.lines().next().unwrap_or_default().to_owned();
+    let why = failure.why.lines().next().unwrap_or_default().to_owned();
     println!("planted: {name} | simulation of the engine | {} | {why}", seed + 1);
     (seed, why)
 }

@@ -1,9 +1,12 @@
 //! Seeds of the simulator over the engine.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use rejoin_tests::generate::case;
 use rejoin_tests::simulate::engine_driver::Faults;
-use rejoin_tests::simulate::{Verdict, simulate};
+use rejoin_tests::simulate::shrink::shrink;
+use rejoin_tests::simulate::{Failure, Verdict, profile_of, simulate};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -44,9 +47,17 @@ const FAILED_ONCE: [u64; 8] = [
 fn seeds_that_failed_once_hold() {
     for seed in FAILED_ONCE {
         if let Err(failure) = simulate(seed, &Faults::all()) {
-            panic!("{failure}");
+            panic!("{}", told(seed, &failure));
         }
     }
+}
+
+/// A failure, and the smallest case that fails so and could be found in the time there is.
+fn told(seed: u64, failure: &Failure) -> String {
+    let profile = profile_of(seed);
+    let bound = Duration::from_secs(number("REJOIN_SHRINK_SECONDS", 30));
+    let small = shrink(&case(seed, profile), profile, &Faults::all(), failure, bound);
+    format!("{failure}\n\n{small}")
 }
 
 fn hold(part: u64) {
@@ -59,7 +70,7 @@ fn hold(part: u64) {
     for seed in first..first + seeds {
         match simulate(seed, &Faults::all()) {
             Ok(verdict) => *verdicts.entry(format!("{verdict:?}")).or_default() += 1,
-            Err(failure) => failures.push(failure),
+            Err(failure) => failures.push(told(seed, &failure)),
         }
         if failures.len() as u64 >= failures_max {
             break;

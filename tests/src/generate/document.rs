@@ -2,8 +2,12 @@
 
 use std::fmt::Write as _;
 
+use rejoin_shared::definition::{Entry, Format, Tree, TreeKind, read};
+use rejoin_shared::json::Json;
+use rejoin_shared::limits::Limits;
+
 /// A part of a document.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Doc {
     /// Keys and values, in order.
     Map(Vec<(String, Doc)>),
@@ -33,10 +37,91 @@ impl Doc {
         Doc::Map(vec![(key.to_owned(), value)])
     }
 
+    /// A document as it was written, in YAML or JSON.
+    ///
+    /// # Errors
+    /// What is wrong with its text.
+    pub fn read(text: &str) -> Result<Doc, String> {
+        let tree = read(text.as_bytes(), Format::Auto, &Limits::default());
+        tree.map(|tree| Doc::of(&tree)).map_err(|errors| errors.to_string())
+    }
+
+    /// A value.
+    #[must_use]
+    pub fn of_json(value: &Json) -> Doc {
+        match value {
+            Json::Str(text) => Doc::text(text),
+            Json::List(items) => Doc::List(items.iter().map(Doc::of_json).collect()),
+            Json::Object(map) => {
+                let entries = map.iter().map(|(key, inner)| (key.to_string(), Doc::of_json(inner)));
+                Doc::Map(entries.collect())
+            }
+            Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) => Doc::Raw(value.to_string()),
+        }
+    }
+
+    fn of(tree: &Tree) -> Doc {
+        let entry = |entry: &Entry| (entry.key.to_string(), Doc::of(&entry.value));
+        match &tree.kind {
+            TreeKind::Null => Doc::Raw("null".to_owned()),
+            TreeKind::Bool(is_so) => Doc::Raw(is_so.to_string()),
+            TreeKind::Int(n) => Doc::number(n),
+            TreeKind::Float(x) => Doc::Raw(serde_json::to_string(x).expect("a number")),
+            TreeKind::Str(text) => Doc::text(text),
+            TreeKind::List(items) => Doc::List(items.iter().map(Doc::of).collect()),
+            TreeKind::Map(entries) => Doc::Map(entries.iter().map(entry).collect()),
+        }
+    }
+
+    /// The value of this key; of a map only.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Doc> {
+        match self {
+            Doc::Map(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, value)| value),
+            Doc::List(_) | Doc::Text(_) | Doc::Raw(_) => None,
+        }
+    }
+
+    /// The entries; none if it is no map.
+    #[must_use]
+    pub fn entries(&self) -> &[(String, Doc)] {
+        match self {
+            Doc::Map(entries) => entries,
+            Doc::List(_) | Doc::Text(_) | Doc::Raw(_) => &[],
+        }
+    }
+
+    /// The items; none if it is no list.
+    #[must_use]
+    pub fn items(&self) -> &[Doc] {
+        match self {
+            Doc::List(items) => items,
+            Doc::Map(_) | Doc::Text(_) | Doc::Raw(_) => &[],
+        }
+    }
+
+    /// The number that it is.
+    #[must_use]
+    pub fn as_number(&self) -> Option<u64> {
+        match self {
+            Doc::Raw(raw) => raw.parse().ok(),
+            Doc::Map(_) | Doc::List(_) | Doc::Text(_) => None,
+        }
+    }
+
+    /// The text that it is.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Doc::Text(text) => Some(text),
+            Doc::Map(_) | Doc::List(_) | Doc::Raw(_) => None,
+        }
+    }
+
     /// Whether it is a map with this key.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        matches!(self, Doc::Map(entries) if entries.iter().any(|(k, _)| k == key))
+        self.get(key).is_some()
     }
 
     /// Adds a key; of a map only.

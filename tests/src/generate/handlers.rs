@@ -1,13 +1,13 @@
 //! Handlers and all else outside of a run, as a pure function of seed, place, attempt and context.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 
-use super::Profile;
+use super::{Mood, Profile, Script};
 use crate::dice::{Dice, hash};
 use crate::reference::{At, Call, Operation, Outside, Reply};
 
@@ -21,6 +21,11 @@ pub struct World {
     /// Of a hundred compensations, so many fail for good.
     pub undo_failing_percent: u64,
     workflows: Arc<BTreeMap<String, Arc<Definition>>>,
+    mood: Mood,
+    /// What handlers answer, in place of what would be drawn.
+    script: Option<Arc<Script>>,
+    /// Where their answers are written down.
+    heard: Option<Arc<Mutex<Script>>>,
 }
 
 const ERRORS: &[&str] = &[
@@ -46,6 +51,9 @@ impl World {
             failing_percent,
             undo_failing_percent,
             workflows: Arc::new(workflows),
+            mood: Mood::AsDrawn,
+            script: None,
+            heard: None,
         }
     }
 
@@ -54,6 +62,7 @@ impl World {
     pub fn broken(&self) -> World {
         World {
             failing_percent: 15,
+            mood: Mood::Broken,
             ..self.clone()
         }
     }
@@ -63,8 +72,29 @@ impl World {
     pub fn undoing(&self) -> World {
         World {
             undo_failing_percent: 0,
+            mood: Mood::Undoing,
             ..self.clone()
         }
+    }
+
+    /// The same, with what handlers answer from a script.
+    #[must_use]
+    pub fn told(&self, script: Script) -> World {
+        World {
+            script: Some(Arc::new(script)),
+            ..self.clone()
+        }
+    }
+
+    /// The same; what handlers answer is written down.
+    #[must_use]
+    pub fn heard(&self) -> (World, Arc<Mutex<Script>>) {
+        let heard = Arc::<Mutex<Script>>::default();
+        let world = World {
+            heard: Some(heard.clone()),
+            ..self.clone()
+        };
+        (world, heard)
     }
 
     /// The workflow, shared.
@@ -87,43 +117,16 @@ impl World {
         parts.collect::<Vec<_>>().join("~")
     }
 
-    fn failure(&self, call: &Call<'_>, place: &str, dice: &mut Dice) -> Option<Reply> {
-        let percent = match is_undo(call) {
-            true => self.undo_failing_percent,
-            false => self.failing_percent,
-        };
-        let fails_for_good = hash(self.seed, &format!("good {place}")) % 100 < percent;
-        let flaky = [0, 0, 0, 0, 0, 0, 1, 1, 2][dice.below(9)];
-        let kind = dice.word(ERRORS).to_owned();
-        // What is not tried again would fail for good: nothing of the kind where runs are to be mended.
-        let retryable = self.profile == Profile::Resumable || !dice.chance(15);
-        let is_flaky = self.profile == Profile::Any && (percent > 0 || !is_undo(call));
-        let fails = fails_for_good || is_flaky && call.attempt <= flaky;
-        fails.then_some(Reply::Err { kind, retryable })
-    }
-}
-
-fn is_undo(call: &Call<'_>) -> bool {
-    call.path.ends_with("/compensate")
-}
-
-impl Outside for World {
-    fn call(&self, call: &Call<'_>) -> Reply {
-        let place = self.place(call.run, call.path);
-        let mut dice = Dice::of(self.seed, &place);
-        let calm = |output| Reply::Ok {
-            output,
-            set: Vec::new(),
-            unset: Vec::new(),
-        };
+    fn draw(&self, call: &Call<'_>, place: &str) -> Reply {
+        let mut dice = Dice::of(self.seed, place);
         if call.handler == "calm" {
-            return calm(Json::Null);
+            return Reply::of(Json::Null);
         }
-        if let Some(failure) = self.failure(call, &place, &mut dice) {
+        if let Some(failure) = self.failure(call, place, &mut dice) {
             return failure;
         }
         if is_undo(call) {
-            return calm(small(&mut dice));
+            return Reply::of(small(&mut dice));
         }
         if let Some(targets) = call.input.get("targets").and_then(Json::as_list) {
             return decision(targets, &mut dice);
@@ -141,6 +144,40 @@ impl Outside for World {
             set: writes.set,
             unset: writes.unset,
         }
+    }
+
+    fn failure(&self, call: &Call<'_>, place: &str, dice: &mut Dice) -> Option<Reply> {
+        let percent = match is_undo(call) {
+            true => self.undo_failing_percent,
+            false => self.failing_percent,
+        };
+        let fails_for_good = hash(self.seed, &format!("good {place}")) % 100 < percent;
+        let flaky = [0, 0, 0, 0, 0, 0, 1, 1, 2][dice.below(9)];
+        let kind = dice.word(ERRORS).to_owned();
+        // What is not tried again would fail for good: nothing of the kind where runs are to be mended.
+        let retryable = self.profile == Profile::Resumable || !dice.chance(15);
+        let is_flaky = self.profile == Profile::Any && (percent > 0 || !is_undo(call));
+        let fails = fails_for_good || is_flaky && call.attempt <= flaky;
+        fails.then_some(Reply::Err { kind, retryable })
+    }
+}
+
+pub(super) fn is_undo(call: &Call<'_>) -> bool {
+    call.path.ends_with("/compensate")
+}
+
+impl Outside for World {
+    fn call(&self, call: &Call<'_>) -> Reply {
+        let place = self.place(call.run, call.path);
+        let reply = match &self.script {
+            Some(script) => script.reply(self.mood, &place, call),
+            None => self.draw(call, &place),
+        };
+        if let Some(heard) = &self.heard {
+            let mut heard = heard.lock().expect("the script");
+            heard.note(self.mood, &place, call.attempt, &reply);
+        }
+        reply
     }
 
     fn payload(&self, wait: At<'_>, event: &str, n: usize) -> Option<Json> {
@@ -193,11 +230,7 @@ impl Outside for World {
 fn decision(targets: &[Json], dice: &mut Dice) -> Reply {
     let at = dice.below(targets.len() + 1);
     let goto = targets.get(at).cloned().unwrap_or_default();
-    Reply::Ok {
-        output: Json::from_entries([("goto", goto)]),
-        set: Vec::new(),
-        unset: Vec::new(),
-    }
+    Reply::of(Json::from_entries([("goto", goto)]))
 }
 
 #[derive(Default)]

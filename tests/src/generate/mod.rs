@@ -14,9 +14,11 @@ mod flows;
 mod handlers;
 mod outer;
 mod scopes;
+mod script;
 
 pub use document::Doc;
 pub use handlers::World;
+pub use script::{Mood, Script, json_of};
 
 /// What a generated definition is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,23 +53,32 @@ impl Case {
     /// If the parser refuses one.
     #[must_use]
     pub fn of(seed: u64, text: String, children: Vec<(String, String)>, profile: Profile) -> Case {
+        Case::read(seed, text, children, profile).unwrap_or_else(|why| panic!("seed {seed}: {why}"))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// What the parser refuses.
+    pub fn read(seed: u64, text: String, children: Vec<(String, String)>, profile: Profile) -> Result<Case, String> {
         let read = |text: &str| {
             let format = match text.starts_with('{') {
                 true => Format::Json,
                 false => Format::Yaml,
             };
             let def = parse(text.as_bytes(), format, &Limits::default());
-            Arc::new(def.unwrap_or_else(|errors| panic!("seed {seed}: the parser refuses\n{text}\n{errors}")))
+            def.map(Arc::new)
+                .map_err(|errors| format!("the parser refuses\n{text}\n{errors}"))
         };
-        let workflows = children.iter().map(|(name, text)| (name.clone(), read(text)));
-        Case {
+        let workflows = children.iter().map(|(name, text)| Ok((name.clone(), read(text)?)));
+        Ok(Case {
             seed,
-            def: read(&text),
+            def: read(&text)?,
             text,
             input: input(&mut Dice::of(seed, "input")),
-            world: World::new(seed, profile, workflows.collect()),
+            world: World::new(seed, profile, workflows.collect::<Result<_, String>>()?),
             children,
-        }
+        })
     }
 
     /// The documents of the workflows that it may call, for people.

@@ -33,6 +33,18 @@ pub enum Reply {
     Err { kind: String, retryable: bool },
 }
 
+impl Reply {
+    /// It returned this, and wrote nothing.
+    #[must_use]
+    pub fn of(output: Json) -> Reply {
+        Reply::Ok {
+            output,
+            set: Vec::new(),
+            unset: Vec::new(),
+        }
+    }
+}
+
 /// What an operator does about a parked step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {

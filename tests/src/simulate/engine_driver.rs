@@ -63,6 +63,8 @@ pub struct Driver<'a> {
     pub lost_claims: bool,
     /// What happened, for people.
     pub history: Vec<String>,
+    /// How often something happened, or could have.
+    pub turns: usize,
     /// Whether the run was cancelled by the schedule.
     pub was_cancelled: bool,
 }
@@ -94,6 +96,7 @@ impl<'a> Driver<'a> {
             begun_once: BTreeSet::new(),
             lost_claims: false,
             history: Vec::new(),
+            turns: 0,
             was_cancelled: false,
         };
         let begin = Start {
@@ -236,6 +239,10 @@ impl<'a> Driver<'a> {
     fn turn(&mut self) -> Result<bool, String> {
         let roll = self.dice.below(100);
         let f = self.faults.clone();
+        self.turns += 1;
+        if f.turns_max.is_some_and(|max| self.turns > max) {
+            return self.advance();
+        }
         let mut below = 0;
         let mut within = |share: usize| {
             below += share;

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod edits;
 pub mod engine_driver;
 pub mod journal;
+pub mod kept;
 pub mod live;
 pub mod messages;
 pub mod outside;
@@ -14,6 +15,8 @@ pub mod shell_link;
 pub mod shell_process;
 pub mod shell_runs;
 pub mod shell_store;
+pub mod shorten;
+pub mod shrink;
 
 use rejoin_shared::expr::RunInfo;
 use rejoin_shared::ids::{Partition, RunId};
@@ -55,16 +58,37 @@ pub enum Verdict {
     TooLarge,
 }
 
+/// What went wrong in a simulated run; shown with the case and its history.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The invariant that broke, or the first difference.
+    pub why: String,
+    /// Turns of the schedule until then.
+    pub turns: usize,
+    text: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What the case of `seed` is for.
+#[must_use]
+pub fn profile_of(seed: u64) -> Profile {
+    match seed % 4 == 3 {
+        true => Profile::Resumable,
+        false => Profile::Any,
+    }
+}
+
 /// Runs the case of `seed` under a schedule of the same seed.
 ///
 /// # Errors
 /// What went wrong, with the definition and the history.
-pub fn simulate(seed: u64, faults: &Faults) -> Result<Verdict, String> {
-    let profile = if seed % 4 == 3 {
-        Profile::Resumable
-    } else {
-        Profile::Any
-    };
+pub fn simulate(seed: u64, faults: &Faults) -> Result<Verdict, Failure> {
+    let profile = profile_of(seed);
     simulate_case(&case(seed, profile), profile, faults)
 }
 
@@ -72,7 +96,7 @@ pub fn simulate(seed: u64, faults: &Faults) -> Result<Verdict, String> {
 ///
 /// # Errors
 /// As [`simulate`].
-pub fn simulate_case(case: &Case, profile: Profile, faults: &Faults) -> Result<Verdict, String> {
+pub fn simulate_case(case: &Case, profile: Profile, faults: &Faults) -> Result<Verdict, Failure> {
     let told = interpret_twisted(&case.def, &case.input, &case.world, &run_info(), faults.twist);
     if told.log.too_large {
         return Ok(Verdict::TooLarge);
@@ -91,14 +115,18 @@ pub fn simulate_case(case: &Case, profile: Profile, faults: &Faults) -> Result<V
     match end {
         Ok(()) if told.log.doubt.is_some() || driver.lost_claims => Ok(Verdict::InvariantsOnly),
         Ok(()) => Ok(Verdict::Agrees),
-        Err(why) => Err(format!(
-            "seed {}: {why}\n--- definition\n{}\n--- workflows it calls\n{}\n--- input\n{}\n--- history\n{}",
-            case.seed,
-            case.text,
-            case.children_text(),
-            case.input,
-            driver.history.join("\n"),
-        )),
+        Err(why) => Err(Failure {
+            text: format!(
+                "seed {}: {why}\n--- definition\n{}\n--- workflows it calls\n{}\n--- input\n{}\n--- history\n{}",
+                case.seed,
+                case.text,
+                case.children_text(),
+                case.input,
+                driver.history.join("\n"),
+            ),
+            why,
+            turns: driver.turns,
+        }),
     }
 }
 

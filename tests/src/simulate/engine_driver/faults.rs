@@ -19,6 +19,8 @@ pub struct Faults {
     pub pauses: usize,
     pub cancels: usize,
     pub edits: usize,
+    /// Turns after which nothing goes wrong any more.
+    pub turns_max: Option<usize>,
     /// What the schedule is drawn from; the case's seed by default.
     pub schedule: Option<u64>,
     /// A bug of the shell that the simulator must find.
@@ -55,10 +57,20 @@ impl Faults {
             pauses: 2,
             cancels: 0,
             edits: 3,
-            schedule: None,
-            planted: None,
-            twist: None,
+            ..Faults::default()
         }
+    }
+
+    /// The percentages, by name.
+    pub fn shares(&mut self) -> [(&'static str, &mut usize); 6] {
+        [
+            ("duplicates", &mut self.duplicates),
+            ("crashes", &mut self.crashes),
+            ("losses", &mut self.losses),
+            ("pauses", &mut self.pauses),
+            ("cancels", &mut self.cancels),
+            ("edits", &mut self.edits),
+        ]
     }
 }
 
