@@ -2,6 +2,7 @@
 
 use rejoin_tests::simulate::shell::simulate_shell;
 use rejoin_tests::simulate::shell_process::Planted;
+use rejoin_tests::simulate::shell_schedules::simulate_schedules;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -23,6 +24,37 @@ fn the_shell_loses_and_repeats_nothing_whatever_fails() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n================\n\n"));
+}
+
+#[test]
+fn every_tick_that_has_to_starts_one_run_whatever_fails() {
+    let first = number("REJOIN_SIMULATE_FIRST", 0);
+    let seeds = number("REJOIN_SIMULATE_SCHEDULE_SEEDS", 2);
+    let (mut fired, mut passed) = (0, 0);
+    for seed in first..first + seeds {
+        let count = simulate_schedules(seed, None).unwrap_or_else(|why| panic!("{why}"));
+        fired += count.fired;
+        passed += count.passed;
+    }
+    println!("{fired} ticks started a run, {passed} passed");
+    assert!(fired > 0 && passed > 0, "both are common: {fired} and {passed}");
+}
+
+fn tick_found_within(planted: Planted, seeds: u64) {
+    let found = (0..seeds).find_map(|seed| Some((seed, simulate_schedules(seed, Some(planted)).err()?)));
+    let (seed, why) = found.unwrap_or_else(|| panic!("{planted:?} was not found within {seeds} seeds"));
+    let why = why.lines().next().unwrap_or_default();
+    println!("planted: {planted:?} | simulation of schedules | {} | {why}", seed + 1);
+}
+
+#[test]
+fn a_tick_that_starts_two_runs_is_found() {
+    tick_found_within(Planted::KeyForgotten, 30);
+}
+
+#[test]
+fn a_tick_that_is_lost_with_its_coordinator_is_found() {
+    tick_found_within(Planted::TickForgotten, 30);
 }
 
 fn found_within(planted: Planted, seeds: u64) {

@@ -4,14 +4,17 @@
 //! Not every interleaving repeats with its seed: the embedded store works on threads. Every fault does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rejoin_coordinator::api::Api;
+use rejoin_coordinator::api::backend::Local;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::members::lease::TaskKeeper;
 use rejoin_coordinator::owner::command::{Command, CommandError, StartRun};
+use rejoin_coordinator::services::schedules::Schedules;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::{RunRow, Store};
 use rejoin_shared::definition::model::{HandlerCall, Node};
@@ -29,9 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::outside::Due;
 use super::run_info;
+use super::shell_database::Database;
 use super::shell_link::FaultyLink;
 use super::shell_process::{Fuse, OwnClock, Planted, SimClock, SimDice};
-use super::shell_store::{Database, FaultyStore};
+use super::shell_store::FaultyStore;
 use crate::dice::hash;
 use crate::generate::{Case, Profile, World, case};
 use crate::reference::{Call, Outside, Reply, Told, interpret};
@@ -39,6 +43,7 @@ use crate::reference::{Call, Outside, Reply, Told, interpret};
 /// Simulated time within which a healed world must have ended every run.
 const PATIENCE: Duration = Duration::from_secs(1800);
 const LEASE_MS: u64 = 1_500;
+const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long somebody outside waits for an answer.
 const REACH: Duration = Duration::from_secs(2);
 
@@ -55,14 +60,7 @@ pub fn simulate_shell(seed: u64, planted: Option<Planted>) -> Result<(), String>
     if told.log.too_large {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build();
-    let runtime = runtime.expect("a runtime");
-    let ended = runtime.block_on(live(&case, &told, planted));
-    runtime.shutdown_background();
-    ended.map_err(|why| {
+    in_simulated_time(live(&case, &told, planted)).map_err(|why| {
         format!(
             "seed {seed}: {why}\n--- definition\n{}\n--- workflows it calls\n{}\n--- input\n{}",
             case.text,
@@ -70,6 +68,18 @@ pub fn simulate_shell(seed: u64, planted: Option<Planted>) -> Result<(), String>
             case.input
         )
     })
+}
+
+/// Runs `work` on a clock that goes on when nothing else can.
+pub(super) fn in_simulated_time<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 /// A process: its name, and what kills it.
@@ -80,12 +90,14 @@ struct Process {
     clock: OwnClock,
 }
 
-struct Shell<'a> {
+pub(super) struct Shell<'a> {
     case: &'a Case,
     planted: Option<Planted>,
     broker: MemoryBroker,
-    database: Arc<Database>,
-    dice: Arc<SimDice>,
+    pub(super) database: Arc<Database>,
+    pub(super) dice: Arc<SimDice>,
+    /// Whether its coordinators attend to schedules.
+    has_schedules: bool,
     healed: Arc<AtomicBool>,
     coordinators: Vec<(Process, Coordinator)>,
     workers: Vec<Process>,
@@ -93,7 +105,7 @@ struct Shell<'a> {
 }
 
 async fn live(case: &Case, told: &Told, planted: Option<Planted>) -> Result<(), String> {
-    let mut shell = Shell::new(case, planted).await;
+    let mut shell = Shell::new(case, planted, false).await;
     let ended = shell.run(told).await;
     ended.map_err(|why| format!("{why}\n--- history\n{}", shell.database.history()))
 }
@@ -131,7 +143,7 @@ impl<'a> Shell<'a> {
         self.check(run, &row, told).await
     }
 
-    async fn new(case: &'a Case, planted: Option<Planted>) -> Shell<'a> {
+    pub(super) async fn new(case: &'a Case, planted: Option<Planted>, has_schedules: bool) -> Shell<'a> {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
         let all = case.children.iter().map(|(name, text)| (&**name, text));
         for (name, text) in all.chain([("generated", &case.text)]) {
@@ -143,6 +155,7 @@ impl<'a> Shell<'a> {
             broker: MemoryBroker::new(),
             database: Arc::new(Database::new(store, SimClock::new())),
             dice: Arc::new(SimDice::new(case.seed)),
+            has_schedules,
             healed: Arc::default(),
             coordinators: Vec::new(),
             workers: Vec::new(),
@@ -181,15 +194,7 @@ impl<'a> Shell<'a> {
 
     fn bear_coordinator(&mut self, name: &str) {
         let (process, link) = self.process(name);
-        let store = FaultyStore {
-            name: process.name.clone(),
-            planted: self.planted,
-            database: self.database.clone(),
-            inner: self.database.store.clone(),
-            fuse: process.fuse.clone(),
-            dice: self.dice.clone(),
-            healed: self.healed.clone(),
-        };
+        let store = self.store_of(&process);
         // Runs leave memory as soon as they only wait, or when they have piled up, or never.
         let cache_bytes_max = [0, 0, 5_000, usize::MAX][self.dice.below(4)];
         let config = CoordinatorConfig {
@@ -200,8 +205,35 @@ impl<'a> Shell<'a> {
             dice: Arc::new(SimDice::new(hash(self.case.seed, &process.name))),
             ..CoordinatorConfig::new(name)
         };
-        let coordinator = Coordinator::start(config, Arc::new(store), link, process.stop.clone());
+        let coordinator = Coordinator::start(config, store.clone(), link.clone(), process.stop.clone());
+        if self.has_schedules {
+            let local = Local::new(coordinator.clone(), name, store.clone(), link);
+            let limits = Arc::new(Limits::default());
+            let stop = process.stop.clone();
+            let registry = coordinator.metrics().registry.clone();
+            let api = Api::new(store, Arc::new(local), limits, registry, BODY_BYTES_MAX, stop.clone());
+            let schedules = Schedules::new(self.store_of(&process), Arc::new(api));
+            drop(tokio::spawn(schedules.run(stop)));
+        }
         self.coordinators.push((process, coordinator));
+    }
+
+    fn store_of(&self, process: &Process) -> Arc<FaultyStore> {
+        Arc::new(FaultyStore {
+            name: process.name.clone(),
+            planted: self.planted,
+            database: self.database.clone(),
+            inner: self.database.store.clone(),
+            fuse: process.fuse.clone(),
+            dice: self.dice.clone(),
+            healed: self.healed.clone(),
+            looked: Mutex::default(),
+        })
+    }
+
+    /// All coordinators die at once.
+    pub(super) fn black_out(&self) {
+        self.coordinators.iter().for_each(|(process, _)| process.fuse.blow());
     }
 
     fn bear_worker(&mut self) {
@@ -285,7 +317,7 @@ impl<'a> Shell<'a> {
     }
 
     /// Something goes wrong.
-    fn harm(&self) {
+    pub(super) fn harm(&self) {
         let processes: Vec<&Process> = self.coordinators.iter().map(|(p, _)| p).chain(&self.workers).collect();
         let calls = i64::try_from(self.dice.below(25)).unwrap_or(0);
         match self.dice.below(14) {
@@ -335,7 +367,7 @@ impl<'a> Shell<'a> {
     }
 
     /// The connections of dead processes end, and others take their places.
-    fn replace_the_dead(&mut self) {
+    pub(super) fn replace_the_dead(&mut self) {
         let (dead, alive) = std::mem::take(&mut self.workers)
             .into_iter()
             .partition::<Vec<_>, _>(|p| p.fuse.is_blown());
@@ -362,7 +394,7 @@ impl<'a> Shell<'a> {
         self.broker.cut(&process.name);
     }
 
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.database.tell("", format_args!("all is healed"));
         self.healed.store(true, Ordering::SeqCst);
         for process in self.coordinators.iter().map(|(p, _)| p).chain(&self.workers) {

@@ -13,8 +13,8 @@ use rejoin_shared::link::{
 use rejoin_shared::wire::{Completions, kind};
 use tokio::sync::watch;
 
+use super::shell_database::Database;
 use super::shell_process::{Fuse, Planted, SimDice};
-use super::shell_store::Database;
 
 /// The longest wait for the answer to a subscription; more than a worker's patience.
 const SUBSCRIBED_LATE_MS: usize = 15_000;

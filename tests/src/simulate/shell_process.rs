@@ -34,6 +34,10 @@ pub enum Planted {
     NoTimeToWake,
     /// Workers begin without a claim what has to be claimed.
     UnclaimedStart,
+    /// The key of a start is forgotten: it starts another run when it comes again.
+    KeyForgotten,
+    /// Who takes the tick of a schedule writes that it is gone, not that it is to be started.
+    TickForgotten,
 }
 
 /// Blows after a number of calls: the process has died between two effects, and says nothing any more.
