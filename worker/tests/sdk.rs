@@ -82,7 +82,7 @@ impl std::io::Write for Lines {
     }
 }
 
-async fn log_twice(_: StepContext, (): ()) -> Result<(), StepError> {
+async fn log_twice(_: StepContext, _: Json) -> Result<(), StepError> {
     tracing::info!("in the handler");
     let task = async { tracing::info!("in a task of it") };
     Ok(tokio::spawn(task.in_current_span()).await?)
@@ -102,7 +102,11 @@ async fn what_a_handler_logs_by_tracing_carries_run_path_and_attempt() {
     let order = owner.order(1, "work", "null");
     owner.dispatch(vec![order]).await;
     let item = owner.completions(1).await.remove(0);
-    assert_eq!(item["logs"], json!(["INFO in the handler", "INFO in a task of it"]));
+    assert_eq!(
+        item["logs"],
+        json!(["INFO in the handler", "INFO in a task of it"]),
+        "{item}"
+    );
     running.stop().await;
     let text = String::from_utf8(lines.0.lock().expect("the lines").clone()).expect("text");
     let read = text
