@@ -215,3 +215,33 @@ live!(
         watch.end().await
     }
 );
+
+/// Makes the records of a run those of a later version, or of this one again.
+async fn change_format(watch: &Watch, run: &str, by: i32) -> Result<()> {
+    let change = "UPDATE journal SET format = format + $2::int WHERE run_id = $1::text::uuid";
+    watch.fleet.database.query(change, &[&run, &by]).await?;
+    Ok(())
+}
+
+live!(
+    runs_left_fires_when_a_run_comes_to_a_coordinator_that_is_older_than_its_records {
+        let mut watch = Watch::start(1, 1).await?;
+        let run = watch.run(&sleepers("load", "default", 5_000, 100)).await?;
+        watch.fleet.wait_for_progress(&run, 10, RUN_MAX).await?;
+        watch.is_silent("RejoinRunsLeft").await?;
+        let port = watch.fleet.coordinators[0].1;
+        for (by, fires) in [(1, true), (-1, false)] {
+            watch.fleet.coordinators[0].0.kill()?;
+            watch.fleet.coordinators.clear();
+            change_format(&watch, &run, by).await?;
+            watch.fleet.add_coordinator(Some(port))?;
+            match fires {
+                true => watch.fires("RejoinRunsLeft").await?,
+                false => watch.falls_silent("RejoinRunsLeft").await?,
+            }
+        }
+        watch.fleet.is_ready(port).await?;
+        watch.cancel(&run).await?;
+        watch.end().await
+    }
+);
