@@ -133,6 +133,12 @@ impl Journal {
         self.rows[from..].iter().map(line).collect()
     }
 
+    /// All of them.
+    #[must_use]
+    pub fn rows(&self) -> &[Parts] {
+        &self.rows
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
