@@ -33,7 +33,6 @@ use crate::metrics::Metrics;
 use crate::owner::clock::Dice;
 use crate::owner::run::Run;
 pub use flight::{Flight, Phase, QueueKey};
-pub use pump::Pumped;
 pub use queue::TaskQueue;
 
 /// The runs in memory.

@@ -64,14 +64,9 @@ impl Dispatcher {
     pub fn pump(&mut self, runs: &mut Runs, around: &Around<'_>) -> Pumped {
         let mut pumped = Pumped::default();
         self.fill(runs, around, &mut pumped);
-        self.send(runs, around, &mut pumped);
-        pumped
-    }
-
-    /// Sends what has credit of what was taken before.
-    pub fn send_waiting(&mut self, runs: &mut Runs, around: &Around<'_>) -> Pumped {
-        let mut pumped = Pumped::default();
-        self.send(runs, around, &mut pumped);
+        if self.link_is_up {
+            self.send(runs, around, &mut pumped);
+        }
         pumped
     }
 
@@ -139,9 +134,6 @@ impl Dispatcher {
     }
 
     fn send(&mut self, runs: &mut Runs, around: &Around<'_>, pumped: &mut Pumped) {
-        if !self.link_is_up {
-            return;
-        }
         let waiting = self
             .queues
             .values()

@@ -1,11 +1,8 @@
 //! Makes a batch durable, and says what happens if that fails (DESIGN 3).
 
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::poll;
 use rejoin_engine::event::Event;
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::link::Settle;
@@ -91,7 +88,7 @@ impl Owner {
             if !self.parts.lease.is_valid() {
                 return Err(Failure::LeaseOver);
             }
-            match self.append_beside_sending(batch).await {
+            match self.parts.store.append(batch).await {
                 Ok(at) => {
                     for claim in &batch.claims {
                         self.claims.entry(claim.partition).and_modify(|own| own.batch += 1);
@@ -120,20 +117,6 @@ impl Owner {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
-    }
-
-    /// Sends the statement, and while the database works on it, what was taken from the runs before: that follows from committed
-    /// records alone. What this batch itself makes ready is taken after its commit.
-    async fn append_beside_sending(&mut self, batch: &Batch) -> Result<Timestamp, StoreError> {
-        let store = self.parts.store.clone();
-        let mut appending = pin!(store.append(batch));
-        if let Poll::Ready(outcome) = poll!(appending.as_mut()) {
-            return outcome;
-        }
-        // The connection's own task writes the statement; it may stand behind this one, on the same thread.
-        tokio::task::yield_now().await;
-        self.send_waiting();
-        appending.await
     }
 
     /// Drops what was decided since the last confirmed batch, loads those runs again, and judges their events anew.

@@ -4,7 +4,7 @@
 //!  wait ─▶ take in ─▶ judge (the one caller of `decide`) ─▶ commit ─▶ act (the one executor of effects) ─▶ pump
 //! ```
 //! One batch is in flight at a time, so nothing can overtake: acks, answers, verdicts and revocations of a batch leave
-//! after its commit, those of ignored events too. Beside it goes out what earlier commits have made ready.
+//! after its commit, those of ignored events too.
 
 mod act;
 mod batch;
@@ -51,7 +51,7 @@ use uuid::Uuid;
 use crate::broker::consumers::Consumers;
 use crate::broker::gate::Gate;
 use crate::broker::publisher::Outgoing;
-use crate::dispatcher::{Around, Dispatcher, Pumped, Runs};
+use crate::dispatcher::{Around, Dispatcher, Runs};
 use crate::fleet::{Deaf, Fleet};
 use crate::members::Membership;
 use crate::members::lease::Lease;
@@ -271,7 +271,8 @@ impl Owner {
     /// Waits until there is something to do; leaves it where it is, or puts it into the backlog.
     async fn wait(&mut self) {
         let has_answers = !self.broken.is_empty() || !self.refused.is_empty() || !self.missing.is_empty();
-        if !self.backlog.is_empty() || has_answers || (self.may_dispatch() && self.dispatcher.has_more()) {
+        let may_dispatch = self.home.is_some() && !self.is_draining;
+        if !self.backlog.is_empty() || has_answers || (may_dispatch && self.dispatcher.has_more()) {
             return;
         }
         let at = self
@@ -353,29 +354,12 @@ impl Owner {
         (&mut self.dispatcher, &mut self.runs, around)
     }
 
-    /// Takes what is ready from the runs, and sends what has credit.
     fn pump(&mut self) {
-        if self.may_dispatch() {
-            let (dispatcher, runs, around) = self.dispatching();
-            let pumped = dispatcher.pump(runs, &around);
-            self.pass_on(pumped);
+        if self.home.is_none() || self.is_draining {
+            return;
         }
-    }
-
-    /// Sends what was taken already and has credit now.
-    fn send_waiting(&mut self) {
-        if self.may_dispatch() {
-            let (dispatcher, runs, around) = self.dispatching();
-            let pumped = dispatcher.send_waiting(runs, &around);
-            self.pass_on(pumped);
-        }
-    }
-
-    fn may_dispatch(&self) -> bool {
-        self.home.is_some() && !self.is_draining
-    }
-
-    fn pass_on(&mut self, pumped: Pumped) {
+        let (dispatcher, runs, around) = self.dispatching();
+        let pumped = dispatcher.pump(runs, &around);
         self.publish_all(pumped.outgoing);
         for (run, event) in pumped.events {
             self.push_own(run, event);
