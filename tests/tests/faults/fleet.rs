@@ -35,9 +35,12 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).map_err(|_| anyhow!("{name} is not set: eval \"$(scripts/services env)\" first"))
 }
 
-/// A port of this machine at which nobody listens.
+/// A port of this machine at which nobody listens: below those that connections take by themselves, one of which may have it by the
+/// time a process comes to listen there.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    let mut any = (0..100).map(|_| 10_000 + u16::try_from(uuid::Uuid::new_v4().as_u128() % 10_000).unwrap_or(0));
+    any.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or_else(|| anyhow!("no port is free"))
 }
 
 impl Fleet {

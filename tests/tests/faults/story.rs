@@ -52,6 +52,9 @@ pub async fn fleet_of(coordinators: usize, workers: usize, documents: &[&str]) -
     for _ in 0..workers {
         fleet.add_worker()?;
     }
+    for (_, port) in &fleet.coordinators {
+        fleet.is_ready(*port).await?;
+    }
     for document in documents {
         fleet.register_text(document).await?;
     }

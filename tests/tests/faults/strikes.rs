@@ -88,7 +88,7 @@ impl Strike {
             Strike::BrokerKilled => bring_down(fleet, "rabbit", "kill").await,
             Strike::ConnectionsClosed => close_connections(),
             Strike::MemoryAlarm => raise_alarm().await,
-            Strike::QueuesPurged => Blow::arm("purge-all")?.strike(),
+            Strike::QueuesPurged => purge(fleet).await,
             Strike::QueuesDeleted => Blow::arm("delete-all")?.strike(),
             Strike::DatabaseStopped => bring_down(fleet, "pg", "stop-immediate").await,
             Strike::DatabaseKilled => bring_down(fleet, "pg", "kill").await,
@@ -163,6 +163,16 @@ async fn is_refused(server: SocketAddr) -> bool {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     false
+}
+
+/// The workers stand still meanwhile, so that something lies in the queues.
+async fn purge(fleet: &Fleet) -> Result<()> {
+    let blow = Blow::arm("purge-all")?;
+    fleet.workers.iter().try_for_each(|worker| worker.signal("STOP"))?;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let struck = blow.strike();
+    fleet.workers.iter().try_for_each(|worker| worker.signal("CONT"))?;
+    struck
 }
 
 fn close_connections() -> Result<()> {
