@@ -396,8 +396,10 @@ impl Drafts {
 }
 
 /// The batch of these drafts, each partition's claim once, sorted. It borrows their rows: [`give_rows_back`] when it is done with.
-#[must_use]
-pub fn batch_of(drafts: &mut [Draft], claim: impl Fn(Partition) -> Option<Claim>) -> Batch {
+///
+/// # Errors
+/// A partition that it would write to without a claim: what the claim does not prove nobody else may have written meanwhile.
+pub fn batch_of(drafts: &mut [Draft], claim: impl Fn(Partition) -> Option<Claim>) -> Result<Batch, Partition> {
     let mut partitions: Vec<Partition> = drafts
         .iter()
         .filter(|d| d.writes())
@@ -405,8 +407,9 @@ pub fn batch_of(drafts: &mut [Draft], claim: impl Fn(Partition) -> Option<Claim>
         .collect();
     partitions.sort();
     partitions.dedup();
+    let claims = partitions.into_iter().map(|partition| claim(partition).ok_or(partition));
     let mut batch = Batch {
-        claims: partitions.into_iter().filter_map(claim).collect(),
+        claims: claims.collect::<Result<_, _>>()?,
         ..Batch::default()
     };
     for draft in drafts {
@@ -424,7 +427,7 @@ pub fn batch_of(drafts: &mut [Draft], claim: impl Fn(Partition) -> Option<Claim>
         batch.broadcasts.extend(draft.broadcasts.iter().cloned());
         batch.joins.extend(draft.joins.iter().cloned());
     }
-    batch
+    Ok(batch)
 }
 
 /// Gives the drafts the rows back that their batch borrowed.
@@ -434,5 +437,22 @@ pub fn give_rows_back(drafts: &mut [Draft], batch: &mut Batch) {
         draft
             .rows
             .extend(rows.by_ref().take(std::mem::take(&mut draft.rows_lent)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_to_a_partition_without_a_claim_on_it() {
+        let run = RunId::from_uuid_in(Uuid::nil(), Partition(31));
+        let mut drafts = Drafts::default();
+        let draft = drafts.of(run);
+        assert!(!draft.writes());
+        let mut silent = drafts.into_vec();
+        assert!(batch_of(&mut silent, |_| None).is_ok());
+        silent[0].received.push(1);
+        assert_eq!(batch_of(&mut silent, |_| None).err(), Some(Partition(31)));
     }
 }

@@ -73,7 +73,8 @@ impl Owner {
         if !drafts.iter().any(Draft::writes) {
             return Ok(None);
         }
-        let mut batch = batch_of(drafts, |partition| self.claims.get(&partition).copied());
+        let batch = batch_of(drafts, |partition| self.claims.get(&partition).copied());
+        let mut batch = batch.map_err(|partition| Failure::NotOwner(Some(partition)))?;
         let appended = self.append_batch(&batch).await;
         give_rows_back(drafts, &mut batch);
         appended.map(Some)

@@ -98,6 +98,10 @@ impl Owner {
 
     /// An item for a run that is not there.
     pub(super) fn judge_missing(&mut self, drafts: &mut Drafts, mut item: Item) {
+        // Its partition may have gone since it was looked for.
+        if !self.claims.contains_key(&item.run.partition()) {
+            return self.turn_away(item);
+        }
         match &mut item.what {
             What::Start(prepared) => {
                 let prepared = prepared.clone();

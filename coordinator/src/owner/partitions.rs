@@ -126,6 +126,7 @@ impl Owner {
             owner.tickets.any_from(partition)
                 || owner.loading.keys().any(|run| run.partition() == partition)
                 || owner.backlog.iter().any(|item| item.run.partition() == partition)
+                || owner.missing.iter().any(|item| item.run.partition() == partition)
         };
         let drained: Vec<Partition> = self.handing_over.iter().copied().filter(|p| !busy(self, *p)).collect();
         for partition in drained {
