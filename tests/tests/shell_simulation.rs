@@ -101,7 +101,8 @@ fn a_stale_owner_that_writes_all_the_same_is_found() {
 
 #[test]
 fn a_redelivered_batch_that_runs_again_is_found() {
-    found_within(Planted::RedeliveredRunsAgain, 50);
+    // Where it is redelivered depends on how fast this machine is, too: seeds of 2 to 120 were seen.
+    found_within(Planted::RedeliveredRunsAgain, 400);
 }
 
 #[test]
