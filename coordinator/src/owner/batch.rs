@@ -407,7 +407,9 @@ pub fn batch_of(drafts: &mut [Draft], claim: impl Fn(Partition) -> Option<Claim>
         .collect();
     partitions.sort();
     partitions.dedup();
-    let claims = partitions.into_iter().map(|partition| claim(partition).ok_or(partition));
+    let claims = partitions
+        .into_iter()
+        .map(|partition| claim(partition).ok_or(partition));
     let mut batch = Batch {
         claims: claims.collect::<Result<_, _>>()?,
         ..Batch::default()
