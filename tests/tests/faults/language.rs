@@ -116,6 +116,7 @@ story!(
     }
 );
 
+/// The third attempts are seconds away when both have failed twice, and their owner has one second to live.
 const BUDGET: &str = "workflow: budget
 steps:
   - parallel: both
@@ -125,12 +126,12 @@ steps:
         - step: flaky
           uses: act
           with: { ms: 20, fails: 2, gives: third }
-          retry: { max_attempts: 3, backoff: constant, initial: 1500ms, jitter: false }
+          retry: { max_attempts: 3, initial: 400ms, multiplier: 10, jitter: false }
       hopeless:
         - step: hopeless
           uses: act
           with: { ms: 20, fails: 9 }
-          retry: { max_attempts: 3, backoff: constant, initial: 1500ms, jitter: false }
+          retry: { max_attempts: 3, initial: 400ms, multiplier: 10, jitter: false }
 ";
 
 /// Both paths have failed twice.

@@ -39,6 +39,7 @@ fault!(
             rolling.stop(old).await?;
             f.fleet.add_coordinator(Some(port))?;
             f.fleet.is_ready(port).await?;
+            rolling.settle(f).await?;
         }
         rolling.tell(f).await
     }
@@ -54,6 +55,7 @@ fault!(
         for _ in 0..3 {
             f.fleet.add_worker()?;
             rolling.stop(f.fleet.workers.remove(0)).await?;
+            rolling.settle(f).await?;
         }
         rolling.tell(f).await?;
         let (executions, branches) = (f.executions()?.len(), rolling::BRANCHES);

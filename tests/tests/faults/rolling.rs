@@ -14,6 +14,8 @@ const STOP_MAX: Duration = Duration::from_secs(40);
 pub const BRANCHES: usize = 6_000;
 /// Branches that are recorded before the restart begins.
 pub const BEFORE: u64 = 1_000;
+/// Branches that are recorded after each replacement before the next.
+const BETWEEN: u64 = 300;
 
 /// A restart under way, and what was seen of it.
 pub struct Rolling {
@@ -34,6 +36,11 @@ impl Rolling {
             began_us: now_us()?,
             stops: Vec::new(),
         })
+    }
+
+    /// The one that was replaced is left behind when so many more are recorded; only then the next is.
+    pub async fn settle(&self, f: &Fanout) -> Result<()> {
+        f.reach(f.progress().await? + BETWEEN).await
     }
 
     /// SIGTERM, until the process has ended.
