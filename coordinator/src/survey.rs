@@ -5,11 +5,12 @@
 //! ```
 //! Whoever lives by the database answers, or is missed by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rejoin_shared::link::{Address, Link, Message};
+use rejoin_shared::map::HashMap;
 use rejoin_shared::topology::Topology;
 use rejoin_shared::wire::{Survey, Surveyed, SurveyedQueue, kind};
 use tokio::sync::mpsc;

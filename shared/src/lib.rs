@@ -6,6 +6,7 @@
 pub mod config;
 pub mod definition;
 pub mod delta;
+pub mod dice;
 pub mod expr;
 pub mod ids;
 pub mod json;

@@ -1,8 +1,33 @@
 //! Seeds of the simulator over the owner's shell, real workers, and faults of broker, database and processes.
 
-use rejoin_tests::simulate::shell::simulate_shell;
+use rejoin_tests::simulate::shell::{simulate_and_tell, simulate_shell};
 use rejoin_tests::simulate::shell_process::Planted;
 use rejoin_tests::simulate::shell_schedules::simulate_schedules;
+
+#[test]
+fn a_seed_is_the_same_each_time() {
+    for seed in 0..8 {
+        let tell = move || simulate_and_tell(seed, None).1;
+        let here = tell();
+        let elsewhere = std::thread::spawn(tell).join().expect("a history");
+        let differ = here
+            .lines()
+            .zip(elsewhere.lines())
+            .position(|(one, other)| one != other);
+        let around = |history: &str, at: usize| {
+            let lines = history.lines().skip(at.saturating_sub(8)).take(12);
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        if let Some(at) = differ {
+            panic!(
+                "seed {seed}, line {at}:\n{}\n--- the other time\n{}",
+                around(&here, at),
+                around(&elsewhere, at)
+            );
+        }
+        assert_eq!(here.len(), elsewhere.len(), "seed {seed}");
+    }
+}
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)

@@ -3,7 +3,7 @@
 //! A queue that has to be declared first may take a while (one that vanished is declared only after a moment): what is for it
 //! waits in its line, and everything else goes past.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, poll};
 use rejoin_shared::link::{Address, Link, LinkError, Message, Published, QueueSpec};
+use rejoin_shared::map::HashMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -81,7 +82,7 @@ pub async fn run(
         told,
         sending: FuturesUnordered::new(),
         declaring: FuturesUnordered::new(),
-        lines: HashMap::new(),
+        lines: HashMap::default(),
     };
     let mut is_open = true;
     while is_open || !publisher.is_idle() {

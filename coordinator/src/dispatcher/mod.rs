@@ -19,6 +19,7 @@ mod track;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rejoin_shared::dice::Dice;
 use rejoin_shared::ids::{AttemptKey, Partition, RunId};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::map::HashMap;
@@ -30,7 +31,6 @@ use uuid::Uuid;
 use crate::broker::tokens::Tokens;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::owner::clock::Dice;
 use crate::owner::run::Run;
 pub use flight::{Flight, Phase, QueueKey};
 pub use queue::TaskQueue;

@@ -3,10 +3,11 @@
 mod worker;
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, ClaimKey, Namespace, RunId, StepKey};
+use rejoin_shared::map::HashMap;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Report, WorkerId};
 use uuid::Uuid;
@@ -86,12 +87,12 @@ impl Fleet {
     #[must_use]
     pub fn new(now: Timestamp) -> Fleet {
         Fleet {
-            workers: HashMap::new(),
+            workers: HashMap::default(),
             listening_since: now,
             deaf: BTreeSet::new(),
-            ended: HashMap::new(),
+            ended: HashMap::default(),
             heard: 0,
-            silence: HashMap::new(),
+            silence: HashMap::default(),
         }
     }
 

@@ -1,12 +1,12 @@
 //! The one executor of effects: what leaves the process once a batch is durable.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use rejoin_engine::decision::Effect;
 use rejoin_shared::ids::{AttemptKey, RunId};
 use rejoin_shared::link::{Address, Message, Settle};
+use rejoin_shared::map::HashMap;
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Cancel, Verdict, Verdicts, WorkerId, kind};
@@ -123,7 +123,7 @@ impl Owner {
     /// Drops what is not wanted any more from the tracker, and tells the workers that hold it.
     fn revoke(&mut self, id: RunId, attempts: &[Try]) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let mut told: HashMap<Option<Uuid>, Vec<AttemptKey>> = HashMap::new();
+        let mut told: HashMap<Option<Uuid>, Vec<AttemptKey>> = HashMap::default();
         for attempt in attempts.iter().copied() {
             run.marks.remove(&attempt);
             match self.dispatcher.land(run, attempt) {
@@ -218,7 +218,7 @@ fn verdict_messages(
     topology: &rejoin_shared::topology::Topology,
     verdicts: Vec<(WorkerId, Uuid, AttemptKey, Verdict)>,
 ) -> Vec<Outgoing> {
-    let mut groups: HashMap<(Uuid, Uuid), Vec<(AttemptKey, Verdict)>> = HashMap::new();
+    let mut groups: HashMap<(Uuid, Uuid), Vec<(AttemptKey, Verdict)>> = HashMap::default();
     for (worker, id, key, verdict) in verdicts {
         groups.entry((worker.incarnation, id)).or_default().push((key, verdict));
     }

@@ -12,12 +12,13 @@
 //! The fences prove that what the holder completed before it went has been judged. Should it live on unheard, what it does
 //! later changes nothing: the attempt has ended.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rejoin_engine::decision::{Decision, Ignored};
 use rejoin_engine::event::Event;
 use rejoin_shared::ids::{AttemptKey, ClaimId, ClaimKey, RunId};
+use rejoin_shared::map::HashSet;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Verdict, WorkerId};
 

@@ -1,12 +1,12 @@
 //! Definitions by namespace, name and version: immutable, so read once and kept.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::definition::{digest_of_stored, load};
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
+use rejoin_shared::map::HashMap;
 
 use crate::store::{Store, StoreError, WorkflowRow};
 

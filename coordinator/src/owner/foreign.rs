@@ -1,9 +1,10 @@
 //! Events of runs that others own: forwarded to their owner's event queue, confirmed, then acknowledged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use rejoin_shared::ids::{AttemptKey, ClaimId, Partition, RunId};
 use rejoin_shared::link::{Address, Message, Settle};
+use rejoin_shared::map::HashMap;
 use rejoin_shared::wire::PROTOCOL;
 
 use super::Owner;

@@ -37,6 +37,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use rejoin_shared::dice::Dice;
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Link, LinkState, Receipt, Settle};
@@ -58,7 +59,7 @@ use crate::members::lease::Lease;
 use crate::metrics::Metrics;
 use crate::store::{Claim, Member, Store};
 use claims::Claims;
-use clock::{Clock, Dice};
+use clock::Clock;
 use command::CommandError;
 use definitions::Definitions;
 use fence::Fences;
@@ -283,6 +284,7 @@ impl Owner {
         let takes_events = self.tickets.len() < TICKETS_MAX;
         let inputs = &mut self.inputs;
         tokio::select! {
+            biased;
             Some(inbound) = inputs.told.recv() => self.take(inbound),
             Some(inbound) = inputs.notices.recv() => self.take(inbound),
             Some(call) = inputs.commands.recv() => self.take_command(call),

@@ -1,9 +1,9 @@
 //! Who watches which run: committed rows are broadcast to them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rejoin_shared::ids::RunId;
+use rejoin_shared::map::HashMap;
 use tokio::sync::broadcast;
 
 use crate::store::StoredRow;

@@ -1,7 +1,7 @@
 //! The owner's shell under faults: real coordinators and real workers over a simulated broker and database, in simulated
 //! time, with processes that die between any two effects.
 //!
-//! Not every interleaving repeats with its seed: the embedded store works on threads. Every fault does.
+//! A seed is the same each time: one thread, the store on it, and maps that have a fixed order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use rejoin_coordinator::api::Api;
 use rejoin_coordinator::api::backend::Local;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::members::lease::TaskKeeper;
+use rejoin_coordinator::owner::clock::Clock;
 use rejoin_coordinator::owner::command::{Command, CommandError, StartRun};
 use rejoin_coordinator::services::schedules::Schedules;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
@@ -23,6 +24,7 @@ use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::{Json, Map};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::memory::MemoryBroker;
+use rejoin_shared::map::fix_order;
 use rejoin_shared::run::{Priority, RunStatus};
 use rejoin_shared::wire::HandlerError;
 use rejoin_worker::attempt::Attempt;
@@ -55,23 +57,34 @@ const REACH: Duration = Duration::from_secs(2);
 /// # Panics
 /// If the world itself cannot be built.
 pub fn simulate_shell(seed: u64, planted: Option<Planted>) -> Result<(), String> {
+    simulate_and_tell(seed, planted).0
+}
+
+/// The same, with the end of its history: it is the same each time.
+///
+/// # Panics
+/// If the world itself cannot be built.
+pub fn simulate_and_tell(seed: u64, planted: Option<Planted>) -> (Result<(), String>, String) {
     let case = case(seed, Profile::Any);
     let told = interpret(&case.def, &case.input, &case.world, &run_info());
     if told.log.too_large {
-        return Ok(());
+        return (Ok(()), String::new());
     }
-    in_simulated_time(live(&case, &told, planted)).map_err(|why| {
+    let (ended, history) = in_simulated_time(live(&case, &told, planted));
+    let ended = ended.map_err(|why| {
         format!(
-            "seed {seed}: {why}\n--- definition\n{}\n--- workflows it calls\n{}\n--- input\n{}",
+            "seed {seed}: {why}\n--- history\n{history}\n--- definition\n{}\n--- workflows it calls\n{}\n--- input\n{}",
             case.text,
             case.children_text(),
             case.input
         )
-    })
+    });
+    (ended, history)
 }
 
 /// Runs `work` on a clock that goes on when nothing else can.
 pub(super) fn in_simulated_time<T>(work: impl Future<Output = T>) -> T {
+    fix_order();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -104,10 +117,10 @@ pub(super) struct Shell<'a> {
     born: usize,
 }
 
-async fn live(case: &Case, told: &Told, planted: Option<Planted>) -> Result<(), String> {
+async fn live(case: &Case, told: &Told, planted: Option<Planted>) -> (Result<(), String>, String) {
     let mut shell = Shell::new(case, planted, false).await;
     let ended = shell.run(told).await;
-    ended.map_err(|why| format!("{why}\n--- history\n{}", shell.database.history()))
+    (ended, shell.database.history())
 }
 
 impl<'a> Shell<'a> {
@@ -144,7 +157,11 @@ impl<'a> Shell<'a> {
     }
 
     pub(super) async fn new(case: &'a Case, planted: Option<Planted>, has_schedules: bool) -> Shell<'a> {
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
+        let time = SimClock::new();
+        let clock = OwnClock::new(&time);
+        let own = clock.clone();
+        let store = EmbeddedStore::in_memory_by(move || own.now());
+        let store: Arc<dyn Store> = Arc::new(store.expect("a store in memory"));
         let all = case.children.iter().map(|(name, text)| (&**name, text));
         for (name, text) in all.chain([("generated", &case.text)]) {
             put_workflow(&*store, name, text).await;
@@ -153,7 +170,7 @@ impl<'a> Shell<'a> {
             case,
             planted,
             broker: MemoryBroker::new(),
-            database: Arc::new(Database::new(store, SimClock::new())),
+            database: Arc::new(Database::new(store, time, clock)),
             dice: Arc::new(SimDice::new(case.seed)),
             has_schedules,
             healed: Arc::default(),
@@ -239,7 +256,8 @@ impl<'a> Shell<'a> {
     fn bear_worker(&mut self) {
         let (process, link) = self.process("w");
         let claimed = Arc::new(claimed_handlers_of(self.case));
-        let mut builder = Worker::builder().name(&*process.name).concurrency(3);
+        let dice = Arc::new(SimDice::new(hash(self.case.seed, &process.name)));
+        let mut builder = Worker::builder().name(&*process.name).concurrency(3).dice(dice);
         for name in handlers_of(self.case) {
             let handler = SimHandler {
                 name: process.name.clone(),

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rejoin_coordinator::owner::clock::Clock;
 use rejoin_coordinator::store::*;
 use rejoin_shared::ids::{AttemptKey, Partition, RunId, StepKey};
 use rejoin_shared::run::Outcome;
@@ -12,7 +13,7 @@ use rejoin_shared::time::Timestamp;
 
 use super::START;
 use super::shell_fires::Fires;
-use super::shell_process::SimClock;
+use super::shell_process::{OwnClock, SimClock};
 use super::shell_runs::Runs;
 
 /// Lines of history that are kept, and characters of each.
@@ -25,8 +26,8 @@ pub struct Database {
     pub store: Arc<dyn Store>,
     /// Time as it passes.
     pub clock: SimClock,
-    /// By how much its clock has jumped since.
-    jumped_ms: AtomicI64,
+    /// What it says itself.
+    own_clock: OwnClock,
     /// Leases by simulated time.
     pub(super) leases: Mutex<BTreeMap<uuid::Uuid, (Member, Timestamp)>>,
     /// Steps whose completion is committed, by run and path.
@@ -57,11 +58,11 @@ pub struct Database {
 impl Database {
     /// A database over this store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: SimClock) -> Database {
+    pub fn new(store: Arc<dyn Store>, clock: SimClock, own_clock: OwnClock) -> Database {
         Database {
             store,
             clock,
-            jumped_ms: AtomicI64::new(0),
+            own_clock,
             fires: Fires::default(),
             leases: Mutex::default(),
             committed: Mutex::default(),
@@ -80,14 +81,14 @@ impl Database {
 
     /// What its clock says.
     pub fn now(&self) -> Timestamp {
-        Timestamp(self.clock.time().0 + self.jumped_ms.load(Ordering::SeqCst) * 1000)
+        self.own_clock.now()
     }
 
     /// Its clock jumps, forward or back.
     pub fn jump(&self, ms: i64) {
         self.tell("", format_args!("the clock of the database jumps by {ms} ms"));
         self.clocks_differ();
-        self.jumped_ms.fetch_add(ms, Ordering::SeqCst);
+        self.own_clock.jump(ms);
     }
 
     /// A process acknowledges completions.

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rejoin_coordinator::owner::clock::{Clock, Dice as ShellDice};
+use rejoin_coordinator::owner::clock::Clock;
+use rejoin_shared::dice::Dice as ShellDice;
 use rejoin_shared::time::Timestamp;
 use uuid::Uuid;
 
@@ -162,6 +163,11 @@ impl OwnClock {
     /// From now on it is off by so much.
     pub fn set_off(&self, ms: i64) {
         self.off_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// It goes so much forward, or back.
+    pub fn jump(&self, ms: i64) {
+        self.off_ms.fetch_add(ms, Ordering::SeqCst);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Questions to owners: may what was delivered or published again run?
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, ClaimId};
 use rejoin_shared::link::Message;
+use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::wire::{Check, Verdict, Verdicts, WorkerId, kind};
 use tokio::time::Instant;
 
@@ -26,9 +26,10 @@ struct Question {
 pub(super) struct Checks(HashMap<uuid::Uuid, Question>);
 
 impl Checks {
-    /// A new question.
+    /// A new question under this id.
     pub fn ask(
         &mut self,
+        id: uuid::Uuid,
         worker: &WorkerId,
         reply_to: &Arc<str>,
         attempts: Vec<AttemptKey>,
@@ -36,7 +37,7 @@ impl Checks {
         redelivered: bool,
     ) -> (ClaimId, Message) {
         let check = Check {
-            id: uuid::Uuid::now_v7(),
+            id,
             worker: worker.clone(),
             suspect,
             redelivered,
@@ -168,7 +169,14 @@ mod tests {
             name: "w".into(),
             incarnation: uuid::Uuid::nil(),
         };
-        let (_, asked) = checks.ask(&worker, &"events".into(), vec![key(1), key(2)], false, true);
+        let (_, asked) = checks.ask(
+            uuid::Uuid::now_v7(),
+            &worker,
+            &"events".into(),
+            vec![key(1), key(2)],
+            false,
+            true,
+        );
         let check: Check = rejoin_shared::json::read_own(&asked.body).expect("a check");
         let answer = |pos| Verdicts {
             id: check.id,

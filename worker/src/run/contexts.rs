@@ -1,11 +1,11 @@
 //! Stored base contexts: fetched once over the broker, in chunks, and kept as long as there is room.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, RunId};
 use rejoin_shared::link::Message;
+use rejoin_shared::map::HashMap;
 use rejoin_shared::wire::{ContextChunk, FetchContext, WorkerId, kind};
 use tokio::time::Instant;
 

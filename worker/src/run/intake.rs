@@ -135,9 +135,10 @@ impl Runner {
         let Some(worker) = self.worker_id() else { return };
         let chunk = if suspect { 1 } else { asked.len().max(1) };
         for attempts in asked.chunks(chunk) {
+            let id = self.setup.dice.id();
             let (_, message) = self
                 .checks
-                .ask(&worker, reply_to, attempts.to_vec(), suspect, redelivered);
+                .ask(id, &worker, reply_to, attempts.to_vec(), suspect, redelivered);
             self.ask(reply_to.clone(), message);
         }
     }

@@ -29,6 +29,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use rejoin_shared::dice::Dice;
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Link, LinkError, LinkState, Message, Published, Receipt, Settle};
@@ -60,6 +61,7 @@ pub(crate) struct Setup {
     pub limits: Limits,
     pub handlers: Handlers,
     pub tracer: Tracer,
+    pub dice: Arc<dyn Dice>,
 }
 
 /// Why a worker gave up. A broker that is merely away is waited for.
@@ -201,15 +203,16 @@ impl Runner {
         let due = self.next_due();
         let stopping = self.drain.is_begun();
         tokio::select! {
+            biased;
             () = cancellation.cancelled(), if !stopping => Event::Stop,
+            Ok(()) = self.link_state.changed() => Event::LinkChanged,
+            Some(question) = self.asked.recv() => Event::Asked(question),
             Some(ended) = self.ended.recv() => Event::Ended(ended),
             Some(sent) = self.io.next(), if !self.io.is_empty() => Event::Sent(sent),
             connected = self.connection.next() => match connected {
                 session::Next::Heard(heard) => Event::Heard(heard),
                 session::Next::Connected(session) => Event::Connected(session.map(|session| *session)),
             },
-            Ok(()) = self.link_state.changed() => Event::LinkChanged,
-            Some(question) = self.asked.recv() => Event::Asked(question),
             () = sleep_until(due) => Event::Due,
         }
     }

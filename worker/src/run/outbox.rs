@@ -3,12 +3,14 @@
 //! There is no timer: a message carries what is there when a publish slot of its queue is free. A lane with nothing
 //! under way sends at once; further messages overlap only when they are full.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rejoin_shared::dice::Dice;
 use rejoin_shared::ids::{AttemptKey, ClaimId};
 use rejoin_shared::link::{LinkError, Message, Published};
+use rejoin_shared::map::HashMap;
 use rejoin_shared::trace::export::Tracer;
 use rejoin_shared::wire::{AttemptEnd, Completion, HandBack, PACK_ATTEMPTS_MAX, WorkerId, completions_text, kind};
 use tokio::time::Instant;
@@ -107,10 +109,10 @@ impl Outbox {
         }
     }
 
-    fn note_failed(&mut self, batch: Batch, now: Instant) {
+    fn note_failed(&mut self, batch: Batch, now: Instant, dice: &dyn Dice) {
         let lane = self.lane(&batch.to);
         lane.in_flight -= 1;
-        lane.retry_at = Some(now + retry_delay(lane.failures));
+        lane.retry_at = Some(now + dice.shorten(retry_delay(lane.failures)));
         lane.failures = lane.failures.saturating_add(1);
         match batch.content {
             Content::HandBack(backs) => lane.hand_backs.extend(backs),
@@ -124,8 +126,7 @@ impl Outbox {
 }
 
 fn retry_delay(failures: u32) -> Duration {
-    let delay = RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
-    delay.mul_f64(rand::random_range(0.5..1.0))
+    RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX)
 }
 
 impl Lane {
@@ -262,6 +263,6 @@ impl Runner {
             Ok(Published::Refused) => tracing::warn!(queue = &*batch.to, "the broker refused completions"),
             Err(e) => tracing::debug!(queue = &*batch.to, error = %e, "completions are sent again"),
         }
-        self.outbox.note_failed(batch, Instant::now());
+        self.outbox.note_failed(batch, Instant::now(), &*self.setup.dice);
     }
 }

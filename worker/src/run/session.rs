@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, select_all};
+use rejoin_shared::dice::Dice;
 use rejoin_shared::link::Address;
 use rejoin_shared::link::{Consumer, Delivery, Link, LinkError, LinkState, Published, QueueSpec};
 use rejoin_shared::wire::{Report, WorkerId};
@@ -97,10 +98,10 @@ impl Connection {
         }
     }
 
-    fn wait(&mut self, now: Instant) {
+    fn wait(&mut self, now: Instant, dice: &dyn Dice) {
         let delay = RETRY_FIRST.saturating_mul(1 << self.failures.min(10)).min(RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
-        self.state = State::Waiting(now + delay.mul_f64(rand::random_range(0.5..1.0)));
+        self.state = State::Waiting(now + dice.shorten(delay));
     }
 }
 
@@ -233,7 +234,7 @@ impl Runner {
     fn plan(&self, generation: u64, now: Instant) -> Plan {
         let worker = WorkerId {
             name: self.setup.name.clone(),
-            incarnation: uuid::Uuid::now_v7(),
+            incarnation: self.setup.dice.id(),
         };
         let topology = &self.setup.topology;
         // A worker that drains comes back to tell what it has, not for more.
@@ -274,7 +275,7 @@ impl Runner {
                 e @ (LinkError::Down | LinkError::TimedOut(_) | LinkError::NoQueue(_) | LinkError::Forbidden { .. }),
             ) => {
                 tracing::warn!(error = %e, "worker could not subscribe; it tries again");
-                self.connection.wait(Instant::now());
+                self.connection.wait(Instant::now(), &*self.setup.dice);
             }
         }
         Ok(())
@@ -294,7 +295,7 @@ impl Runner {
         self.hand_back(claimed);
         self.checks.clear();
         self.contexts.drop_fetches();
-        self.connection.wait(now);
+        self.connection.wait(now, &*self.setup.dice);
     }
 
     /// Takes a delivery, and whatever else is there.

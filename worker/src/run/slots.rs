@@ -35,7 +35,9 @@ impl Runner {
     fn ask_for_claim(&mut self, key: AttemptKey, reply_to: &Arc<str>, mut job: Box<Job>, base: Arc<Base>) {
         let Some(worker) = self.worker_id() else { return };
         let redelivered = job.wants_claim.is_some_and(|wants| wants.redelivered);
-        let (id, message) = self.checks.ask(&worker, reply_to, vec![key], false, redelivered);
+        let (id, message) = self
+            .checks
+            .ask(self.setup.dice.id(), &worker, reply_to, vec![key], false, redelivered);
         job.base = BaseRef::Here(base);
         self.ledger.set_claiming(key, job, id);
         self.ask(reply_to.clone(), message);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rejoin_shared::dice::{Dice, SystemDice};
 use rejoin_shared::ids::{Namespace, is_name};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Link;
@@ -41,6 +42,7 @@ pub struct WorkerBuilder {
     limits: Limits,
     handlers: Handlers,
     tracer: Tracer,
+    dice: Arc<dyn Dice>,
 }
 
 /// Why a worker cannot be built.
@@ -71,6 +73,7 @@ impl Worker {
             limits: Limits::default(),
             handlers: Handlers::new(),
             tracer: Tracer::off(),
+            dice: Arc::new(SystemDice),
         }
     }
 
@@ -148,6 +151,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Where its random numbers come from; a simulator has its own.
+    #[must_use]
+    pub fn dice(mut self, dice: Arc<dyn Dice>) -> Self {
+        self.dice = dice;
+        self
+    }
+
     /// A handler: an async function over typed values.
     #[must_use]
     pub fn handler<F, Fut, I, O>(self, name: impl Into<String>, function: F) -> Self
@@ -202,6 +212,7 @@ impl WorkerBuilder {
             limits: self.limits,
             handlers: self.handlers,
             tracer: self.tracer,
+            dice: self.dice,
         };
         let (probe, asked) = Probe::new();
         Ok(Worker {

@@ -46,6 +46,35 @@ type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Clone)]
 pub struct EmbeddedStore {
     db: Arc<Database>,
+    place: Place,
+}
+
+/// Where transactions run, and by which clock.
+#[derive(Clone)]
+enum Place {
+    /// On threads that may wait for a disk, by the machine's clock.
+    Threads,
+    /// On the caller's thread, by this clock.
+    Caller(Arc<dyn Fn() -> Timestamp + Send + Sync>),
+}
+
+impl Place {
+    fn now(&self) -> Timestamp {
+        match self {
+            Place::Threads => Timestamp::now(),
+            Place::Caller(now) => now(),
+        }
+    }
+
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        match self {
+            Place::Threads => {
+                let outcome = tokio::task::spawn_blocking(work).await;
+                outcome.unwrap_or_else(|e| Err(StoreError::Unknown(format!("the storage thread broke off: {e}"))))
+            }
+            Place::Caller(_) => work(),
+        }
+    }
 }
 
 impl EmbeddedStore {
@@ -57,7 +86,7 @@ impl EmbeddedStore {
         std::fs::create_dir_all(dir).map_err(|e| StoreError::Away(format!("{}: {e}", dir.display())))?;
         let file = dir.join(FILE_NAME);
         let db = Database::create(&file).map_err(|e| StoreError::Away(format!("{}: {e}", file.display())))?;
-        EmbeddedStore::prepare(db)
+        EmbeddedStore::prepare(db, Place::Threads)
     }
 
     /// A store that is gone with the process.
@@ -65,25 +94,48 @@ impl EmbeddedStore {
     /// # Errors
     /// None in practice; those of the backend.
     pub fn in_memory() -> Result<EmbeddedStore> {
-        let db = Database::builder().create_with_backend(InMemoryBackend::new());
-        EmbeddedStore::prepare(db.map_err(|e| StoreError::Away(e.to_string()))?)
+        EmbeddedStore::in_memory_at(Place::Threads)
     }
 
-    fn prepare(db: Database) -> Result<EmbeddedStore> {
+    /// The same without threads and with this clock: what is asked of it happens in the order of the calls, as a simulation
+    /// that is to be the same twice needs it.
+    ///
+    /// # Errors
+    /// None in practice; those of the backend.
+    pub fn in_memory_by(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Result<EmbeddedStore> {
+        EmbeddedStore::in_memory_at(Place::Caller(Arc::new(now)))
+    }
+
+    fn in_memory_at(place: Place) -> Result<EmbeddedStore> {
+        let db = Database::builder().create_with_backend(InMemoryBackend::new());
+        EmbeddedStore::prepare(db.map_err(|e| StoreError::Away(e.to_string()))?, place)
+    }
+
+    fn prepare(db: Database, place: Place) -> Result<EmbeddedStore> {
         let tx = db.begin_write()?;
         tables::create(&tx)?;
         // The file is ours alone: whoever had it open before is gone, whatever its lease says.
-        owners::end_all_leases(&tx, Timestamp::now())?;
+        owners::end_all_leases(&tx, place.now())?;
         tx.commit()?;
-        Ok(EmbeddedStore { db: Arc::new(db) })
+        let db = Arc::new(db);
+        Ok(EmbeddedStore { db, place })
     }
 
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let db = Arc::clone(&self.db);
-        blocking(move || work(&db.begin_read()?)).await
+        self.read_at(move |tx, _| work(tx)).await
+    }
+
+    /// The same with the time at which it is read.
+    async fn read_at<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&ReadTransaction, Timestamp) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let EmbeddedStore { db, place } = self.clone();
+        let now = place.clone();
+        place.work(move || work(&db.begin_read()?, now.now())).await
     }
 
     /// Runs `work` in one transaction: an error drops it, and nothing was written.
@@ -91,20 +143,24 @@ impl EmbeddedStore {
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let db = Arc::clone(&self.db);
-        blocking(move || {
+        self.write_at(move |tx, _| work(tx)).await
+    }
+
+    /// The same with the time at which it is written.
+    async fn write_at<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&WriteTransaction, Timestamp) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let EmbeddedStore { db, place } = self.clone();
+        let now = place.clone();
+        let transaction = move || {
             let tx = db.begin_write()?;
-            let done = work(&tx)?;
+            let done = work(&tx, now.now())?;
             tx.commit()?;
             Ok(done)
-        })
-        .await
+        };
+        place.work(transaction).await
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let outcome = tokio::task::spawn_blocking(work).await;
-    outcome.unwrap_or_else(|e| Err(StoreError::Unknown(format!("the storage thread broke off: {e}"))))
 }
 
 macro_rules! nothing_was_written {
@@ -134,7 +190,7 @@ impl From<redb::CommitError> for StoreError {
 impl Store for EmbeddedStore {
     async fn append(&self, batch: &Batch) -> Result<Timestamp> {
         let batch = batch.clone();
-        self.write(move |tx| append::append(tx, &batch, Timestamp::now())).await
+        self.write_at(move |tx, now| append::append(tx, &batch, now)).await
     }
 
     async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>> {
@@ -189,13 +245,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn copy_past(&self, run: RunId, from: ForkedFrom) -> Result<bool> {
-        self.write(move |tx| forks::begin_copy(tx, run, from, Timestamp::now()))
+        self.write_at(move |tx, now| forks::begin_copy(tx, run, from, now))
             .await?;
         let mut copied = 0;
         while copied < from.seq {
             let (after, until) = (copied, from.seq.min(copied + COPY_PORTION));
-            let portion = move |tx: &WriteTransaction| forks::copy(tx, run, after, until, Timestamp::now());
-            if !self.write(portion).await? {
+            let portion = move |tx: &WriteTransaction, now| forks::copy(tx, run, after, until, now);
+            if !self.write_at(portion).await? {
                 return Ok(false);
             }
             copied = until;
@@ -204,18 +260,18 @@ impl Store for EmbeddedStore {
     }
 
     async fn delete_run(&self, run: RunId) -> Result<bool> {
-        self.write(move |tx| runs::delete(tx, run, Timestamp::now())).await
+        self.write_at(move |tx, now| runs::delete(tx, run, now)).await
     }
 
     async fn delete_expired(&self, keep: &[(RunStatus, Duration)], limit: usize) -> Result<Vec<(RunStatus, u64)>> {
         let keep = keep.to_vec();
-        self.write(move |tx| retention::delete_expired(tx, &keep, limit, Timestamp::now()))
+        self.write_at(move |tx, now| retention::delete_expired(tx, &keep, limit, now))
             .await
     }
 
     async fn expired(&self, keep: &[(RunStatus, Duration)]) -> Result<Vec<(RunStatus, u64)>> {
         let keep = keep.to_vec();
-        self.read(move |tx| retention::count_expired(tx, &keep, Timestamp::now()))
+        self.read_at(move |tx, now| retention::count_expired(tx, &keep, now))
             .await
     }
 
@@ -244,7 +300,7 @@ impl Store for EmbeddedStore {
             version: 0,
             digest: digest.to_owned(),
             document: Bytes::copy_from_slice(document),
-            created_at: Timestamp::now(),
+            created_at: self.place.now(),
         };
         self.write(move |tx| workflows::put(tx, row)).await
     }
@@ -263,13 +319,13 @@ impl Store for EmbeddedStore {
 
     async fn reserve_key(&self, namespace: &Namespace, key: &str, request_hash: &str, run: RunId) -> Result<Reserved> {
         let (namespace, key, hash) = (namespace.clone(), key.to_owned(), request_hash.to_owned());
-        self.write(move |tx| workflows::reserve_key(tx, &namespace, &key, &hash, run, Timestamp::now()))
+        self.write_at(move |tx, now| workflows::reserve_key(tx, &namespace, &key, &hash, run, now))
             .await
     }
 
     async fn reserve_keys(&self, namespace: &Namespace, keys: &[KeyBinding]) -> Result<Vec<Reserved>> {
         let (namespace, keys) = (namespace.clone(), keys.to_vec());
-        self.write(move |tx| workflows::reserve_keys(tx, &namespace, &keys, Timestamp::now()))
+        self.write_at(move |tx, now| workflows::reserve_keys(tx, &namespace, &keys, now))
             .await
     }
 
@@ -280,13 +336,12 @@ impl Store for EmbeddedStore {
 
     async fn inbox_put(&self, message: &InboxMessage) -> Result<u64> {
         let message = message.clone();
-        self.write(move |tx| inbox::put(tx, &message, Timestamp::now())).await
+        self.write_at(move |tx, now| inbox::put(tx, &message, now)).await
     }
 
     async fn broadcast(&self, message: &Broadcast) -> Result<u64> {
         let message = message.clone();
-        self.write(move |tx| waits::broadcast(tx, &message, Timestamp::now()))
-            .await
+        self.write_at(move |tx, now| waits::broadcast(tx, &message, now)).await
     }
 
     async fn inputs(&self, namespace: &Namespace, after: Option<(RunId, u64)>, limit: usize) -> Result<Vec<WaitRow>> {
@@ -310,21 +365,21 @@ impl Store for EmbeddedStore {
 
     async fn renew(&self, member: &Member, lease_ms: u64) -> Result<()> {
         let member = member.clone();
-        self.write(move |tx| owners::renew(tx, &member, lease_ms, Timestamp::now()))
+        self.write_at(move |tx, now| owners::renew(tx, &member, lease_ms, now))
             .await
     }
 
     async fn leave(&self, member: &Member) -> Result<()> {
         let member = member.clone();
-        self.write(move |tx| owners::leave(tx, &member, Timestamp::now())).await
+        self.write_at(move |tx, now| owners::leave(tx, &member, now)).await
     }
 
     async fn members(&self) -> Result<Vec<MemberRow>> {
-        self.read(|tx| owners::members(tx, Timestamp::now())).await
+        self.read_at(move |tx, now| owners::members(tx, now)).await
     }
 
     async fn partitions(&self) -> Result<Vec<PartitionRow>> {
-        self.read(|tx| owners::partitions(tx, Timestamp::now())).await
+        self.read_at(move |tx, now| owners::partitions(tx, now)).await
     }
 
     async fn claim(
@@ -334,7 +389,7 @@ impl Store for EmbeddedStore {
         restart: Option<uuid::Uuid>,
     ) -> Result<Vec<Claim>> {
         let (member, partitions) = (member.clone(), partitions.to_vec());
-        self.write(move |tx| owners::claim(tx, &member, &partitions, restart, Timestamp::now()))
+        self.write_at(move |tx, now| owners::claim(tx, &member, &partitions, restart, now))
             .await
     }
 
@@ -378,19 +433,16 @@ impl Store for EmbeddedStore {
     }
 
     async fn sweep(&self) -> Result<u64> {
-        self.write(|tx| {
-            let now = Timestamp::now();
-            Ok(inbox::sweep(tx, now)? + workflows::sweep_keys(tx, now)? + forks::sweep(tx, now)?)
-        })
-        .await
+        self.write_at(|tx, now| Ok(inbox::sweep(tx, now)? + workflows::sweep_keys(tx, now)? + forks::sweep(tx, now)?))
+            .await
     }
 
     async fn ping(&self) -> Result<()> {
-        self.read(|tx| tx.open_table(tables::PARTITIONS).map(|_| ()).map_err(StoreError::from))
+        self.read_at(move |tx, now| tx.open_table(tables::PARTITIONS).map(|_| ()).map_err(StoreError::from))
             .await
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        Ok(Timestamp::now())
+        Ok(now)
     }
 }

@@ -51,7 +51,8 @@ impl TokenStore for EmbeddedStore {
             let found = table.get(hash)?;
             found.map(|value| row(hash, value.value())).transpose()
         });
-        let is_valid = |token: &TokenRow| token.expires_at.is_none_or(|at| at > Timestamp::now());
+        let now = self.place.now();
+        let is_valid = |token: &TokenRow| token.expires_at.is_none_or(|at| at > now);
         Ok(found.await?.filter(is_valid))
     }
 

@@ -1,6 +1,6 @@
 //! What the broker knows, under one lock; nothing in here waits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +10,7 @@ use super::queue::{Queue, Stored};
 use crate::link::{
     Address, Death, Delivery, Depth, LinkError, LinkState, Message, Published, QueueKind, QueueSpec, Receipt, Settle,
 };
+use crate::map::HashMap;
 
 #[derive(Debug)]
 pub(super) struct LinkEntry {
