@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rejoin_shared::clock::{Clock, SystemClock};
 use rejoin_shared::dice::{Dice, SystemDice};
 use rejoin_shared::ids::{PARTITIONS, Partition, RunId};
 use rejoin_shared::limits::Limits;
@@ -23,7 +24,6 @@ use crate::inbox;
 use crate::members::lease::{Lease, LeaseKeeper, Renewal, ThreadKeeper};
 use crate::members::{join, watch as watch_members};
 use crate::metrics::Metrics;
-use crate::owner::clock::{Clock, SystemClock};
 use crate::owner::command::{Command, CommandError, Reply};
 use crate::owner::definitions::{DefinitionError, Definitions};
 use crate::owner::inbound::{CommandCall, Inbound};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rejoin_coordinator::coordinator::CoordinatorConfig;
-use rejoin_coordinator::owner::clock::Clock;
+use rejoin_shared::clock::Clock;
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;

@@ -3,6 +3,8 @@
 //! Nothing in here decides anything about a run; that is the engine's. Modules point downwards only:
 //! `definition` uses `expr`, which uses `json`; `link` carries the messages of `wire`.
 
+#[cfg(feature = "amqp")]
+pub mod clock;
 pub mod config;
 pub mod definition;
 pub mod delta;

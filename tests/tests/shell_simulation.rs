@@ -6,7 +6,7 @@ use rejoin_tests::simulate::shell_schedules::simulate_schedules;
 
 #[test]
 fn a_seed_is_the_same_each_time() {
-    for seed in 0..8 {
+    for seed in 0..40 {
         let tell = move || simulate_and_tell(seed, None).1;
         let here = tell();
         let elsewhere = std::thread::spawn(tell).join().expect("a history");
@@ -52,7 +52,6 @@ fn the_shell_loses_and_repeats_nothing_whatever_fails() {
 }
 
 #[test]
-#[ignore = "one run of it in five saw a late tick without a run, and the next did not: the simulation is not the same twice yet"]
 fn every_tick_that_has_to_starts_one_run_whatever_fails() {
     let first = number("REJOIN_SIMULATE_FIRST", 0);
     let seeds = number("REJOIN_SIMULATE_SCHEDULE_SEEDS", 2);
@@ -127,8 +126,7 @@ fn a_stale_owner_that_writes_all_the_same_is_found() {
 
 #[test]
 fn a_redelivered_batch_that_runs_again_is_found() {
-    // Where it is redelivered depends on how fast this machine is, too: seeds of 2 to 120 were seen.
-    found_within(Planted::RedeliveredRunsAgain, 400);
+    found_within(Planted::RedeliveredRunsAgain, 50);
 }
 
 #[test]

@@ -9,7 +9,6 @@
 mod act;
 mod batch;
 mod claims;
-pub mod clock;
 pub mod command;
 mod commit;
 pub mod completion;
@@ -37,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use rejoin_shared::clock::Clock;
 use rejoin_shared::dice::Dice;
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::limits::Limits;
@@ -59,7 +59,6 @@ use crate::members::lease::Lease;
 use crate::metrics::Metrics;
 use crate::store::{Claim, Member, Store};
 use claims::Claims;
-use clock::Clock;
 use command::CommandError;
 use definitions::Definitions;
 use fence::Fences;

@@ -13,11 +13,11 @@ use rejoin_coordinator::api::Api;
 use rejoin_coordinator::api::backend::Local;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
 use rejoin_coordinator::members::lease::TaskKeeper;
-use rejoin_coordinator::owner::clock::Clock;
 use rejoin_coordinator::owner::command::{Command, CommandError, StartRun};
 use rejoin_coordinator::services::schedules::Schedules;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::{RunRow, Store};
+use rejoin_shared::clock::Clock;
 use rejoin_shared::definition::model::{HandlerCall, Node};
 use rejoin_shared::definition::{Format, read};
 use rejoin_shared::ids::{Namespace, RunId};
@@ -257,7 +257,12 @@ impl<'a> Shell<'a> {
         let (process, link) = self.process("w");
         let claimed = Arc::new(claimed_handlers_of(self.case));
         let dice = Arc::new(SimDice::new(hash(self.case.seed, &process.name)));
-        let mut builder = Worker::builder().name(&*process.name).concurrency(3).dice(dice);
+        let clock = Arc::new(process.clock.clone());
+        let mut builder = Worker::builder()
+            .name(&*process.name)
+            .concurrency(3)
+            .clock(clock)
+            .dice(dice);
         for name in handlers_of(self.case) {
             let handler = SimHandler {
                 name: process.name.clone(),

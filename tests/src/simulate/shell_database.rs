@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rejoin_coordinator::owner::clock::Clock;
 use rejoin_coordinator::store::*;
+use rejoin_shared::clock::Clock;
 use rejoin_shared::ids::{AttemptKey, Partition, RunId, StepKey};
 use rejoin_shared::run::Outcome;
 use rejoin_shared::time::Timestamp;

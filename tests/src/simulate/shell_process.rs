@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rejoin_coordinator::owner::clock::Clock;
+use rejoin_shared::clock::Clock;
 use rejoin_shared::dice::Dice as ShellDice;
 use rejoin_shared::time::Timestamp;
 use uuid::Uuid;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use rejoin_shared::clock::Clock;
 use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{AttemptEnd, Completion};
@@ -23,13 +24,13 @@ pub(crate) struct Ended {
 }
 
 /// Runs `attempt` with `handler` until it ends by itself, by a limit, or is killed.
-pub(crate) async fn execute(attempt: Arc<Attempt>, handler: Arc<dyn Handle>) -> Ended {
-    let started_at = Timestamp::now();
+pub(crate) async fn execute(attempt: Arc<Attempt>, handler: Arc<dyn Handle>, clock: &dyn Clock) -> Ended {
+    let started_at = clock.now();
     attempt.control.beat();
     let outcome = outcome_of(&attempt, handler.as_ref()).await;
     Ended {
         key: attempt.key(),
-        completion: outcome.map(|end| complete(&attempt, end, started_at)),
+        completion: outcome.map(|end| complete(&attempt, end, (started_at, clock.now()))),
     }
 }
 
@@ -80,7 +81,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Outcome {
     failed(ERROR_PANIC, message)
 }
 
-fn complete(attempt: &Attempt, end: Outcome, started_at: Timestamp) -> Completion {
+fn complete(attempt: &Attempt, end: Outcome, (started_at, finished_at): (Timestamp, Timestamp)) -> Completion {
     let order = attempt.order();
     Completion {
         run: order.run,
@@ -89,7 +90,7 @@ fn complete(attempt: &Attempt, end: Outcome, started_at: Timestamp) -> Completio
         token: order.token.clone(),
         end,
         started_at,
-        finished_at: Timestamp::now(),
+        finished_at,
         logs: attempt.logs.take(),
         checkpoint: attempt.control.take_checkpoint(),
     }
@@ -100,6 +101,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
+    use rejoin_shared::clock::SystemClock;
 
     use super::super::permit::lost;
     use super::*;
@@ -118,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_that_lost_its_right_on_the_way_to_its_handler_does_not_begin() {
         let handler = Arc::new(Noting::default());
-        let ended = execute(lost::attempt(), handler.clone()).await;
+        let ended = execute(lost::attempt(), handler.clone(), &SystemClock).await;
         assert!(ended.completion.is_none() && !handler.0.load(Ordering::Relaxed));
     }
 }

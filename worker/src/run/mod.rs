@@ -29,6 +29,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use rejoin_shared::clock::Clock;
 use rejoin_shared::dice::Dice;
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
@@ -61,6 +62,7 @@ pub(crate) struct Setup {
     pub limits: Limits,
     pub handlers: Handlers,
     pub tracer: Tracer,
+    pub clock: Arc<dyn Clock>,
     pub dice: Arc<dyn Dice>,
 }
 
@@ -176,7 +178,7 @@ impl Runner {
             checks: Checks::default(),
             contexts: Contexts::default(),
             outbox: Outbox::default(),
-            reports: Reports::new(),
+            reports: Reports::new(setup.clock.now()),
             drain: Drain::default(),
             io: FuturesUnordered::new(),
             ended_sender,

@@ -38,9 +38,9 @@ pub(crate) struct ReportSent {
 }
 
 impl Reports {
-    pub fn new() -> Reports {
+    pub fn new(started_at: Timestamp) -> Reports {
         Reports {
-            started_at: Timestamp::now(),
+            started_at,
             number: 0,
             next_at: Instant::now(),
             wanted: false,
@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn trust_ends_ten_seconds_after_the_confirmed_report_was_made() {
-        let mut reports = Reports::new();
+        let mut reports = Reports::new(Timestamp::now());
         let made = Instant::now();
         assert!(!reports.is_trusted(made));
         reports.restart(made);

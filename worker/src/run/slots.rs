@@ -71,7 +71,7 @@ impl Runner {
         self.ledger.set_running(key, attempt.control.clone());
         let (ended, setup) = (self.ended_sender.clone(), self.setup.clone());
         self.tracker.spawn(async move {
-            let end = execute(attempt.clone(), handler).await;
+            let end = execute(attempt.clone(), handler, &*setup.clock).await;
             if let Some(completion) = &end.completion {
                 span::export(&setup, &job.origin, &attempt, completion);
             }

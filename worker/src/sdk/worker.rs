@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rejoin_shared::clock::{Clock, SystemClock};
 use rejoin_shared::dice::{Dice, SystemDice};
 use rejoin_shared::ids::{Namespace, is_name};
 use rejoin_shared::limits::Limits;
@@ -42,6 +43,7 @@ pub struct WorkerBuilder {
     limits: Limits,
     handlers: Handlers,
     tracer: Tracer,
+    clock: Arc<dyn Clock>,
     dice: Arc<dyn Dice>,
 }
 
@@ -73,6 +75,7 @@ impl Worker {
             limits: Limits::default(),
             handlers: Handlers::new(),
             tracer: Tracer::off(),
+            clock: Arc::new(SystemClock),
             dice: Arc::new(SystemDice),
         }
     }
@@ -151,6 +154,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// What tells it the time; a simulator has its own.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Where its random numbers come from; a simulator has its own.
     #[must_use]
     pub fn dice(mut self, dice: Arc<dyn Dice>) -> Self {
@@ -212,6 +222,7 @@ impl WorkerBuilder {
             limits: self.limits,
             handlers: self.handlers,
             tracer: self.tracer,
+            clock: self.clock,
             dice: self.dice,
         };
         let (probe, asked) = Probe::new();

@@ -438,11 +438,11 @@ impl Store for EmbeddedStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.read_at(move |tx, now| tx.open_table(tables::PARTITIONS).map(|_| ()).map_err(StoreError::from))
+        self.read(|tx| tx.open_table(tables::PARTITIONS).map(|_| ()).map_err(StoreError::from))
             .await
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        Ok(now)
+        Ok(self.place.now())
     }
 }

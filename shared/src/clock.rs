@@ -1,9 +1,9 @@
-//! Time, as the shell gets it: injected, as chance is, so that the simulator owns both.
+//! Time, as owners and workers get it: injected, as chance is, so that the simulator owns both.
 
 use std::future::Future;
 use std::pin::Pin;
 
-use rejoin_shared::time::Timestamp;
+use crate::time::Timestamp;
 
 /// Tells the time. Lengths of time are measured by `tokio::time`, which a simulator pauses.
 pub trait Clock: Send + Sync {
