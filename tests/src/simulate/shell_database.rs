@@ -221,6 +221,19 @@ impl Database {
         }
     }
 
+    /// Whatever is written is under a claim on its partition.
+    pub(super) fn claims_cover(&self, batch: &Batch, process: &str) {
+        let rows = batch.rows.iter().map(|row| row.run);
+        let runs = batch.created.iter().map(|run| run.id);
+        let changed = batch.changed.iter().map(|change| change.run);
+        for run in rows.chain(runs).chain(changed) {
+            let partition = run.partition();
+            if batch.claims.iter().all(|claim| claim.partition != partition) {
+                self.report(format!("{process} wrote run {run} without a claim on {partition:?}"));
+            }
+        }
+    }
+
     /// Whether others have taken one of these partitions since.
     pub(super) fn have_others(&self, claims: &[Claim]) -> bool {
         let current = self.current.lock().expect("the claims");

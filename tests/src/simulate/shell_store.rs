@@ -73,6 +73,7 @@ impl FaultyStore {
             batch.changed.iter_mut().for_each(|change| change.wake_at = None);
             batch.created.iter_mut().for_each(|run| run.wake_at = None);
         }
+        self.database.claims_cover(&batch, &self.name);
         let is_stale = self.database.have_others(&batch.claims);
         let committed = self.inner.append(&batch).await;
         for row in &batch.rows {
