@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
-use rejoin_coordinator::owner::command::{Command, CommandError};
+use rejoin_coordinator::owner::command::{Command, CommandError, StartRun};
 use rejoin_coordinator::owner::views::Place;
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;
 use rejoin_worker::{StepContext, StepError, Worker};
-use support::{Log, World, config_of, soon, start, started, until};
+use support::{Log, World, config_of, soon, start, start_of, started, until};
 
 const FAN_OUT: &str = "
 workflow: w
@@ -63,6 +63,28 @@ async fn what_a_run_took_on_its_way_is_measured_once_a_step_once_a_join_once_a_r
     );
     let queued = metrics.queue_seconds.get_sample_count();
     assert!((1..=301).contains(&queued), "{queued}: those whose confirm came first");
+    coordinator.shutdown().await;
+}
+
+/// Several coordinators, or callers, may ask for the same run by its key at once: it begins once, and all are told of it.
+#[tokio::test]
+async fn a_run_that_is_asked_for_twice_at_once_begins_once_and_both_are_told() {
+    let world = World::new(FAN_OUT).await;
+    let coordinator = world.coordinator("a");
+    soon("ownership", coordinator.owns(1)).await;
+    for _ in 0..20 {
+        let run = coordinator.new_run_id();
+        let ask = || {
+            let start = StartRun {
+                may_exist: true,
+                ..start_of(r#"{"n": 1}"#)
+            };
+            coordinator.submit(run, Command::Start(Box::new(start)))
+        };
+        let (one, other, third) = tokio::join!(ask(), ask(), ask());
+        let changed = [one, other, third].map(|answer| answer.expect("the run is there").changed);
+        assert_eq!(changed.iter().filter(|changed| **changed).count(), 1, "{changed:?}");
+    }
     coordinator.shutdown().await;
 }
 

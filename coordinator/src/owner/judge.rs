@@ -102,6 +102,10 @@ impl Owner {
         if !self.claims.contains_key(&item.run.partition()) {
             return self.turn_away(item);
         }
+        // Of several starts by one key that waited together the first has begun it.
+        if self.runs.contains_key(&item.run) {
+            return self.judge_known(drafts, item);
+        }
         match &mut item.what {
             What::Start(prepared) => {
                 let prepared = prepared.clone();

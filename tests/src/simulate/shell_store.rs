@@ -79,11 +79,12 @@ impl FaultyStore {
         for row in &batch.rows {
             let path = row.path.as_deref().unwrap_or_default();
             let what = format_args!(
-                "commits {} {} {path} #{:?}: {}",
+                "commits {} {} {} {path} #{:?}: {:?}",
+                row.run,
                 row.seq,
                 row.kind,
                 row.attempt,
-                committed.is_ok()
+                committed.as_ref().map(|_| ())
             );
             self.database.tell(&self.name, what);
         }
