@@ -16,7 +16,7 @@ use super::shell_fires::Fires;
 use super::shell_process::{OwnClock, SimClock};
 use super::shell_runs::Runs;
 
-/// Lines of history that are kept, and characters of each.
+/// Lines of history that are kept, unless `REJOIN_SIMULATE_HISTORY` says otherwise, and characters of each.
 const HISTORY_MAX: usize = 2_000;
 const LINE_MAX: usize = 600;
 
@@ -49,6 +49,7 @@ pub struct Database {
     pub broken: Mutex<Vec<String>>,
     /// What the processes did, as far back as it is kept.
     history: Mutex<VecDeque<String>>,
+    history_max: usize,
     /// Attempts whose end is committed.
     ended: Mutex<BTreeSet<AttemptKey>>,
     /// Completions that a process has acknowledged though their end was not committed: it must ignore them.
@@ -74,6 +75,7 @@ impl Database {
             has_unknown_outcomes: AtomicBool::new(false),
             broken: Mutex::default(),
             history: Mutex::default(),
+            history_max: history_max(),
             ended: Mutex::default(),
             acked_early: Mutex::default(),
         }
@@ -186,7 +188,7 @@ impl Database {
         let line = format!("{:9.3} {process:4} {what}", at.as_secs_f64());
         let line = line.chars().take(LINE_MAX).collect();
         let mut history = self.history.lock().expect("the history");
-        if history.len() >= HISTORY_MAX {
+        if history.len() >= self.history_max {
             history.pop_front();
         }
         history.push_back(line);
@@ -268,6 +270,11 @@ impl Database {
         let until = leases.get(&row.member.incarnation).map_or(0, |(_, until)| until.0);
         (until - self.now().0).div_euclid(1000)
     }
+}
+
+fn history_max() -> usize {
+    let asked = std::env::var("REJOIN_SIMULATE_HISTORY");
+    asked.ok().and_then(|text| text.parse().ok()).unwrap_or(HISTORY_MAX)
 }
 
 fn until_of(body: &[u8]) -> Option<Timestamp> {

@@ -192,11 +192,18 @@ impl Plan {
             return Ok(Due::Fires(format!("it was taken {late:?} late")));
         }
         let (from, to) = (moved.looked.at, moved.written_at);
-        let goes_on = |run: &&Fired, at: Timestamp| run.begun_at <= at && run.ended.is_none_or(|(end, _)| end > at);
-        if before.iter().any(|run| goes_on(run, to)) {
+        let ends = |run: &Fired| run.ended.map(|(end, _)| end);
+        if before
+            .iter()
+            .any(|run| run.begun_at <= to && ends(run).is_none_or(|end| end > to))
+        {
             return Ok(Due::Passes("the run before went on".to_owned()));
         }
-        match before.iter().any(|run| goes_on(run, from)) {
+        // Simulated time stands still while much happens: what ended at the moment of the look had ended before it, or had not.
+        match before
+            .iter()
+            .any(|run| run.begun_at <= from && ends(run).is_none_or(|end| end >= from))
+        {
             true => Ok(Due::Either),
             false => Ok(Due::Fires(format!("it was taken {late:?} late, and no run went on"))),
         }
