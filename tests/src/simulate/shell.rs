@@ -530,7 +530,7 @@ impl Handle for SimHandler {
         self.fuse.pass().await;
         let order = attempt.order();
         self.database
-            .tell(&self.name, format_args!("starts {} #{}", order.path, order.attempt));
+            .tell(&self.name, format_args!("starts {} {} #{}", order.run, order.path, order.attempt));
         if self.claimed.contains(&*order.handler) {
             let attempt = (order.run, order.path.clone(), order.attempt);
             if !self.database.begun_once.lock().expect("the starts").insert(attempt) {
