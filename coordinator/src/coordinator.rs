@@ -176,6 +176,7 @@ impl Coordinator {
         let parts = self.parts.clone();
         let joined = join(parts.store.as_ref(), &parts.member, config.lease_ms);
         let earlier = tokio::select! {
+            biased;
             () = self.stop.cancelled() => return,
             earlier = joined => earlier,
         };
@@ -238,6 +239,7 @@ impl Coordinator {
         let stop = stop.clone();
         parts.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = answering => {}
             }

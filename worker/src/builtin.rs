@@ -60,6 +60,7 @@ impl Handle for Sleep {
             Err(e) => return AttemptEnd::Error(e),
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(duration) => ok(None),
             () = attempt.control.cancelled() => AttemptEnd::Error(error(ERROR_DEFAULT, "cancelled")),
         }

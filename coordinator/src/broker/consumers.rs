@@ -160,6 +160,7 @@ impl EventReader {
                 self.link.consume(&queue.name, EVENT_PREFETCH).await
             };
             let subscribed = tokio::select! {
+                biased;
                 () = self.no_more.cancelled() => return,
                 subscribed = subscribed => subscribed,
             };
@@ -259,6 +260,7 @@ async fn wait_for_link(link: &Arc<dyn Link>, stop: &CancellationToken) -> bool {
         state.wait_for(|state| *state != LinkState::Down).await.is_ok()
     };
     tokio::select! {
+        biased;
         () = stop.cancelled() => true,
         up = up => !up,
     }

@@ -99,6 +99,7 @@ impl Renewal {
                 false => pause / 4,
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(slept) => {}
             }

@@ -62,6 +62,7 @@ pub async fn watch(store: Arc<dyn Store>, told: mpsc::Sender<Inbound>, stop: Can
             Err(error) => tracing::warn!(%error, "membership could not be read"),
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(PAUSE) => {}
         }

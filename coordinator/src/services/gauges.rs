@@ -49,6 +49,7 @@ impl Gauges {
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = pool => {}
             () = letters => {}

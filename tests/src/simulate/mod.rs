@@ -13,6 +13,7 @@ pub mod script;
 pub mod shell;
 pub mod shell_database;
 pub mod shell_fires;
+mod shell_harm;
 pub mod shell_link;
 pub mod shell_process;
 pub mod shell_runs;

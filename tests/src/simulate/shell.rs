@@ -96,24 +96,27 @@ pub(super) fn in_simulated_time<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// A process: its name, and what kills it.
-struct Process {
-    name: String,
-    fuse: Arc<Fuse>,
-    stop: CancellationToken,
-    clock: OwnClock,
+pub(super) struct Process {
+    pub(super) name: String,
+    pub(super) fuse: Arc<Fuse>,
+    /// Tells it to hand over, and to go.
+    pub(super) stop: CancellationToken,
+    pub(super) clock: OwnClock,
 }
 
 pub(super) struct Shell<'a> {
     case: &'a Case,
     planted: Option<Planted>,
-    broker: MemoryBroker,
+    pub(super) broker: MemoryBroker,
     pub(super) database: Arc<Database>,
     pub(super) dice: Arc<SimDice>,
     /// Whether its coordinators attend to schedules.
     has_schedules: bool,
-    healed: Arc<AtomicBool>,
-    coordinators: Vec<(Process, Coordinator)>,
-    workers: Vec<Process>,
+    pub(super) healed: Arc<AtomicBool>,
+    pub(super) coordinators: Vec<(Process, Coordinator)>,
+    pub(super) workers: Vec<Process>,
+    /// What hands over, and for how many turns it has.
+    pub(super) leaving: Vec<(Process, usize)>,
     born: usize,
 }
 
@@ -176,6 +179,7 @@ impl<'a> Shell<'a> {
             healed: Arc::default(),
             coordinators: Vec::new(),
             workers: Vec::new(),
+            leaving: Vec::new(),
             born: 0,
         };
         for at in 0..1 + shell.dice.below(2) {
@@ -209,7 +213,7 @@ impl<'a> Shell<'a> {
         (process, Arc::new(link))
     }
 
-    fn bear_coordinator(&mut self, name: &str) {
+    pub(super) fn bear_coordinator(&mut self, name: &str) {
         let (process, link) = self.process(name);
         let store = self.store_of(&process);
         // Runs leave memory as soon as they only wait, or when they have piled up, or never.
@@ -253,7 +257,7 @@ impl<'a> Shell<'a> {
         self.coordinators.iter().for_each(|(process, _)| process.fuse.blow());
     }
 
-    fn bear_worker(&mut self) {
+    pub(super) fn bear_worker(&mut self) {
         let (process, link) = self.process("w");
         let claimed = Arc::new(claimed_handlers_of(self.case));
         let dice = Arc::new(SimDice::new(hash(self.case.seed, &process.name)));
@@ -337,95 +341,6 @@ impl<'a> Shell<'a> {
         let answer = tokio::time::timeout(REACH, coordinator.submit(run, command)).await;
         self.database.tell("", format_args!("the answer: {answer:?}"));
         !matches!(answer, Err(_) | Ok(Err(CommandError::Unavailable { .. })))
-    }
-
-    /// Something goes wrong.
-    pub(super) fn harm(&self) {
-        let processes: Vec<&Process> = self.coordinators.iter().map(|(p, _)| p).chain(&self.workers).collect();
-        let calls = i64::try_from(self.dice.below(25)).unwrap_or(0);
-        match self.dice.below(14) {
-            7 => self.freeze(processes[self.dice.below(processes.len())]),
-            8 => self.freeze(&self.coordinators[self.dice.below(self.coordinators.len())].0),
-            9 => self.put_off(&self.coordinators[self.dice.below(self.coordinators.len())].0),
-            0 | 1 => self.doom(&self.coordinators[self.dice.below(self.coordinators.len())].0, calls),
-            2 | 3 => self.doom(&self.workers[self.dice.below(self.workers.len())], calls),
-            4 => {
-                let name = &processes[self.dice.below(processes.len())].name;
-                self.database.tell(name, format_args!("loses its connection"));
-                self.broker.disconnect(name);
-            }
-            5 => {
-                self.database.tell("", format_args!("the task queue is purged"));
-                self.broker.purge("rejoin.tasks.default");
-            }
-            6 => {
-                self.database.tell("", format_args!("the task queue is deleted"));
-                self.broker.delete("rejoin.tasks.default");
-            }
-            _ => {}
-        }
-    }
-
-    /// Past its lease, most of the time: what it does then comes too late, and is refused.
-    fn freeze(&self, process: &Process) {
-        let time = Duration::from_millis(500 + u64::try_from(self.dice.below(5_000)).unwrap_or(0));
-        self.database
-            .tell(&process.name, format_args!("stands still for {time:?}"));
-        process.fuse.freeze(time);
-    }
-
-    /// Its clock jumps, forward or back.
-    fn put_off(&self, process: &Process) {
-        let ms = i64::try_from(self.dice.below(20_000)).unwrap_or(0) - 10_000;
-        self.database
-            .tell(&process.name, format_args!("its clock is off by {ms} ms"));
-        self.database.clocks_differ();
-        process.clock.set_off(ms);
-    }
-
-    fn doom(&self, process: &Process, calls: i64) {
-        self.database
-            .tell(&process.name, format_args!("dies after {calls} calls"));
-        process.fuse.light(calls);
-    }
-
-    /// The connections of dead processes end, and others take their places.
-    pub(super) fn replace_the_dead(&mut self) {
-        let (dead, alive) = std::mem::take(&mut self.workers)
-            .into_iter()
-            .partition::<Vec<_>, _>(|p| p.fuse.is_blown());
-        self.workers = alive;
-        for process in dead {
-            self.bury(&process);
-            self.bear_worker();
-        }
-        let (dead, alive) = std::mem::take(&mut self.coordinators)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(p, _)| p.fuse.is_blown());
-        self.coordinators = alive;
-        for (process, coordinator) in dead {
-            self.bury(&process);
-            // It can reach nothing any more; its tasks end with the runtime.
-            drop(coordinator);
-            let name = process.name.split('-').next().unwrap_or_default().to_owned();
-            self.bear_coordinator(&name);
-        }
-    }
-
-    fn bury(&self, process: &Process) {
-        self.database.tell(&process.name, format_args!("is dead"));
-        self.broker.cut(&process.name);
-    }
-
-    pub(super) fn heal(&mut self) {
-        self.database.tell("", format_args!("all is healed"));
-        self.healed.store(true, Ordering::SeqCst);
-        for process in self.coordinators.iter().map(|(p, _)| p).chain(&self.workers) {
-            process.fuse.light(-1);
-            // An ack is lost with its connection only: until that ends the broker waits for it.
-            self.broker.disconnect(&process.name);
-        }
-        self.replace_the_dead();
     }
 
     async fn ended(&self, run: RunId) -> Result<Option<RunRow>, String> {
@@ -529,8 +444,10 @@ impl Handle for SimHandler {
     async fn handle(&self, attempt: Arc<Attempt>) -> Outcome {
         self.fuse.pass().await;
         let order = attempt.order();
-        self.database
-            .tell(&self.name, format_args!("starts {} {} #{}", order.run, order.path, order.attempt));
+        self.database.tell(
+            &self.name,
+            format_args!("starts {} {} #{}", order.run, order.path, order.attempt),
+        );
         if self.claimed.contains(&*order.handler) {
             let attempt = (order.run, order.path.clone(), order.attempt);
             if !self.database.begun_once.lock().expect("the starts").insert(attempt) {

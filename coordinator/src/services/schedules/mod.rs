@@ -139,6 +139,7 @@ impl Schedules {
                 Err(error) => tracing::warn!(%error, "schedules could not be read"),
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(PAUSE) => {}
             }
