@@ -95,6 +95,10 @@ pub struct Pack {
     pub check: bool,
     /// Its earlier deliveries may have killed workers: run singly and only after the start was confirmed by a check.
     pub suspect: bool,
+    /// When the sender's lease ended, as far as it knew, by its clock. Whoever gets the pack later asks before running, for others
+    /// may have run its attempts meanwhile: it may have lain on the way of a sender that has lost its partitions since. `None`: of
+    /// an earlier version.
+    pub until: Option<Timestamp>,
     /// It holds one attempt that may begin once only: just before it begins, ask for the claim by a check of its own, and begin
     /// only when the answer is *run*. `check` is set too.
     pub claim: bool,

@@ -136,5 +136,5 @@ fn a_broker_whose_losses_nobody_looks_for_is_found() {
 
 #[test]
 fn an_attempt_that_begins_without_its_claim_is_found() {
-    found_within(Planted::UnclaimedStart, 100);
+    found_within(Planted::UnclaimedStart, 300);
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rejoin_shared::json::Json;
 use rejoin_shared::link::{Message, Settle};
-use rejoin_shared::wire::{BaseContext, ContextChunk, FetchContext, Verdict, kind};
+use rejoin_shared::time::Timestamp;
+use rejoin_shared::wire::{BaseContext, ContextChunk, FetchContext, Pack, Verdict, kind};
 use rejoin_worker::{StepContext, StepError, WorkerBuilder};
 use serde_json::json;
 use support::{Owner, builder, redeliver, soon, until};
@@ -80,6 +81,36 @@ async fn a_deleted_event_queue_is_declared_again_and_nothing_is_lost() {
     owner.resubscribe().await;
     assert_eq!(owner.completions(1).await[0]["outcome"], "ok");
     running.stop().await;
+}
+
+/// Its sender's lease is over: others may have run what is in it meanwhile.
+#[tokio::test]
+async fn a_pack_that_comes_after_its_senders_lease_is_asked_about() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    counted.permits.add_permits(10);
+    let _running = owner.start(builder);
+    let hour = Duration::from_secs(3_600);
+    let now = Timestamp::now();
+    let (late, timely) = (Timestamp(now.0 - 1), now.plus(hour));
+    for (pos, until) in [(1, late), (2, timely)] {
+        let orders = vec![owner.order(pos, "count", "1")];
+        let pack = owner.pack(orders);
+        owner
+            .publish(&Pack {
+                until: Some(until),
+                ..pack
+            })
+            .await;
+    }
+    let check = owner.event(kind::CHECK).await;
+    let asked = (&check["redelivered"], &check["attempts"][0]["step"]["pos"]);
+    assert_eq!(asked, (&json!(false), &json!(1)));
+    let items = owner.completions(1).await;
+    assert_eq!((&items[0]["step"]["pos"], counted.starts()), (&json!(2), 1));
+    owner.answer(&check, |_| Verdict::Run).await;
+    let items = owner.completions(1).await;
+    assert_eq!(items[0]["step"]["pos"], 1);
 }
 
 #[tokio::test]

@@ -168,6 +168,7 @@ impl Dispatcher {
             publish: self.next_publish(),
             check: false,
             suspect: false,
+            until: None,
             claim: false,
             probe: Some(id),
             namespace: key.namespace.clone(),

@@ -42,6 +42,8 @@ pub type Runs = HashMap<RunId, Run>;
 pub struct Around<'a> {
     /// Now.
     pub now: Timestamp,
+    /// When this coordinator's lease ends, unless it is renewed.
+    pub until: Timestamp,
     /// In force.
     pub limits: &'a Limits,
     /// Who could take work.

@@ -137,6 +137,7 @@ impl Builder {
             publish: self.number,
             check: false,
             suspect: false,
+            until: Some(around.until),
             claim: false,
             probe: None,
             namespace: queue.namespace.clone(),

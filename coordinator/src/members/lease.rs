@@ -44,6 +44,12 @@ impl Lease {
         self.now_ms() < self.until_ms.load(Ordering::Acquire)
     }
 
+    /// For how long it still runs.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        Duration::from_millis(self.until_ms.load(Ordering::Acquire).saturating_sub(self.now_ms()))
+    }
+
     /// The owner is at work, or knows what it waits for.
     pub fn mark_move(&self) {
         self.moves.fetch_add(1, Ordering::Relaxed);

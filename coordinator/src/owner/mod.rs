@@ -340,8 +340,10 @@ impl Owner {
 
     /// The dispatcher together with what it looks at.
     fn dispatching(&mut self) -> (&mut Dispatcher, &mut Runs, Around<'_>) {
+        let now = self.parts.clock.now();
         let around = Around {
-            now: self.parts.clock.now(),
+            now,
+            until: now.plus(self.parts.lease.left()),
             limits: &self.parts.limits,
             fleet: &self.fleet,
             topology: &self.parts.topology,

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::time::Timestamp;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize as SerializeDerive};
 use uuid::Uuid;
@@ -113,6 +114,7 @@ pub(super) struct Text {
     check: bool,
     #[serde(default)]
     suspect: bool,
+    until: Option<Timestamp>,
     #[serde(default)]
     claim: bool,
     probe: Option<Uuid>,
@@ -137,6 +139,7 @@ impl TryFrom<Text> for Pack {
             publish: text.publish,
             check: text.check,
             suspect: text.suspect,
+            until: text.until,
             claim: text.claim,
             probe: text.probe,
             namespace: text.namespace,
@@ -159,6 +162,8 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     claim: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<Uuid>,
     namespace: &'a Namespace,
     queue: &'a str,
@@ -178,6 +183,7 @@ impl Serialize for Pack {
             publish: self.publish,
             check: self.check,
             suspect: self.suspect,
+            until: self.until,
             claim: self.claim,
             probe: self.probe,
             namespace: &self.namespace,

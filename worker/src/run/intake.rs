@@ -76,7 +76,8 @@ impl Runner {
             queue: pack.queue.into(),
             is_sampled,
         });
-        let right = match (pack.claim, redelivered || pack.check || pack.suspect) {
+        let is_late = pack.until.is_some_and(|until| self.setup.clock.now() >= until);
+        let right = match (pack.claim, redelivered || pack.check || pack.suspect || is_late) {
             (true, _) => Right::Claim { redelivered },
             (false, true) => Right::Check,
             (false, false) => Right::Free,

@@ -123,6 +123,7 @@ impl Owner {
             publish: self.published,
             check: false,
             suspect: false,
+            until: None,
             claim: false,
             probe: None,
             namespace: Namespace::default_name(),

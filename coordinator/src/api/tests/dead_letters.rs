@@ -159,6 +159,7 @@ async fn attempts_that_are_sent_again_are_asked_about_before_they_run() {
         publish: 1,
         check: false,
         suspect: false,
+        until: None,
         claim: false,
         probe: None,
         namespace: Namespace::default_name(),
