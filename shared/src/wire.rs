@@ -375,6 +375,9 @@ pub struct Report {
     pub number: u64,
     /// When it started.
     pub started_at: Timestamp,
+    /// Version of the program; `None`: one that does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Its namespace.
     pub namespace: Namespace,
     /// The task queues it consumes.

@@ -25,6 +25,9 @@ pub struct WorkerView {
     held: usize,
     draining: bool,
     started_at: Timestamp,
+    /// Of its program, where it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
     last_seen_at: Timestamp,
 }
 
@@ -58,6 +61,7 @@ impl From<views::WorkerView> for WorkerView {
             held: worker.held,
             draining: worker.draining,
             started_at: worker.started_at,
+            version: worker.version,
             last_seen_at: worker.seen_at,
         }
     }
@@ -167,6 +171,7 @@ mod tests {
             slots: 4,
             busy: 1,
             held: 0,
+            version: None,
             draining: false,
             takes_work: true,
             started_at: Timestamp(1),

@@ -17,6 +17,8 @@ use super::problem::{Code, Problem, RETRY_AFTER_S};
 pub struct Readiness {
     ready: bool,
     checks: Vec<Check>,
+    /// Of this program.
+    version: &'static str,
 }
 
 /// `GET /livez`: the process answers.
@@ -39,7 +41,9 @@ pub async fn readyz(State(api): State<Api>, params: Params) -> Result<Response, 
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        let mut response = (status, Answer(Readiness { ready, checks })).into_response();
+        let version = env!("CARGO_PKG_VERSION");
+        let readiness = Readiness { ready, checks, version };
+        let mut response = (status, Answer(readiness)).into_response();
         if !ready {
             let seconds = HeaderValue::from(RETRY_AFTER_S);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);

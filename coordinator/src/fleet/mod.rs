@@ -318,6 +318,7 @@ mod tests {
             probes: Vec::new(),
             draining: false,
             gone: false,
+            version: None,
         }
     }
 

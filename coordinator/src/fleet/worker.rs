@@ -22,6 +22,8 @@ pub struct Worker {
     pub held: HashSet<AttemptKey>,
     pub claims: HashSet<ClaimId>,
     pub started_at: Timestamp,
+    /// Of its program, where it tells.
+    pub version: Option<String>,
     pub draining: bool,
     /// Number of its last report.
     pub number: u64,
@@ -58,6 +60,7 @@ impl Worker {
             held: HashSet::default(),
             claims: HashSet::default(),
             started_at: now,
+            version: None,
             draining: false,
             number: 0,
             seen_at: now,
@@ -87,6 +90,7 @@ impl Worker {
             None => (place, place, place),
         });
         self.started_at = report.started_at;
+        self.version = report.version;
         self.queues = report.queues.into_iter().collect();
         self.handlers = report.handlers.into_iter().collect();
         (self.slots, self.busy, self.draining) = (report.slots, report.busy, report.draining);

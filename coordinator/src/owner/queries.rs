@@ -123,6 +123,7 @@ impl Owner {
                 busy: worker.busy,
                 held: worker.held.len(),
                 draining: worker.draining,
+                version: worker.version.clone(),
                 takes_work: worker.takes_work(now),
                 started_at: worker.started_at,
                 seen_at: worker.seen_at,

@@ -78,6 +78,7 @@ pub struct WorkerView {
     /// Whether it gets new work: it does not drain, and was heard a moment ago.
     pub takes_work: bool,
     pub started_at: Timestamp,
+    pub version: Option<String>,
     pub seen_at: Timestamp,
 }
 

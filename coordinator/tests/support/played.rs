@@ -69,6 +69,7 @@ impl Played {
             probes: Vec::new(),
             draining: false,
             gone,
+            version: None,
         };
         let reports = Address::Fanout("rejoin.reports".to_owned());
         self.say(reports, kind::REPORT, &report).await;

@@ -108,6 +108,7 @@ impl Reports {
             probes: self.probes.iter().map(|(probe, _)| *probe).collect(),
             draining: false,
             gone: false,
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         }
     }
 }

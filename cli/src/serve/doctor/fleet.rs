@@ -7,6 +7,8 @@ use crate::args::Global;
 use crate::client::Client;
 use crate::output::table::member;
 
+/// Of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Runs counted.
 const RUNS_SHOWN_MAX: usize = 1_000;
 
@@ -23,7 +25,7 @@ pub async fn look(global: &Global) -> Vec<Finding> {
 
 async fn ask(global: &Global) -> Result<Vec<Finding>, crate::exit::Failure> {
     let client = Client::of(global)?;
-    client.get("/readyz", &[("verbose", "true".to_owned())]).await?;
+    let ready = client.get("/readyz", &[("verbose", "true".to_owned())]).await?;
     let workers = client.list("/v1/workers", &[], RUNS_SHOWN_MAX).await?;
     let queues = client.list("/v1/queues", &[], RUNS_SHOWN_MAX).await?;
     let waiting = [("waiting", "worker".to_owned())];
@@ -33,6 +35,7 @@ async fn ask(global: &Global) -> Result<Vec<Finding>, crate::exit::Failure> {
     Ok(vec![
         Finding::new("api", true, "the coordinator is ready", ""),
         handlers(&workers, &queues, stuck.len()),
+        versions(&member(&ready.json, "version"), &workers),
         quarantined(&failed),
     ])
 }
@@ -53,6 +56,38 @@ fn handlers(workers: &[Json], queues: &[Json], stuck: usize) -> Finding {
     };
     let advice = "start a worker that serves them: `rejoin worker --handlers FILE`";
     Finding::new("workers", lacking.is_empty(), found, advice)
+}
+
+/// Programs of other versions than the coordinator that was asked. Old and new serve together, but not for long.
+fn versions(coordinator: &str, workers: &[Json]) -> Finding {
+    let mut others = std::collections::BTreeMap::<String, Vec<String>>::new();
+    let told = workers.iter().filter(|worker| worker.get("version").is_some());
+    for worker in told.filter(|worker| member(worker, "version") != coordinator) {
+        others
+            .entry(member(worker, "version"))
+            .or_default()
+            .push(member(worker, "name"));
+    }
+    if coordinator != VERSION {
+        others
+            .entry(VERSION.to_owned())
+            .or_default()
+            .push("this program".to_owned());
+    }
+    let apart = others
+        .iter()
+        .map(|(version, names)| format!("{version}: {}", names.join(", ")));
+    let apart: Vec<String> = apart.collect();
+    let found = match apart.as_slice() {
+        [] => format!("all are {coordinator}"),
+        some => format!("the coordinator is {coordinator}; {}", some.join("; ")),
+    };
+    Finding::new(
+        "versions",
+        apart.is_empty(),
+        found,
+        "finish the upgrade: docs/upgrading.md",
+    )
 }
 
 /// Runs that could not be handled.
@@ -86,6 +121,12 @@ mod tests {
             found.found
         );
         assert!(handlers(&[], &[json(r#"{"name":"gpu","unserved":[]}"#)], 0).ok);
+        let workers = [r#"{"name":"w1","version":"0.0.1"}"#, r#"{"name":"w2"}"#].map(json);
+        assert_eq!(
+            versions(VERSION, &workers).found,
+            format!("the coordinator is {VERSION}; 0.0.1: w1")
+        );
+        assert!(versions(VERSION, &workers[1..]).ok && !versions("0.0.1", &[]).ok);
         let broken = json(r#"{"id":"r1","error":{"type":"rejoin.internal"}}"#);
         let usual = json(r#"{"id":"r2","error":{"type":"app.bad"}}"#);
         assert_eq!(quarantined(&[broken, usual.clone()]).found, "quarantined: r1");
