@@ -375,11 +375,11 @@ impl Store for EmbeddedStore {
     }
 
     async fn members(&self) -> Result<Vec<MemberRow>> {
-        self.read_at(move |tx, now| owners::members(tx, now)).await
+        self.read_at(owners::members).await
     }
 
     async fn partitions(&self) -> Result<Vec<PartitionRow>> {
-        self.read_at(move |tx, now| owners::partitions(tx, now)).await
+        self.read_at(owners::partitions).await
     }
 
     async fn claim(
