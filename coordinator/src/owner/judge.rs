@@ -199,8 +199,8 @@ impl Owner {
             .get(&item.run)
             .is_some_and(|run| run.state.status().is_terminal());
         let revives = has_ended && matches!(event, Event::Resume);
-        // An end that comes again, or late, says nothing of what follows it.
-        let ended = ended.map(|attempt| (attempt, self.is_wanted(item.run, attempt)));
+        // An end that comes again, or late, says nothing of what follows it in the outermost flow.
+        let ended = ended.map(|attempt| (attempt, attempt.0.scope == 0 && self.is_wanted(item.run, attempt)));
         if let Some(run) = self.runs.get_mut(&item.run)
             && std::mem::take(&mut run.puts_waits)
         {
@@ -212,11 +212,8 @@ impl Owner {
             Ok(None) => return,
             Err(panic) => return self.panicked(drafts, item, &panic),
         };
-        if let Some((attempt, was_wanted)) = ended {
-            self.attempt_ended(item.run, attempt, times.as_ref());
-            if was_wanted {
-                self.attempt_passed(item.run, attempt);
-            }
+        if let Some((attempt, passes)) = ended {
+            self.attempt_ended(item.run, attempt, passes, times.as_ref());
         }
         if let (Decision::Apply(_), Some((_, finished_at))) = (&decision, times.as_ref().and_then(|times| times.ran)) {
             drafts.of(item.run).ended_at.push(finished_at);
@@ -282,7 +279,8 @@ impl Owner {
         }
     }
 
-    fn attempt_ended(&mut self, id: RunId, attempt: Try, times: Option<&Times>) {
+    /// `passes`: nobody else can have published what comes after it in the outermost flow.
+    fn attempt_ended(&mut self, id: RunId, attempt: Try, passes: bool, times: Option<&Times>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         if run.state.is_outstanding(attempt.0, attempt.1) {
             return; // an event that changed nothing: the attempt is still wanted
@@ -307,20 +305,14 @@ impl Owner {
         }
         self.dispatcher.land(run, attempt);
         run.marks.remove(&attempt);
+        if passes {
+            run.root_passed = run.root_passed.max(Some(attempt));
+        }
     }
 
     fn is_wanted(&self, id: RunId, attempt: Try) -> bool {
         let run = self.runs.get(&id);
         run.is_some_and(|run| run.state.is_outstanding(attempt.0, attempt.1))
-    }
-
-    /// It ended by what was judged here: nobody can have published what comes after it in the outermost flow.
-    fn attempt_passed(&mut self, id: RunId, attempt: Try) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let is_over = !run.state.is_outstanding(attempt.0, attempt.1);
-        if attempt.0.scope == 0 && is_over {
-            run.root_passed = run.root_passed.max(Some(attempt));
-        }
     }
 
     pub(super) fn applied(&mut self, drafts: &mut Drafts, id: RunId, apply: Apply) {

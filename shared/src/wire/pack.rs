@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::time::Timestamp;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize as SerializeDerive};
 use uuid::Uuid;
 
 use super::{BaseContext, Order, OrderPayload, Pack};
 use crate::ids::{Namespace, RunId, StepKey};
+use crate::time::Timestamp;
 
 /// The only encoding of payloads so far; whoever says none means it.
 const ENCODING_JSON: &str = "json";
