@@ -251,12 +251,33 @@ impl Views {
             decide(&mut state, Event::Begin { room: usize::MAX }, around);
             state.take_ready(now, usize::MAX);
         }
+        // In which order what is independent of each other opens from here on is left open.
+        let number = |seq: u64| seq.min(recorded + 1);
         // A branch that was taken and then cancelled left no record: after a restart it was never begun.
         let is_live = |open: &OpenStep| open.status != OpenStatus::Cancelled;
-        let steps: Vec<_> = state.open_steps().filter(is_live).collect();
+        let mut steps: Vec<_> = state.open_steps().filter(is_live).collect();
+        steps.sort_by(|a, b| a.path.cmp(&b.path));
         let asked = steps
             .iter()
             .filter(|open| state.is_outstanding(open.step, open.attempt));
+        let requests = asked
+            .map(|open| state.request(open.step, open.attempt, around))
+            .map(|request| {
+                request.map(|request| Request {
+                    base_seq: number(request.base_seq),
+                    ..request
+                })
+            })
+            .collect();
+        steps
+            .iter_mut()
+            .for_each(|open| open.step.scope = number(open.step.scope));
+        let mut scopes: Vec<_> = state.open_scopes().filter(|scope| scope.is_live).collect();
+        scopes.sort_by(|a, b| a.path.cmp(&b.path));
+        scopes.iter_mut().for_each(|scope| scope.id = number(scope.id));
+        let mut waits: Vec<_> = state.open_waits().collect();
+        waits.sort_by(|a, b| a.path.cmp(&b.path));
+        waits.iter_mut().for_each(|wait| wait.seq = number(wait.seq));
         Views {
             was_paused,
             status: state.status(),
@@ -268,22 +289,13 @@ impl Views {
             },
             due: state.next_due(),
             wants_begin: state.wants_begin(),
-            requests: asked
-                .map(|open| state.request(open.step, open.attempt, around))
-                .collect(),
-            // In which order a resume walks what is independent of each other is left open.
-            waits: state
-                .open_waits()
-                .map(|wait| OpenWait {
-                    seq: wait.seq.min(recorded + 1),
-                    ..wait
-                })
-                .collect(),
+            requests,
+            waits,
             calls: state
                 .open_calls()
                 .map(|(path, child, until)| (path.to_owned(), child, until))
                 .collect(),
-            scopes: state.open_scopes().filter(|scope| scope.is_live).collect(),
+            scopes,
             steps,
         }
     }
