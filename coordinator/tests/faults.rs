@@ -54,6 +54,37 @@ async fn an_append_that_was_lost_without_a_word_is_judged_anew() {
     finishes_once(Fault::UnknownLost).await;
 }
 
+/// What is asked of a run, by a caller beside its owner and by one elsewhere, is done once, and is told as it was done.
+async fn commands_are_judged_once(fault: Fault) {
+    let (world, met) = world_with(fault).await;
+    let coordinators = [world.coordinator("a"), world.coordinator("b")];
+    soon("ownership", coordinators[0].owns(1)).await;
+    soon("ownership", coordinators[1].owns(1)).await;
+    let run = start(&coordinators[0], r#"{"n": 1}"#).await;
+    let rounds = 8;
+    for round in 0..rounds {
+        let asker = &coordinators[round % 2];
+        for command in [Command::Pause, Command::Resume] {
+            let told = asker.submit(run, command.clone()).await;
+            assert!(told.as_ref().is_ok_and(|reply| reply.changed), "{command:?}: {told:?}");
+        }
+    }
+    assert!(met.load(Ordering::SeqCst) > 0, "the fault did not happen");
+    let journal = world.store.journal(run, 0, 1_000).await.expect("the journal");
+    let count = |kind: &str| journal.iter().filter(|stored| stored.row.kind == kind).count();
+    assert_eq!((count("run_paused"), count("run_resumed")), (rounds, rounds));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_was_committed_but_not_confirmed_is_judged_once() {
+    commands_are_judged_once(Fault::UnknownCommitted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_was_lost_without_a_word_is_judged_once() {
+    commands_are_judged_once(Fault::UnknownLost).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_away_for_a_moment_loses_nothing() {
     finishes_once(Fault::Away).await;

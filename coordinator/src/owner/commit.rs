@@ -26,7 +26,7 @@ const AWAY_MAX: Duration = Duration::from_secs(30);
 /// Why a batch was not appended.
 #[derive(Debug)]
 enum Failure {
-    /// A partition has another owner.
+    /// A partition has another owner; nothing was written.
     NotOwner(Option<Partition>),
     /// It may have been written or not.
     Unknown,
@@ -60,6 +60,13 @@ impl Owner {
                     parts.push(second);
                     parts.push(part);
                 }
+                Err(failure @ Failure::NotOwner(Some(partition))) if !is_whole => {
+                    let (lost, rest) = part
+                        .into_iter()
+                        .partition(|draft: &Draft| draft.run.partition() == partition);
+                    self.recover(lost, failure).await;
+                    parts.push(rest);
+                }
                 Err(failure) => {
                     part.extend(parts.into_iter().rev().flatten());
                     return self.recover(part, failure).await;
@@ -68,16 +75,52 @@ impl Owner {
         }
     }
 
-    /// One append of what the drafts write, if they write anything.
+    /// One append of what the drafts write, if they write anything. Where its outcome is unknown, it is found out: what was
+    /// written stands, and is judged only once; what was not is appended again.
     async fn append(&mut self, drafts: &mut [Draft]) -> Result<Option<Timestamp>, Failure> {
         if !drafts.iter().any(Draft::writes) {
             return Ok(None);
         }
-        let batch = batch_of(drafts, |partition| self.claims.get(&partition).copied());
-        let mut batch = batch.map_err(|partition| Failure::NotOwner(Some(partition)))?;
-        let appended = self.append_batch(&batch).await;
-        give_rows_back(drafts, &mut batch);
-        appended.map(Some)
+        loop {
+            let batch = batch_of(drafts, |partition| self.claims.get(&partition).copied());
+            let mut batch = batch.map_err(|partition| Failure::NotOwner(Some(partition)))?;
+            let appended = self.append_batch(&batch).await;
+            give_rows_back(drafts, &mut batch);
+            match appended {
+                Err(Failure::Unknown) => {
+                    self.reclaim().await;
+                    if let Some(at) = self.written_at(drafts).await? {
+                        return Ok(Some(at));
+                    }
+                }
+                known => return known.map(Some),
+            }
+        }
+    }
+
+    /// When these drafts were written, by the first record among them; none, if they were not, or hold no record: then it does
+    /// not matter how often they are. Asked under new epochs, so that nothing can be written any more that was sent before.
+    async fn written_at(&self, drafts: &[Draft]) -> Result<Option<Timestamp>, Failure> {
+        let is_held = |draft: &&Draft| self.claims.contains_key(&draft.run.partition());
+        let first = drafts.iter().filter(is_held).find_map(|draft| draft.rows.first());
+        let Some(first) = first else { return Ok(None) };
+        loop {
+            if !self.parts.lease.is_valid() {
+                return Err(Failure::LeaseOver);
+            }
+            match self.parts.store.journal(first.run, first.seq - 1, 1).await {
+                Ok(found) => return Ok(found.first().map(|stored| stored.at)),
+                // It is there, and only what it says cannot be read.
+                Err(StoreError::Sealed(_) | StoreError::Newer(_)) => return Ok(Some(self.parts.clock.now())),
+                Err(error @ (StoreError::Away(_) | StoreError::Unknown(_))) => {
+                    tracing::warn!(%error, "whether a batch was written cannot be told yet");
+                }
+                Err(StoreError::NotOwner(_) | StoreError::Schema(_) | StoreError::Refused(_)) => {
+                    return Err(Failure::Unknown);
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Repeats an append while the database is away and nothing was written.

@@ -32,8 +32,6 @@ pub struct Runs {
     tries: Mutex<BTreeMap<String, u32>>,
     /// Steps for which an operator asked something and got no answer: it may be carried out once more than is known.
     unanswered: Mutex<BTreeSet<String>>,
-    /// Runs of which a write had no answer: what was asked of them is judged again, on what is there.
-    in_doubt: Mutex<BTreeSet<RunId>>,
 }
 
 impl Runs {
@@ -137,11 +135,6 @@ impl Runs {
         self.unanswered.lock().expect("the steps").insert(place.to_owned());
     }
 
-    /// A write had no answer.
-    pub fn note_in_doubt(&self, run: RunId) {
-        self.in_doubt.lock().expect("the runs").insert(run);
-    }
-
     /// Whether operators did what the reference has them do. Asked again for want of an answer, an operation may be carried out
     /// twice: the second time on a step that has failed again, of which the operator would have wanted something else.
     ///
@@ -154,14 +147,13 @@ impl Runs {
             for (path, what) in records.iter().filter_map(|record| operation_of(&record.fact)) {
                 let n = done.entry(path).or_default();
                 *n += 1;
-                let is_in_doubt = self.in_doubt.lock().expect("the runs").contains(&run);
                 let run = &called.label;
                 let told = case.world.operate(At { run, path }, *n);
                 if told == what {
                     continue;
                 }
                 let place = format!("{run}{path}");
-                return match is_in_doubt || self.unanswered.lock().expect("the steps").contains(&place) {
+                return match self.unanswered.lock().expect("the steps").contains(&place) {
                     true => Ok(false),
                     false => Err(format!(
                         "operation {n} at {place} is {what:?}; the operator wanted {told:?}"

@@ -120,10 +120,6 @@ impl Store for FaultyStore {
             3..=4 if faults => Err(StoreError::Unknown("simulated, lost".to_owned())),
             5..=7 if faults => {
                 self.commit(batch).await?;
-                batch
-                    .rows
-                    .iter()
-                    .for_each(|row| self.database.runs.note_in_doubt(row.run));
                 Err(StoreError::Unknown("simulated, committed".to_owned()))
             }
             8..=12 if faults => {
