@@ -12,6 +12,7 @@ use crate::handler::to_raw;
 
 const CANCELLED: u8 = 1;
 const KILLED: u8 = 2;
+const UNBEGUN: u8 = 4;
 
 /// The strings between the loop and one running handler. Every attempt has some, so they are few and small.
 #[derive(Debug)]
@@ -51,6 +52,15 @@ impl Control {
     /// Ends the handler where it stands; no completion follows.
     pub fn kill(&self) {
         self.tell(KILLED);
+    }
+
+    /// As [`Self::kill`], of one whose handler has done nothing yet.
+    pub(super) fn give_up(&self) {
+        self.tell(UNBEGUN | KILLED);
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_told(UNBEGUN)
     }
 
     pub(crate) async fn killed(&self) {

@@ -19,7 +19,7 @@ use crate::handler::Outcome;
 
 pub use base::Base;
 pub use control::Control;
-pub(crate) use execute::{Ended, execute};
+pub(crate) use execute::{Ended, How, execute};
 pub use logs::LogSink;
 #[cfg(test)]
 pub(crate) use permit::lost;
@@ -85,7 +85,7 @@ impl Attempt {
 
     /// It did not begin: it goes back, without a completion.
     pub(crate) async fn give_up(&self) -> Outcome {
-        self.control.kill();
+        self.control.give_up();
         std::future::pending().await
     }
 

@@ -111,6 +111,11 @@ pub(crate) mod lost {
 
     /// One whose worker nobody has heard of.
     pub(crate) fn attempt() -> Arc<Attempt> {
+        Arc::new(free().permitted(Arc::<Trust>::default().permit()))
+    }
+
+    /// One that may begin at any time.
+    pub(crate) fn free() -> Attempt {
         let order = Order {
             run: RunId::from_uuid_in(Default::default(), Partition(3)),
             step: StepKey {
@@ -137,7 +142,6 @@ pub(crate) mod lost {
             },
         };
         let base = Arc::new(Base::of_json(rejoin_shared::json::Json::object()));
-        let attempt = Attempt::new(order, base, &Limits::default());
-        Arc::new(attempt.permitted(Arc::<Trust>::default().permit()))
+        Attempt::new(order, base, &Limits::default())
     }
 }

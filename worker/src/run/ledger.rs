@@ -363,6 +363,18 @@ impl Ledger {
         settled.collect()
     }
 
+    /// An attempt that came to its slot and did not begin goes back to its owner, if it had been claimed.
+    pub fn give_claim_back(&mut self, key: AttemptKey) -> Option<Returned> {
+        let held = self.held.get_mut(&key)?;
+        let claim = held.claim.take()?;
+        held.phase = Phase::HandingBack(1);
+        Some(Returned {
+            key,
+            reply_to: held.reply_to.clone(),
+            claim: Some(claim),
+        })
+    }
+
     /// As [`Self::forget`], but its messages are to be delivered again.
     pub fn give_up(&mut self, key: AttemptKey) -> Vec<(Receipt, Settle)> {
         let messages = self
@@ -562,6 +574,22 @@ mod tests {
         let (mut ledger, _) = with_message(2, Instant::now());
         assert_eq!(ledger.give_up(key(0)), []);
         assert_eq!(ledger.confirm(key(1)), [(receipt(1), Settle::Requeue)]);
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_was_granted_and_is_not_used_goes_back_once() {
+        let now = Instant::now();
+        let (mut ledger, _) = with_message(2, now);
+        ledger.held.get_mut(&key(0)).expect("held").claim = Some(ClaimId(uuid::Uuid::nil()));
+        let returned = ledger.give_claim_back(key(0)).expect("its claim");
+        assert_eq!(
+            (returned.key, returned.claim),
+            (key(0), Some(ClaimId(uuid::Uuid::nil())))
+        );
+        assert_eq!(ledger.claims(), []);
+        assert!(ledger.give_claim_back(key(0)).is_none() && ledger.give_claim_back(key(1)).is_none());
+        assert_eq!(ledger.confirm(key(1)), []);
+        assert_eq!(ledger.confirm(key(0)), [(receipt(1), Settle::Ack)]);
     }
 
     #[tokio::test]

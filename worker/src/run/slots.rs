@@ -9,7 +9,7 @@ use super::Runner;
 use super::contexts::question;
 use super::ledger::{BaseRef, Job, Next};
 use super::span;
-use crate::attempt::{Attempt, Base, Ended, execute};
+use crate::attempt::{Attempt, Base, Ended, How, execute};
 
 impl Runner {
     /// Starts what is ready. Only while the owners can know: the last confirmed report must be young enough.
@@ -72,7 +72,7 @@ impl Runner {
         let (ended, setup) = (self.ended_sender.clone(), self.setup.clone());
         self.tracker.spawn(async move {
             let end = execute(attempt.clone(), handler, &*setup.clock).await;
-            if let Some(completion) = &end.completion {
+            if let How::Completed(completion) = &end.how {
                 span::export(&setup, &job.origin, &attempt, completion);
             }
             // The loop is gone only when the process is going.
@@ -84,17 +84,23 @@ impl Runner {
 
     /// An attempt ran to its end: its completion goes out, unless nobody waits for it.
     pub(super) fn finish_attempt(&mut self, ended: Ended) {
-        let reply_to = self.ledger.set_ended(ended.key);
-        match (reply_to, ended.completion) {
-            (Some(reply_to), Some(completion)) => self.outbox.add_completion(&reply_to, completion),
-            (Some(_), None) => {
-                let settled = self.ledger.give_up(ended.key);
-                self.settle(settled);
-            }
-            (None, _) => {
-                let settled = self.ledger.forget(ended.key);
-                self.settle(settled);
-            }
+        let Some(reply_to) = self.ledger.set_ended(ended.key) else {
+            let settled = self.ledger.forget(ended.key);
+            return self.settle(settled);
+        };
+        match ended.how {
+            How::Completed(completion) => self.outbox.add_completion(&reply_to, completion),
+            // The claim goes back with it: kept, it would say that this worker may have begun.
+            How::NotBegun => match self.ledger.give_claim_back(ended.key) {
+                Some(returned) => self.hand_back(vec![returned]),
+                None => self.give_up(ended.key),
+            },
+            How::Killed => self.give_up(ended.key),
         }
+    }
+
+    fn give_up(&mut self, key: AttemptKey) {
+        let settled = self.ledger.give_up(key);
+        self.settle(settled);
     }
 }
