@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rejoin_shared::clock::{Clock, SystemClock};
+use rejoin_shared::clock::{Clock, SteadyClock};
 use rejoin_shared::dice::{Dice, SystemDice};
 use rejoin_shared::ids::{PARTITIONS, Partition, RunId};
 use rejoin_shared::limits::Limits;
@@ -90,7 +90,7 @@ impl CoordinatorConfig {
             limits: Limits::default(),
             gate: Arc::new(Gate::open()),
             lease_store: None,
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SteadyClock::default()),
             dice: Arc::new(SystemDice),
             lease_keeper: Arc::new(ThreadKeeper),
             tracer: Tracer::off(),

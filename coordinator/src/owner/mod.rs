@@ -240,18 +240,56 @@ impl Owner {
 
     /// Works until `stop`, then hands everything over.
     pub async fn run(mut self, stop: tokio_util::sync::CancellationToken) {
-        let link_state = *self.inputs.link.borrow_and_update();
-        self.link_changed(link_state);
-        self.begin_looking();
+        self.set_out();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = self.wait() => {}
             }
+            if let Some(by) = self.parts.clock.follow() {
+                self = self.begin_anew(by);
+            }
             self.run_once().await;
         }
         self.hand_everything_over().await;
+    }
+
+    fn set_out(&mut self) {
+        let link_state = *self.inputs.link.borrow_and_update();
+        self.link_changed(link_state);
+        self.begin_looking();
+    }
+
+    /// The machine's clock was set by so many microseconds: an owner that remembers nothing goes on, as after a restart. Whatever was
+    /// measured by that clock means nothing any more, above all who was silent for how long.
+    fn begin_anew(mut self, by: i64) -> Owner {
+        let seconds = by / 1_000_000;
+        self.drop_partitions(&format!("the machine's clock was set by {seconds} s"));
+        let backlog = std::mem::take(&mut self.backlog);
+        let waiting = backlog
+            .into_iter()
+            .chain(std::mem::take(&mut self.deferred).into_values());
+        let waiting = waiting.chain(std::mem::take(&mut self.missing));
+        let broken = std::mem::take(&mut self.broken).into_iter();
+        let waiting = waiting.chain(broken.flat_map(|(_, _, items)| items));
+        let waiting: Vec<Item> = waiting.collect();
+        waiting.into_iter().for_each(|item| self.turn_away(item));
+        let loads = self.loads;
+        let Owner {
+            parts,
+            inputs,
+            out,
+            own,
+            settles,
+            consumers,
+            ..
+        } = self;
+        let mut owner = Owner::new(parts, inputs, out, own, settles, consumers, None);
+        // An answer to what was asked before is told from those to come.
+        owner.loads = loads;
+        owner.set_out();
+        owner
     }
 
     /// One round: what is there is judged, committed, acted upon; then what has credit is dispatched.

@@ -178,13 +178,15 @@ impl Owner {
 
     /// The lease ran out: stops at once.
     pub(super) fn lose_all(&mut self) {
+        self.drop_partitions("the lease ran out");
+    }
+
+    /// Stops at once.
+    pub(super) fn drop_partitions(&mut self, why: &str) {
         if self.claims.is_empty() {
             return;
         }
-        tracing::error!(
-            partitions = self.claims.len(),
-            "the lease ran out; all partitions are dropped"
-        );
+        tracing::error!(partitions = self.claims.len(), why, "all partitions are dropped");
         self.consumers.close_all();
         let all: Vec<Partition> = self.claims.keys().copied().collect();
         all.into_iter().for_each(|partition| self.lose(partition));
