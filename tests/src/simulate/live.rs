@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rejoin_engine::decide;
 use rejoin_engine::decision::{Apply, Surroundings, WaitChange};
-use rejoin_engine::event::Event;
+use rejoin_engine::event::{Event, ScopeEdit};
 use rejoin_engine::record::{Fact, Record};
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::{OpenScope, OpenStatus, OpenStep, OpenWait, Request};
@@ -42,6 +42,8 @@ pub struct Live {
     pub undo_done: BTreeMap<String, usize>,
     /// The events it emitted, by path.
     pub emitted: BTreeMap<String, (String, Json)>,
+    /// Scopes of which an operator changed how many branches run at once.
+    rewidened: BTreeSet<String>,
 }
 
 impl Live {
@@ -59,6 +61,7 @@ impl Live {
             undo_begun: BTreeMap::new(),
             undo_done: BTreeMap::new(),
             emitted: BTreeMap::new(),
+            rewidened: BTreeSet::new(),
         }
     }
 
@@ -88,11 +91,17 @@ impl Live {
         Ok(())
     }
 
-    #[allow(clippy::wildcard_enum_match_arm)] // it asks for three kinds
+    #[allow(clippy::wildcard_enum_match_arm)] // it asks for a few kinds
     fn note(&mut self, record: &Record, clock: usize) {
         let done = match &record.fact {
             Fact::StepCompleted(done) => &done.path,
             Fact::ChildFinished { error: None, path, .. } => path,
+            Fact::RunEdited(edited) => {
+                if edited.edits.concurrency.is_some() {
+                    self.rewidened.insert(edited.path.clone());
+                }
+                return;
+            }
             Fact::EventEmitted {
                 event, payload, path, ..
             } => {
@@ -128,7 +137,7 @@ impl Live {
     /// If it does not.
     pub fn crash(&mut self, now: Timestamp) -> Result<(), String> {
         let folded = self.journal.fold(&self.def)?;
-        let (before, after) = (Views::of(&self.state, now), Views::of(&folded, now));
+        let (before, after) = (self.views(now), Views::of(&folded, now, &self.rewidened));
         if before != after {
             return Err(format!(
                 "folded is another state:\n{after:#?}\nthan before the crash:\n{before:#?}"
@@ -213,7 +222,7 @@ impl Live {
     /// Everything that is seen of it.
     #[must_use]
     pub fn views(&self, now: Timestamp) -> Views {
-        Views::of(&self.state, now)
+        Views::of(&self.state, now, &self.rewidened)
     }
 }
 
@@ -235,13 +244,22 @@ pub struct Views {
 }
 
 impl Views {
-    fn of(state: &RunState, now: Timestamp) -> Views {
+    fn of(state: &RunState, now: Timestamp, rewidened: &BTreeSet<String>) -> Views {
         let mut state = state.clone();
         let recorded = state.last_seq();
         let limits = Limits::default();
         let around = Surroundings { now, limits: &limits };
         // What a restart does first; it also drops what is left on a list of things to do that were done.
         decide(&mut state, Event::Loaded, around);
+        // Branches that had begun without a record when an edit left room for fewer begin later after a restart.
+        for path in rewidened {
+            let edit = ScopeEdit {
+                concurrency: Some(Json::str("unbounded")),
+                ..ScopeEdit::default()
+            };
+            let path = path.clone();
+            decide(&mut state, Event::Edit { path, edit }, around);
+        }
         let was_paused = state.status() == RunStatus::Paused;
         if was_paused {
             decide(&mut state, Event::Resume, around);

@@ -16,7 +16,7 @@ where
     F: AsyncFn(&mut Story) -> Result<()>,
 {
     let _alone = ALONE.lock().await;
-    for round in 1..=rounds() {
+    for round in 1..=rounds(name) {
         let mut told = Story::begin(name, round, documents, workflow).await?;
         let outcome = story(&mut told).await;
         outcome.with_context(|| format!("{name}, round {round}; logs in {:?}", told.fleet.keep_logs()))?;

@@ -22,7 +22,7 @@ where
     F: AsyncFn(&mut Fanout, &Proxy) -> Result<()>,
 {
     let _alone = ALONE.lock().await;
-    for round in 1..=rounds() {
+    for round in 1..=rounds(name) {
         let mut fleet = Fleet::new().await?;
         let (database, broker) = fleet.routes.servers()?;
         let proxy = match server {
@@ -149,7 +149,7 @@ link_fault!(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fan_out_survives_an_owner_that_has_lost_its_database() -> Result<()> {
     let _alone = ALONE.lock().await;
-    for round in 1..=rounds() {
+    for round in 1..=rounds(name) {
         let mut fleet = Fleet::new().await?;
         let (direct, (database, _)) = (fleet.routes.clone(), fleet.routes.servers()?);
         let mut proxies = Vec::new();

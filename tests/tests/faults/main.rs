@@ -1,7 +1,7 @@
 //! Faults on real processes and servers: the run completes by itself, and no branch that was recorded runs again.
 //!
-//! One round each by default; `REJOIN_FAULT_ROUNDS` asks for more (`scripts/faults`). The tests of this binary run one
-//! after the other: they stop the servers that all share.
+//! One round each by default, three of those in [`MOST_TELLING`]; `REJOIN_FAULT_ROUNDS` asks for more (`scripts/faults`). The
+//! tests of this binary run one after the other: they stop the servers that all share.
 
 /// The test of a fault. Without more, it strikes the fan-out of [`BRANCHES`].
 macro_rules! fault {
@@ -74,9 +74,24 @@ where
     }
 }
 
-/// How often each fault strikes.
-fn rounds() -> u64 {
-    asked("REJOIN_FAULT_ROUNDS", 1).expect("a number")
+/// Those that say most of what is promised.
+const MOST_TELLING: [&str; 10] = [
+    "a_fan_out_survives_the_death_of_one_worker",
+    "a_fan_out_survives_the_death_of_all_workers",
+    "a_fan_out_survives_the_death_of_its_owner",
+    "a_fan_out_survives_the_death_of_both_coordinators",
+    "a_fan_out_survives_all_queues_purged",
+    "a_fan_out_survives_all_queues_deleted",
+    "a_fan_out_survives_a_restart_of_the_broker",
+    "a_fan_out_survives_an_immediate_stop_of_the_database",
+    "a_coordinator_frozen_past_its_lease_writes_nothing_after_the_takeover",
+    "a_fan_out_survives_commits_whose_answer_is_lost",
+];
+
+/// How often a fault strikes.
+fn rounds(name: &str) -> u64 {
+    let usual = if MOST_TELLING.contains(&name) { 3 } else { 1 };
+    asked("REJOIN_FAULT_ROUNDS", usual).expect("a number")
 }
 
 /// Branches of the fan-out where the fault takes seconds to come.
@@ -88,7 +103,7 @@ where
     F: AsyncFn(&mut Fanout, A) -> Result<()>,
 {
     let _alone = ALONE.lock().await;
-    for round in 1..=rounds() {
+    for round in 1..=rounds(name) {
         let armed = arm()?;
         let mut fanout = Fanout::start(branches).await?;
         fanout.reach(100).await?;
