@@ -148,6 +148,7 @@ link_fault!(
 /// The owner alone is cut off from the database: the other takes over, and nothing that the first still believes is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fan_out_survives_an_owner_that_has_lost_its_database() -> Result<()> {
+    let name = "a_fan_out_survives_an_owner_that_has_lost_its_database";
     let _alone = ALONE.lock().await;
     for round in 1..=rounds(name) {
         let mut fleet = Fleet::new().await?;
@@ -171,7 +172,7 @@ async fn a_fan_out_survives_an_owner_that_has_lost_its_database() -> Result<()> 
         proxies[owner].assert_struck()?;
         fanout.fleet.coordinators.push(cut_off);
         let report = fanout.check().await?;
-        println!("a_fan_out_survives_an_owner_that_has_lost_its_database, round {round}: {report}");
+        println!("{name}, round {round}: {report}");
         fanout.end().await?;
     }
     Ok(())

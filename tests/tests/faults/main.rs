@@ -46,6 +46,7 @@ mod soak;
 mod sorts;
 mod story;
 mod strikes;
+mod surroundings;
 
 use std::error::Error;
 use std::str::FromStr;
