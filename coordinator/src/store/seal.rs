@@ -224,6 +224,29 @@ pub fn is_sealed(stored: &[u8]) -> bool {
     stored.first() == Some(&SEALED)
 }
 
+/// What a payload is sealed with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SealedBy {
+    /// Nothing: it is plain.
+    Nobody,
+    /// The key of this id.
+    Key(String),
+    /// It begins as a sealed one and is none.
+    Nothing,
+}
+
+impl SealedBy {
+    /// Of a whole payload.
+    #[must_use]
+    pub fn of(stored: &[u8]) -> SealedBy {
+        match (is_sealed(stored), Parts::of(stored)) {
+            (false, _) => SealedBy::Nobody,
+            (true, Some(parts)) => SealedBy::Key(parts.id.to_owned()),
+            (true, None) => SealedBy::Nothing,
+        }
+    }
+}
+
 impl Codec {
     /// Over these keys, 32 bytes each, by their ids; seals with `newest`, if it is given.
     ///

@@ -13,6 +13,7 @@ mod keys;
 mod lists;
 mod owners;
 mod postgres_only;
+mod reseal;
 mod restarts;
 mod retention;
 mod schedules;

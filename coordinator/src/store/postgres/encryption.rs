@@ -58,6 +58,15 @@ impl PostgresStore {
         Ok(newest.filter(|id| !is_ours(id)))
     }
 
+    /// Keys that were written with and not forgotten since, by their ids.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn keys_known(&self) -> Result<Vec<String>> {
+        let found = self.reader.read(sql::ENCRYPTION_KEYS_ALL, &[]).await?;
+        found.iter().map(|row| rows::key(row, 0)).collect()
+    }
+
     /// Which keys have sealed what still stands here; looks at every run's row.
     ///
     /// # Errors

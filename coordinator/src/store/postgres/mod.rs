@@ -15,6 +15,7 @@ mod error;
 mod kinds;
 mod migrate;
 mod pool;
+pub mod reseal;
 mod rights;
 mod rows;
 mod schedules;
@@ -82,6 +83,13 @@ impl PostgresStore {
     /// [`StoreError::Schema`] if it is not migrated as far as this version needs, or not in UTF-8; [`StoreError::Away`] if it
     /// cannot be reached; [`StoreError::Sealed`] if a key is not the one that the database knows by its id.
     pub async fn connect(config: StoreConfig) -> Result<PostgresStore> {
+        let store = PostgresStore::open(config).await?;
+        store.prove_keys().await?;
+        Ok(store)
+    }
+
+    /// The same without a word to the database about keys.
+    async fn open(config: StoreConfig) -> Result<PostgresStore> {
         let store = PostgresStore {
             reader: Reader::new(&config)?,
             appender: Appender::new(&config)?,
@@ -90,7 +98,6 @@ impl PostgresStore {
         };
         store.ping().await?;
         store.kinds.load(&store.reader).await?;
-        store.prove_keys().await?;
         Ok(store)
     }
 

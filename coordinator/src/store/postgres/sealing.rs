@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rejoin_shared::ids::RunId;
 use serde::Deserialize;
 
-use super::super::seal::{Codec, MARK_DETACHED, Place, RecordPart, RunPart, is_sealed};
+use super::super::seal::{Codec, MARK_DETACHED, Place, RecordPart, RunPart, SealError, is_sealed};
 use super::super::{Batch, InboxMessage, InboxRow, JournalRow, RunRow, ScheduleRow, StoreError, StoredRow, WaitRow};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -119,6 +119,17 @@ impl Sealing {
         Ok(stored)
     }
 
+    /// What stands at a place, sealed with the newest key instead of its own; plain, if there is none.
+    pub(super) fn anew(&self, place: Place<'_>, stored: Bytes) -> std::result::Result<Bytes, SealError> {
+        let plain = self.codec.open(place, stored)?;
+        let marks = match place {
+            Place::Journal(RecordPart::Body, _, 1) => marks_of(&plain),
+            Place::Journal(..) | Place::Run(..) | Place::Message(_) | Place::Verdict(_) | Place::Wait(..) => 0,
+            Place::Schedule(..) | Place::ScheduleError(..) | Place::Proof(_) => 0,
+        };
+        self.codec.seal(place, marks, &plain)
+    }
+
     /// A run's row as it was written.
     pub(super) fn open_run(&self, mut run: RunRow) -> Result<RunRow> {
         run_payloads(&mut run).try_for_each(|(place, payload)| self.open_in(place, payload))?;
@@ -158,7 +169,7 @@ impl Sealing {
         if let Some(text) = sealed.last_error.take() {
             let place = Place::ScheduleError(&row.namespace, &row.name);
             let bytes = self.seal(place, &Bytes::from(text))?;
-            sealed.last_error = Some(format!("{SEALED_TEXT}{}", STANDARD.encode(bytes)));
+            sealed.last_error = Some(text_of(&bytes));
         }
         Ok(Cow::Owned(sealed))
     }
@@ -208,6 +219,22 @@ impl Sealing {
             tracing::error!(why, "a payload cannot be read; it is left as it is");
             told.insert(why);
         }
+    }
+}
+
+/// A payload as text: itself, or in base64 behind a mark where it is sealed.
+pub(super) fn text_of(payload: &Bytes) -> String {
+    match is_sealed(payload) {
+        true => format!("{SEALED_TEXT}{}", STANDARD.encode(payload)),
+        false => String::from_utf8_lossy(payload).into_owned(),
+    }
+}
+
+/// The payload of such a text; sealed text that is no base64 is no payload, and reads as one that is cut off.
+pub(super) fn payload_of(text: &[u8]) -> Bytes {
+    match text.strip_prefix(b"\x01") {
+        Some(sealed) => STANDARD.decode(sealed).unwrap_or_else(|_| vec![1]).into(),
+        None => Bytes::copy_from_slice(text),
     }
 }
 

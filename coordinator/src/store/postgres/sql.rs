@@ -104,6 +104,61 @@ macro_rules! schedule_columns {
     };
 }
 
+/// The id of the key of a payload, as bytes: empty for a plain one, a zero byte where it begins as a sealed one and is none. It
+/// raises no error whatever stands there, and reads the first bytes only.
+macro_rules! key_bytes {
+    ($column:literal) => {
+        concat!(
+            "case when substr(",
+            $column,
+            ", 1, 1) is distinct from '\\x01' then substr(",
+            $column,
+            ", 1, 0) \
+            when octet_length(",
+            $column,
+            ") < 4 then '\\x00'::bytea \
+            else substr(",
+            $column,
+            ", 4, get_byte(substr(",
+            $column,
+            ", 1, 3), 2)) end as key_of_",
+            $column
+        )
+    };
+}
+
+/// A page of the payloads of a table behind `$start`: at most $2 rows, and those that begin within $3 bytes of what is sealed with
+/// another key than $1 (null: nothing counts as such). Of each column the key's id, and then the payload if it is another key's.
+macro_rules! payloads_look {
+    ($table:literal, $shown:literal, $order:literal, $start:literal, [$($column:literal),+] $(, $more:literal)?) => {
+        concat!("select ", $shown,
+            $(", key_of_", $column, ", case when key_of_", $column, " <> $1::bytea then ", $column, " end",)+ $($more,)?
+            " from (select page.*, sum(0",
+            $(" + case when key_of_", $column, " <> $1::bytea then octet_length(", $column, ") else 0 end",)+
+            ") over (order by ", $order, " rows between unbounded preceding and 1 preceding) as before from (select *",
+            $(", ", key_bytes!($column),)+
+            " from ", $table, " where ", $start, " order by ", $order, " limit $2) page) p \
+            where coalesce(before, 0) < $3::bigint order by ", $order)
+    };
+}
+
+/// Writes payloads in the place of those that have these SHA-256, each row as a whole or not at all. Rows that others have in hand
+/// are left: it never waits for a lock, so that nobody who does can be caught between it and another one.
+macro_rules! payloads_write_if_same {
+    ($table:literal, $key:literal, $keys:literal, $same:literal, [$(($column:literal, $bytes:literal, $old:literal, $new:literal, $value:literal)),+]) => {
+        concat!("with w as materialized (select * from unnest(", $keys, $(", ", $old, "::bytea[], ", $new, "::bytea[]",)+
+            ") as w (", $key, $(", old_", $column, ", new_", $column,)+ ")), \
+            mine as materialized (select ", $key, " from ", $table, " join w using (", $key, ") order by ", $key, " \
+                for no key update of ", $table, " skip locked) \
+            update ", $table, " t set ", payloads_write_if_same!(@set $($column, $value);+), " \
+            from w join mine using (", $key, ") where ", $same,
+            $(" and (w.old_", $column, " is null or sha256(", $bytes, ") = w.old_", $column, ")",)+)
+    };
+    (@set $column:literal, $value:literal $(; $others:literal, $values:literal)*) => {
+        concat!($column, " = coalesce(", $value, ", t.", $column, ")" $(, ", ", $others, " = coalesce(", $values, ", t.", $others, ")")*)
+    };
+}
+
 /// Frees partitions under a new epoch, so that nothing their former owner still sends can be appended.
 macro_rules! free_partition {
     () => {
@@ -261,7 +316,11 @@ statements! {
     /// What proves these keys; a small table.
     ENCRYPTION_KEYS_READ = "select id, proof from encryption_keys where id = any($1)";
     /// The key that was added last; a small table.
-    ENCRYPTION_KEY_NEWEST = "select id from encryption_keys order by added_at desc, id limit 1";
+    ENCRYPTION_KEY_NEWEST = "select id, added_at from encryption_keys order by added_at desc, id limit 1";
+    /// Keys that were written with and not forgotten; a small table.
+    ENCRYPTION_KEYS_ALL = "select id from encryption_keys order by id";
+    /// Forgets keys that seal nothing any more. Primary key.
+    ENCRYPTION_KEYS_FORGET = "delete from encryption_keys where id = any($1) returning id";
     /// Keys that have sealed what still stands in rows of runs and schedules: goes over all of them.
     ENCRYPTION_KEYS_IN_USE = "with used as (\
             select k.id, 1 as runs, 0 as schedules from runs r cross join lateral (select distinct v.id from (values \
@@ -269,6 +328,39 @@ statements! {
                 where v.id is not null) k \
             union all select rejoin_key_of(s.spec), 0, 1 from schedules s where rejoin_key_of(s.spec) is not null) \
         select id, sum(runs)::bigint, sum(schedules)::bigint from used group by id order by id";
+
+    /// Payloads of records. Primary key.
+    JOURNAL_PAYLOADS = payloads_look!("journal", "run_id, seq", "run_id, seq", "(run_id, seq) > ($4::uuid, $5::bigint)",
+        ["body", "output", "snapshot", "logs"]);
+    /// Payloads of runs. Primary key.
+    RUNS_PAYLOADS = payloads_look!("runs", "id", "id", "id > $4::uuid", ["input", "context", "output", "error"]);
+    /// Payloads of messages, or of their verdicts: who answers one puts a plain null in its place, which is no payload. Primary key.
+    INBOX_PAYLOADS = payloads_look!(
+        "(select id, kind, case when verdict is null then body end as body, verdict from inbox) i", "id, kind", "id", "id > $4::bigint", ["body", "verdict"]);
+    /// Payloads of waits. Primary key.
+    WAITS_PAYLOADS = payloads_look!("waits", "run_id, seq", "run_id, seq", "(run_id, seq) > ($4::uuid, $5::bigint)", ["body"]);
+    /// Payloads of schedules; the error is text, and comes as it is. Primary key.
+    SCHEDULES_PAYLOADS = payloads_look!("schedules", "namespace, name", "namespace, name",
+        "(namespace, name) > ($4::text, $5::text)", ["spec"], ", null::bytea, convert_to(last_error, 'UTF8')");
+    /// Seals records anew. Primary key.
+    JOURNAL_RESEAL_IF_SAME = payloads_write_if_same!("journal", "run_id, seq", "$1::uuid[], $2::bigint[]",
+        "t.run_id = w.run_id and t.seq = w.seq", [("body", "t.body", "$3", "$4", "w.new_body"),
+            ("output", "t.output", "$5", "$6", "w.new_output"), ("snapshot", "t.snapshot", "$7", "$8", "w.new_snapshot"),
+            ("logs", "t.logs", "$9", "$10", "w.new_logs")]);
+    /// Seals runs anew. Primary key.
+    RUNS_RESEAL_IF_SAME = payloads_write_if_same!("runs", "id", "$1::uuid[]", "t.id = w.id",
+        [("input", "t.input", "$2", "$3", "w.new_input"), ("context", "t.context", "$4", "$5", "w.new_context"),
+            ("output", "t.output", "$6", "$7", "w.new_output"), ("error", "t.error", "$8", "$9", "w.new_error")]);
+    /// Seals messages and verdicts anew. Primary key.
+    INBOX_RESEAL_IF_SAME = payloads_write_if_same!("inbox", "id", "$1::bigint[]", "t.id = w.id",
+        [("body", "t.body", "$2", "$3", "w.new_body"), ("verdict", "t.verdict", "$4", "$5", "w.new_verdict")]);
+    /// Seals waits anew. Primary key.
+    WAITS_RESEAL_IF_SAME = payloads_write_if_same!("waits", "run_id, seq", "$1::uuid[], $2::bigint[]",
+        "t.run_id = w.run_id and t.seq = w.seq", [("body", "t.body", "$3", "$4", "w.new_body")]);
+    /// Seals schedules anew: what they are stays, and so does their revision. Primary key.
+    SCHEDULES_RESEAL_IF_SAME = payloads_write_if_same!("schedules", "namespace, name", "$1::text[], $2::text[]",
+        "t.namespace = w.namespace and t.name = w.name", [("spec", "t.spec", "$3", "$4", "w.new_spec"),
+            ("last_error", "convert_to(t.last_error, 'UTF8')", "$5", "$6", "convert_from(w.new_last_error, 'UTF8')")]);
     /// A version by its document. Unique (namespace, name, digest).
     WORKFLOW_READ_BY_DIGEST = concat!("select ", workflow_columns!(),
         " from workflows where namespace = $1 and name = $2 and digest = $3");
