@@ -123,6 +123,9 @@ pub enum Command {
     /// Tokens of the HTTP API, which stand in the database
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Keys that payloads in the database are sealed with
+    #[command(subcommand)]
+    Encryption(EncryptionCommand),
     /// Messages that the broker gave up, and steps that killed their workers
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
@@ -300,6 +303,23 @@ pub struct ListArgs {
     /// Show again and again
     #[arg(short, long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EncryptionCommand {
+    /// Count all payloads by the key they are sealed with
+    Status {
+        #[command(flatten)]
+        servers: ServerArgs,
+    },
+    /// Seal everything with encryption.key that is plain or sealed with another key, while coordinators run
+    Reseal {
+        #[command(flatten)]
+        servers: ServerArgs,
+        /// Open everything instead; encryption.key has to be empty
+        #[arg(long)]
+        to_plain: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -70,6 +70,7 @@ async fn carry_out(cli: Cli) -> Result<u8, Failure> {
         Command::Input(command) => input::run(&cli.global, command).await,
         Command::Schedule(command) => schedule::run(&cli.global, command).await,
         Command::DeadLetter(command) => dead_letter::run(&cli.global, command).await,
+        Command::Encryption(command) => serve::encryption::run(&cli.global, command).await,
         Command::Token(command) => token::run(&cli.global, command).await,
         Command::Queue(args::QueueCommand::List(list)) => fleet::queues(&cli.global, &list).await,
     }

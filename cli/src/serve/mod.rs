@@ -4,6 +4,7 @@ pub mod coordinator;
 pub mod demo;
 pub mod dev;
 pub mod doctor;
+pub mod encryption;
 pub mod gc;
 pub mod migrate;
 mod signals;

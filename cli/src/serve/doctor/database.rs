@@ -103,6 +103,16 @@ async fn keys(settings: &Settings, store: &PostgresStore) -> Option<Finding> {
             "key {id} is in use by {runs} runs and {schedules} schedules{lacks}"
         ));
     }
+    let known = store
+        .keys_known()
+        .await
+        .unwrap_or_else(|_| ours.keys.keys().cloned().collect());
+    let needs = |id: &String| known.contains(id) || newest == Some(id.as_str()) || used.iter().any(|key| key.id == *id);
+    for id in ours.keys.keys().filter(|id| !needs(id)) {
+        told.push(format!(
+            "key {id} seals nothing here: it is new, or can be taken out of encryption.keys"
+        ));
+    }
     let is_ok = used.iter().all(|key| ours.keys.contains_key(&key.id));
     let advice = "add the key to encryption.keys of every coordinator; what is sealed with it cannot be read without";
     (!told.is_empty()).then(|| Finding::new("encryption", is_ok, told.join("; "), advice))
