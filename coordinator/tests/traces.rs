@@ -16,14 +16,16 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode as Code;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::Message as _;
 use rejoin_coordinator::coordinator::{Coordinator, CoordinatorConfig};
+use rejoin_coordinator::owner::command::{Command, StartRun};
 use rejoin_shared::config::{SecretUrl, Tracing};
+use rejoin_shared::ids::PARTITIONS;
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::trace::TraceParent;
 use rejoin_shared::trace::export::Tracer;
 use rejoin_worker::{StepContext, StepError, Worker, WorkerBuilder};
-use support::{World, config_of, start};
+use support::{World, config_of, soon, start, start_of};
 
 const DOCUMENT: &str = "
 workflow: w
@@ -251,6 +253,66 @@ async fn the_root_of_a_failed_run_names_its_error_and_that_of_a_called_one_its_c
         .map(|link| (&link.trace_id, &link.span_id))
         .collect();
     assert_eq!(links, [(&caller.span.trace_id, &caller.span.span_id)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_root_links_to_the_request_that_started_the_run_whoever_ends_it() {
+    let collector = Collector::default();
+    let tracer = tracer(&collector.serve().await, 1.0, "rejoin-coordinator");
+    let world = World::new("workflow: w\nsteps: [ { wait: go, event: go } ]\n").await;
+    let first = traced(&world, &tracer);
+    soon("ownership", first.owns(1)).await;
+    let callers = [
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+    ];
+    let mut runs = Vec::new();
+    for caller in callers {
+        let run = first.new_run_id();
+        let begin = StartRun {
+            traceparent: Some(caller.parse().expect("a span")),
+            ..start_of("{}")
+        };
+        first.submit(run, Command::Start(Box::new(begin))).await.expect("begun");
+        world.reaches(run, RunStatus::Waiting).await;
+        runs.push(run);
+    }
+    first.shutdown().await;
+
+    let second = world.coordinator_of(CoordinatorConfig {
+        tracer: tracer.clone(),
+        ..config_of("b")
+    });
+    soon("ownership", second.owns(usize::from(PARTITIONS))).await;
+    for run in &runs {
+        let go = Command::Cancel {
+            reason: None,
+            compensate: false,
+        };
+        second.submit(*run, go).await.expect("cancelled");
+        world.reaches(*run, RunStatus::Cancelled).await;
+    }
+    second.shutdown().await;
+    tracer.close().await;
+    for (run, caller) in runs.iter().zip(callers) {
+        let (root, _) = collector.trace(*run);
+        assert_eq!(root.span.trace_id, run.0.as_bytes(), "the trace is the run's");
+        let links: Vec<String> = root
+            .span
+            .links
+            .iter()
+            .map(|link| {
+                let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+                format!(
+                    "00-{}-{}-{:02x}",
+                    hex(&link.trace_id),
+                    hex(&link.span_id),
+                    link.flags & 1
+                )
+            })
+            .collect();
+        assert_eq!(links, [caller]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{RunId, mix};
 
 #[cfg(feature = "otlp")]
@@ -28,8 +30,9 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Bit of the flags that says that the span is kept.
 const SAMPLED: u8 = 1;
 
-/// A span, as those name it that are to hang under it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A span, as those name it that are to hang under it. As JSON it is the header's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct TraceParent {
     trace: u128,
     span: NonZeroU64,
@@ -75,6 +78,20 @@ impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags = if self.is_sampled { SAMPLED } else { 0 };
         write!(f, "00-{:032x}-{:016x}-{flags:02x}", self.trace, self.span)
+    }
+}
+
+impl From<TraceParent> for String {
+    fn from(span: TraceParent) -> String {
+        span.to_string()
+    }
+}
+
+impl TryFrom<String> for TraceParent {
+    type Error = NoTraceParent;
+
+    fn try_from(text: String) -> Result<TraceParent, NoTraceParent> {
+        text.parse()
     }
 }
 

@@ -125,6 +125,7 @@ async fn start(coordinator: &Coordinator) -> Result<RunId, Failure> {
         parent: None,
         is_awaited: false,
         at: None,
+        traceparent: None,
         idempotency_key: None,
         may_exist: false,
     };

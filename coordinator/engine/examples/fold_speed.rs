@@ -38,6 +38,7 @@ fn main() {
         parent: None,
         is_awaited: false,
         at: None,
+        traceparent: None,
     };
     let (mut state, apply) = rejoin_engine::start(&def, start, around);
     let mut journal: Vec<Parts> = apply.records.iter().map(Record::to_parts).collect();

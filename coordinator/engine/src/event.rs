@@ -11,6 +11,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::run::{ErrorValue, Outcome, Priority};
 use rejoin_shared::time::Timestamp;
+use rejoin_shared::trace::TraceParent;
 use serde::{Deserialize, Serialize};
 
 /// Something that happened, or is asked for.
@@ -248,6 +249,8 @@ pub struct Start {
     pub is_awaited: bool,
     /// It begins no earlier.
     pub at: Option<Timestamp>,
+    /// The span of the request that started it.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// A run is to be forked: what was folded so far becomes its past.
@@ -259,4 +262,6 @@ pub struct Fork {
     pub version: u32,
     /// Its input, if that is another one; checked against the definition's schema by the caller.
     pub input: Option<Json>,
+    /// The span of the request that forked it.
+    pub traceparent: Option<TraceParent>,
 }

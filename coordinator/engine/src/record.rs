@@ -10,6 +10,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::run::{ErrorValue, Outcome, Priority, RunStatus};
 use rejoin_shared::time::Timestamp;
+use rejoin_shared::trace::TraceParent;
 use serde::{Deserialize, Serialize};
 
 mod edit;
@@ -465,6 +466,9 @@ pub struct RunStarted {
     /// It begins no earlier: a record of its own says when it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// The span of the request that started it, which the run's own links to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// What a wait waits for, as its templates gave it.

@@ -61,7 +61,9 @@ pub async fn start(
     body: Body,
 ) -> Result<(StatusCode, Answer<Started>), Problem> {
     let runs = read(&body)?;
-    let checked = api.check_starts(&namespace, &runs).await?;
+    let mut checked = api.check_starts(&namespace, &runs).await?;
+    let traceparent = body.traceparent();
+    checked.iter_mut().for_each(|one| one.request.traceparent = traceparent);
     let placed = api.place_starts(&namespace, checked).await?;
     let items = placed.iter().map(|one| Item { id: one.run }).collect();
     let is_first = placed.iter().any(|one| one.is_first);

@@ -14,6 +14,7 @@ use rejoin_shared::config::Span;
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
+use rejoin_shared::trace::{self, TraceParent};
 
 use super::problem::{Code, Problem};
 
@@ -216,6 +217,14 @@ impl Body {
     pub fn media_type(&self) -> Option<String> {
         let value = self.headers.get(axum::http::header::CONTENT_TYPE)?.to_str().ok()?;
         Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    }
+
+    /// The span that the request was sent in. As the standard asks, one that cannot be read counts as none, and so do several.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        let mut named = self.headers.get_all(trace::HEADER).iter();
+        let (one, others) = (named.next()?, named.next());
+        one.to_str().ok()?.parse().ok().filter(|_| others.is_none())
     }
 
     /// The body as a JSON object; an empty body is an empty object.

@@ -9,6 +9,7 @@ use rejoin_engine::state::RunState;
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
+use rejoin_shared::trace::TraceParent;
 
 use super::Api;
 use super::definitions::Known;
@@ -27,6 +28,8 @@ pub(super) struct Request {
     at: Option<u64>,
     input: Option<Json>,
     version: Option<u32>,
+    /// The span that it was sent in.
+    traceparent: Option<TraceParent>,
 }
 
 /// `POST /v1/runs/{id}/fork`
@@ -37,7 +40,10 @@ pub async fn fork(
     body: Body,
 ) -> Result<Response, Problem> {
     let mut fields = Fields::of(&body.object()?);
-    let request = read(&api, &mut fields)?;
+    let request = Request {
+        traceparent: body.traceparent(),
+        ..read(&api, &mut fields)?
+    };
     fields.end()?;
     let row = api.run(&namespace, &id).await?;
     let run = api.fork(&row, request).await?;
@@ -59,6 +65,7 @@ pub(super) fn read(api: &Api, fields: &mut Fields) -> Result<Request, Problem> {
         at: fields.take_some("at").map(position).transpose()?,
         input: fields.take("input").map(|input| api.input(Some(input))).transpose()?,
         version: fields.take_some("version").map(|v| version(&v)).transpose()?,
+        traceparent: None,
     })
 }
 
@@ -72,7 +79,10 @@ impl Api {
             .await?;
         let state = self.past(row, request.at, &known).await?;
         let run = self.backend.new_run_id();
-        let fork = fork_of(row, &state, request.input, &known)?;
+        let fork = ForkRun {
+            traceparent: request.traceparent,
+            ..fork_of(row, &state, request.input, &known)?
+        };
         let around = Surroundings {
             now: Timestamp::now(),
             limits: &self.limits,
@@ -134,5 +144,6 @@ fn fork_of(row: &RunRow, state: &RunState, input: Option<Json>, known: &Known) -
         has_new_input,
         tags: row.tags.clone(),
         priority: row.priority,
+        traceparent: None,
     })
 }

@@ -24,6 +24,7 @@ impl From<Launch> for Request {
             tags: launch.tags,
             priority: Priority::Normal,
             at: None,
+            traceparent: None,
             hash: KEY_ALONE.to_owned(),
         }
     }

@@ -10,6 +10,7 @@ use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::Priority;
 use rejoin_shared::time::Timestamp;
+use rejoin_shared::trace::TraceParent;
 use sha2::{Digest, Sha256};
 
 use super::Api;
@@ -39,6 +40,8 @@ pub(super) struct Request {
     pub(super) priority: Priority,
     /// It begins no earlier.
     pub(super) at: Option<Timestamp>,
+    /// The span that it was sent in.
+    pub(super) traceparent: Option<TraceParent>,
     /// Of the request as sent: what its key is bound to.
     pub(super) hash: String,
 }
@@ -56,6 +59,7 @@ impl Request {
             parent: None,
             is_awaited: false,
             at: self.at,
+            traceparent: self.traceparent,
             idempotency_key: self.key,
             may_exist,
         }
@@ -176,7 +180,10 @@ fn read(api: &Api, workflow: &str, body: &Body) -> Result<Request, Problem> {
             Err(_) => return Err(bad_key("header is no plain text")),
         },
     };
-    read_object(api, workflow, &body.object()?, in_header)
+    Ok(Request {
+        traceparent: body.traceparent(),
+        ..read_object(api, workflow, &body.object()?, in_header)?
+    })
 }
 
 /// Reads the members of a request to start a run of `workflow`.
@@ -199,6 +206,7 @@ pub(super) fn read_object(
         tags: tags?,
         priority: priority?,
         at: at?,
+        traceparent: None,
         hash: hash_of(workflow, object),
         key,
         input,

@@ -20,6 +20,7 @@ mod contract;
 mod dead_letters;
 mod fleet;
 mod fork;
+mod links;
 mod requests;
 mod retention;
 mod rules;

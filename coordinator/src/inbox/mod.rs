@@ -136,6 +136,7 @@ async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Re
                 parent: Some(call.parent),
                 is_awaited: call.is_awaited,
                 at: None,
+                traceparent: None,
                 idempotency_key: None,
                 may_exist: true,
             };

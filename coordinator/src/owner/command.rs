@@ -11,6 +11,7 @@ use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::{Priority, RunStatus};
 use rejoin_shared::time::Timestamp;
+use rejoin_shared::trace::TraceParent;
 use serde::{Deserialize, Serialize};
 
 use crate::store::ForkedFrom;
@@ -41,6 +42,9 @@ pub struct StartRun {
     /// It begins no earlier.
     #[serde(default)]
     pub at: Option<Timestamp>,
+    /// The span of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
     /// The key it was reserved with; written into the run's row.
     #[serde(default)]
     pub idempotency_key: Option<String>,
@@ -97,6 +101,9 @@ pub struct ForkRun {
     pub tags: BTreeMap<String, String>,
     /// Order among runs.
     pub priority: Priority,
+    /// The span of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 impl ForkRun {
@@ -107,6 +114,7 @@ impl ForkRun {
             run,
             version: self.version,
             input: self.has_new_input.then(|| self.input.clone()),
+            traceparent: self.traceparent,
         }
     }
 
@@ -123,6 +131,7 @@ impl ForkRun {
             parent: None,
             is_awaited: false,
             at: None,
+            traceparent: self.traceparent,
             idempotency_key: None,
             may_exist: true,
         }
@@ -355,6 +364,7 @@ impl PreparedStart {
             parent: self.start.parent,
             is_awaited: self.start.is_awaited,
             at: self.start.at,
+            traceparent: self.start.traceparent,
         }
     }
 }

@@ -37,6 +37,7 @@ fn span_of(run: &Run, status: RunStatus, now: Timestamp) -> Span {
     Span {
         of: Of::Run {
             parent: run.state.parent(),
+            request: run.state.traceparent(),
         },
         name: workflow.clone(),
         started_at: run.state.started_at(),

@@ -137,6 +137,7 @@ pub fn start_of(input: &str) -> StartRun {
         parent: None,
         is_awaited: false,
         at: None,
+        traceparent: None,
         idempotency_key: None,
         may_exist: false,
     }

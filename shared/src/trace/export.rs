@@ -42,10 +42,12 @@ const CLOSE_MAX: Duration = Duration::from_secs(3);
 
 /// A span of ours.
 pub enum Of {
-    /// A run, from begin to end; with the run that called it.
+    /// A run, from begin to end.
     Run {
-        /// Its caller.
+        /// The run that called it.
         parent: Option<RunId>,
+        /// The span of the request that started it.
+        request: Option<TraceParent>,
     },
     /// An attempt on a worker.
     Attempt {
@@ -172,20 +174,26 @@ impl fmt::Debug for Tracer {
 impl Span {
     fn into_data(self, run: RunId, scope: InstrumentationScope) -> SpanData {
         let root = TraceParent::of_run(run, true);
-        let (own, parent, kind, link) = match self.of {
-            Of::Run { parent } => {
-                let link = parent.map(|parent| TraceParent::of_run(parent, true));
-                (root, SpanId::INVALID, SpanKind::Internal, link)
+        let (own, parent, kind, linked) = match self.of {
+            Of::Run { parent, request } => {
+                let parent = parent.map(|parent| TraceParent::of_run(parent, true));
+                (root, SpanId::INVALID, SpanKind::Internal, [parent, request])
             }
             Of::Attempt { path, attempt } => {
                 let own = TraceParent::of_attempt(run, &path, attempt, true);
-                (own, SpanId::from_bytes(root.span_id()), SpanKind::Consumer, None)
+                (
+                    own,
+                    SpanId::from_bytes(root.span_id()),
+                    SpanKind::Consumer,
+                    [None, None],
+                )
             }
         };
         let mut links = SpanLinks::default();
+        let each = linked.into_iter().flatten();
         links
             .links
-            .extend(link.map(|link| Link::with_context(context(link, true))));
+            .extend(each.map(|link| Link::with_context(context(link, true))));
         SpanData {
             span_context: context(own, false),
             parent_span_is_remote: parent != SpanId::INVALID,
@@ -208,7 +216,7 @@ fn context(span: TraceParent, is_remote: bool) -> SpanContext {
     SpanContext::new(
         TraceId::from_bytes(span.trace_id()),
         SpanId::from_bytes(span.span_id()),
-        TraceFlags::SAMPLED,
+        TraceFlags::default().with_sampled(span.is_sampled),
         is_remote,
         TraceState::NONE,
     )

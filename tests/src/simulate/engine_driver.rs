@@ -109,6 +109,7 @@ impl<'a> Driver<'a> {
             parent: None,
             is_awaited: false,
             at: None,
+            traceparent: None,
         };
         let def = case.def.clone();
         let begun = driver.begin(String::new(), begin, &def);
@@ -393,6 +394,7 @@ impl<'a> Driver<'a> {
             parent: Some(parent),
             is_awaited,
             at: None,
+            traceparent: None,
         };
         self.begin(label, begin, &def)
     }

@@ -88,6 +88,7 @@ impl Script {
             parent,
             is_awaited: parent.is_some(),
             at,
+            traceparent: None,
         };
         let around = Surroundings {
             now: START,
@@ -120,6 +121,7 @@ impl Script {
             run: RunId::child_of(self.state.id(), at, self.now),
             version: 1,
             input: input.map(json),
+            traceparent: None,
         };
         let around = Surroundings {
             now: self.now,

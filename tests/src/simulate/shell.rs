@@ -302,6 +302,7 @@ impl<'a> Shell<'a> {
                     parent: None,
                     is_awaited: false,
                     at: None,
+                    traceparent: None,
                     idempotency_key: None,
                     may_exist: true,
                 }));

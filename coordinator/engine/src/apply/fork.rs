@@ -26,6 +26,7 @@ impl RunState {
         }
         (self.id, self.version) = (forked.run, forked.version);
         (self.parent, self.is_awaited) = (None, false);
+        self.traceparent = forked.traceparent;
         if let Some(input) = &forked.input {
             self.change_input(input);
         }

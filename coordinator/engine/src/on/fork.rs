@@ -46,6 +46,7 @@ fn forked(past: &RunState, fork: &Fork, is_revived: bool, around: Surroundings<'
         version: fork.version,
         input: fork.input.clone(),
         is_revived,
+        traceparent: fork.traceparent,
     });
     let random = u64::try_from(around.now.0).unwrap_or_default() ^ past.last_seq;
     let mut machine = Machine::new(&mut state, around, random);

@@ -34,6 +34,7 @@ pub fn start(def: &Arc<Definition>, start: Start, around: Surroundings<'_>) -> (
         parent: start.parent,
         is_awaited: start.is_awaited,
         at: start.at.filter(|at| *at > around.now),
+        traceparent: start.traceparent,
     };
     let first = Record {
         seq: 1,

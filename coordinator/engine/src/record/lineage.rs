@@ -2,6 +2,7 @@
 
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
+use rejoin_shared::trace::TraceParent;
 use serde::{Deserialize, Serialize};
 
 /// See [`super::Fact::RunForked`].
@@ -19,4 +20,7 @@ pub struct RunForked {
     /// The run had failed or was cancelled, or nothing could keep it from failing: what failed and what is missing is tried again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_revived: bool,
+    /// The span of the request that forked it, which the run's own links to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }

@@ -14,6 +14,7 @@ use rejoin_shared::ids::{Namespace, RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::{ErrorValue, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
+use rejoin_shared::trace::TraceParent;
 
 use crate::decision::{Sent, WaitChange};
 use crate::record::{RunStarted, ThreadKey};
@@ -41,6 +42,8 @@ pub struct RunState {
     pub(crate) parent: Option<RunId>,
     /// The parent waits for its end.
     pub(crate) is_awaited: bool,
+    /// The span of the request that began it.
+    pub(crate) traceparent: Option<TraceParent>,
     /// When the last record was decided.
     pub(crate) now: Timestamp,
     pub(crate) started_at: Timestamp,
@@ -183,6 +186,7 @@ impl RunState {
             input: first.input.clone(),
             parent: first.parent,
             is_awaited: first.is_awaited,
+            traceparent: first.traceparent,
             now: at,
             started_at: at,
             last_seq: 0,
@@ -333,6 +337,12 @@ impl RunState {
     #[must_use]
     pub fn parent(&self) -> Option<RunId> {
         self.parent
+    }
+
+    /// The span of the request that started or forked it, if it named one.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        self.traceparent
     }
 
     /// The outermost flow's context.

@@ -61,6 +61,7 @@ impl Run {
             parent: None,
             is_awaited: false,
             at: None,
+            traceparent: None,
         };
         let (state, apply) = rejoin_engine::start(&def, start, Surroundings { now, limits: &limits });
         Run {

@@ -20,16 +20,19 @@ use crate::read::steps::StepView;
 use crate::read::why::Why;
 
 const A_RUN: &str = "The run.";
+const LINKED: &str = "The caller's span (W3C Trace Context), which the run's own links to.";
 
 /// Starting and reading.
 pub fn routes() -> Vec<Route> {
     let wait = "Answer when it has ended, at most after this time; cut at 5 minutes.";
     let key = text("Idempotency-Key", "The same key starts one run.");
+    let span = || text("traceparent", LINKED);
     vec![
         post("/v1/workflows/{name}/runs", "startRun", start::start)
             .says("Starts a run", "")
             .query([duration("wait", wait)])
             .header(key)
+            .header(span())
             .body(bodies::start())
             .answers::<RunView>(201, "The run has begun.")
             .with_headers(&[("Location", "Its address.")])
@@ -43,6 +46,7 @@ pub fn routes() -> Vec<Route> {
                 "Starts many runs, all or none",
                 "Each of them names its own idempotency key.",
             )
+            .header(span())
             .needs(bodies::batch())
             .answers::<Started>(201, "Their ids, in the order given.")
             .answers::<Started>(200, "Their idempotency keys had started every one of them.")
@@ -144,6 +148,7 @@ pub fn operations() -> Vec<Route> {
                 "Begins a new run with the past of this one",
                 "Up to a record of its journal: the same past, another future.",
             )
+            .header(text("traceparent", LINKED))
             .body(bodies::fork())
             .answers::<RunView>(201, "The fork has begun.")
             .with_headers(&[("Location", "Its address.")])
