@@ -54,6 +54,11 @@ async fn an_append_that_was_lost_without_a_word_is_judged_anew() {
     finishes_once(Fault::UnknownLost).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_that_another_owner_overtook_is_not_taken_for_written() {
+    finishes_once(Fault::UnknownOvertaken).await;
+}
+
 /// What is asked of a run, by a caller beside its owner and by one elsewhere, is done once, and is told as it was done.
 async fn commands_are_judged_once(fault: Fault) {
     let (world, met) = world_with(fault).await;

@@ -15,7 +15,7 @@ use super::command::CommandError;
 use super::inbound::{Answer, Item, Origin, What};
 use super::judge::settle;
 use crate::metrics::as_f64;
-use crate::store::{Batch, RunChange, RunEnd, StoreError};
+use crate::store::{Batch, Claim, RunChange, RunEnd, StoreError};
 
 /// First pause while the database is away; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
@@ -214,8 +214,13 @@ impl Owner {
             tokio::time::sleep(PAUSE).await;
         };
         for partition in own {
-            match claims.iter().find(|claim| claim.partition == partition) {
-                Some(claim) => drop(self.claims.insert(partition, *claim)),
+            let follows = |claim: &&Claim| {
+                let before = self.claims.get(&partition);
+                claim.partition == partition && before.is_some_and(|old| claim.epoch.count == old.epoch.count + 1)
+            };
+            // With another epoch in between it may have been somebody else's, and its runs are not what they are here.
+            match claims.iter().find(follows).copied() {
+                Some(claim) => drop(self.claims.insert(partition, claim)),
                 None => self.lose(partition),
             }
         }

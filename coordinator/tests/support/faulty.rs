@@ -19,6 +19,8 @@ pub enum Fault {
     UnknownCommitted,
     /// The append is not done, and its caller does not learn it.
     UnknownLost,
+    /// The append is not done, which its caller does not learn; its partitions are another's for a moment, who writes the first record.
+    UnknownOvertaken,
     /// Nothing is done.
     Away,
     /// Completions of one run are refused.
@@ -68,6 +70,30 @@ impl Faulty {
     }
 }
 
+impl Faulty {
+    /// Another owner has the partitions of the batch for a moment, and writes its first record.
+    async fn overtake(&self, batch: &Batch) -> Result<(), StoreError> {
+        let partitions: Vec<Partition> = batch.claims.iter().map(|claim| claim.partition).collect();
+        let rows = self.inner.partitions().await?;
+        let owner = rows.into_iter().find(|row| row.partition == partitions[0]);
+        let owner = owner.and_then(|row| row.owner).expect("an owner");
+        let other = Member {
+            name: "other".to_owned(),
+            incarnation: uuid::Uuid::new_v4(),
+            address: String::new(),
+        };
+        self.inner.release(&owner, &batch.claims).await?;
+        self.inner.renew(&other, 60_000).await?;
+        let first = Batch {
+            claims: self.inner.claim(&other, &partitions, None).await?,
+            rows: batch.rows[..1].to_vec(),
+            ..Batch::default()
+        };
+        self.inner.append(&first).await?;
+        self.inner.leave(&other).await
+    }
+}
+
 /// A record's body with a kind that no version has.
 fn renamed(body: &str) -> String {
     let (before, kind) = body.split_once("\"k\":\"").expect("a kind");
@@ -94,12 +120,18 @@ impl Store for Faulty {
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Unknown("cut".to_owned()));
             }
+            Fault::UnknownOvertaken if is_met && batch.created.is_empty() && !batch.rows.is_empty() => {
+                self.met.fetch_add(1, Ordering::SeqCst);
+                self.overtake(batch).await?;
+                return Err(StoreError::Unknown("cut".to_owned()));
+            }
             Fault::Away if is_met => {
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Away("refused".to_owned()));
             }
             Fault::UnknownCommitted
             | Fault::UnknownLost
+            | Fault::UnknownOvertaken
             | Fault::Away
             | Fault::NewerFormat
             | Fault::NewerKind
@@ -129,6 +161,7 @@ impl Store for Faulty {
                 }
                 Fault::UnknownCommitted
                 | Fault::UnknownLost
+                | Fault::UnknownOvertaken
                 | Fault::Away
                 | Fault::RefusedRun
                 | Fault::RefusedStart
