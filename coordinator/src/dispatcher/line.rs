@@ -10,6 +10,8 @@ use crate::owner::run::Try;
 
 /// Attempts a run may send in one turn.
 const TURN: usize = 64;
+/// Runs that have more to send than a turn takes and are passed over at most, until it is looked again.
+const PASSED_MAX: usize = 16;
 
 #[derive(Default)]
 struct Ring {
@@ -44,9 +46,19 @@ impl Line {
         self.len += 1;
     }
 
-    /// The next attempt, and with it up to a turn's worth of the same run before another run's come.
-    pub fn take_turn(&mut self, max: usize) -> Option<(RunId, Vec<Try>)> {
+    /// The next attempt, and with it up to a turn's worth of the same run before another run's come; of runs that have more to send
+    /// than a turn takes only if `takes_long`.
+    pub fn take_turn(&mut self, max: usize, takes_long: bool) -> Option<(RunId, Vec<Try>)> {
         let ring = self.rings.iter_mut().find(|ring| !ring.turns.is_empty())?;
+        let is_long = |ring: &Ring, run: &RunId| ring.waiting.get(run).is_some_and(|waiting| waiting.len() > TURN);
+        let mut passed = 0;
+        while !takes_long && ring.turns.front().is_some_and(|run| is_long(ring, run)) {
+            if passed == PASSED_MAX.min(ring.turns.len()) {
+                return None;
+            }
+            ring.turns.rotate_left(1);
+            passed += 1;
+        }
         let run = ring.turns.pop_front()?;
         let waiting = ring.waiting.get_mut(&run)?;
         let count = waiting.len().min(max).min(TURN);
@@ -59,6 +71,12 @@ impl Line {
         Some((run, taken))
     }
 
+    /// Whether attempts of several runs wait.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.rings.iter().map(|ring| ring.turns.len()).sum::<usize>() > 1
+    }
+
     /// How many wait, those included that are not wanted any more.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -69,5 +87,55 @@ impl Line {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::{Partition, StepKey};
+
+    use super::*;
+
+    fn attempt(branch: u32) -> Try {
+        let step = StepKey {
+            scope: 2,
+            branch,
+            pos: 0,
+        };
+        (step, 1)
+    }
+
+    /// A line in which each of these runs has so many attempts.
+    fn line(of: &[(RunId, u32)]) -> Line {
+        let mut line = Line::default();
+        for (run, count) in of {
+            (0..*count).for_each(|branch| line.push(Priority::Normal, *run, attempt(branch)));
+        }
+        line
+    }
+
+    #[test]
+    fn runs_take_turns() {
+        let [a, b] = [(); 2].map(|()| RunId::new_in(Partition(1)));
+        let mut line = line(&[(a, 100), (b, 3)]);
+        assert!(line.is_shared());
+        let turns: Vec<(RunId, usize)> = std::iter::from_fn(|| line.take_turn(1_000, true))
+            .map(|(run, taken)| (run, taken.len()))
+            .collect();
+        assert_eq!(turns, [(a, 64), (b, 3), (a, 36)]);
+        assert!(line.is_empty() && !line.is_shared());
+    }
+
+    #[test]
+    fn whoever_has_more_than_a_turn_can_be_passed_over_and_keeps_its_place() {
+        let [a, b, c] = [(); 3].map(|()| RunId::new_in(Partition(1)));
+        let mut line = line(&[(a, 100), (b, 3), (c, 70)]);
+        assert_eq!(line.take_turn(1_000, false).map(|(run, _)| run), Some(b));
+        assert_eq!(line.take_turn(1_000, false), None);
+        assert_eq!(line.len(), 170);
+        let next = [(); 3].map(|()| line.take_turn(1_000, true).map(|(run, taken)| (run, taken.len())));
+        assert_eq!(next, [Some((c, 64)), Some((a, 64)), Some((c, 6))]);
+        // What is left of it is a turn's worth.
+        assert_eq!(line.take_turn(1_000, false).map(|(run, _)| run), Some(a));
     }
 }

@@ -150,6 +150,7 @@ impl Dispatcher {
     fn send_to(&mut self, key: &QueueKey, runs: &mut Runs, around: &Around<'_>, pumped: &mut Pumped) {
         let queue = self.queue(key);
         let (limits, window) = (queue.pack_limits(around), queue.window(around));
+        let window_of_long = queue.window_of_long(window, around);
         let mut served = Served::default();
         let mut packs = [Kind::Plain, Kind::Checked].map(|kind| (kind, Builder::new(self.next_publish())));
         while self.may_publish() {
@@ -158,7 +159,7 @@ impl Dispatcher {
             if credit == 0 {
                 break;
             }
-            let Some((id, taken)) = queue.line.take_turn(credit) else {
+            let Some((id, taken)) = queue.line.take_turn(credit, queue.out < window_of_long) else {
                 break;
             };
             let Some(run) = runs.get_mut(&id) else { continue };

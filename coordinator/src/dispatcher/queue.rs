@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rejoin_shared::ids::{AttemptKey, RunId};
 use rejoin_shared::map::HashMap;
@@ -16,6 +17,10 @@ use crate::owner::run::Try;
 
 /// Attempts on the way to a queue, whatever its workers can do.
 const WINDOW_MIN: usize = 1024;
+/// So long after runs have shared the queue, long ones leave room for others.
+const SHARED_FOR: Duration = Duration::from_secs(1);
+/// What others may find before them in the queue then: what its workers do in so many parts of a second.
+const SHARED_PARTS: usize = 200;
 /// A pack should not keep a slot busy for longer.
 const PACK_MS: f64 = 20.0;
 /// So little work may always travel in one message: parting it would cost more than doing it.
@@ -48,6 +53,8 @@ pub struct TaskQueue {
     step_ms: HashMap<Arc<str>, f64>,
     done: usize,
     done_per_s: usize,
+    /// Attempts of several runs have waited not long before.
+    shared_until: Timestamp,
 }
 
 impl TaskQueue {
@@ -65,6 +72,7 @@ impl TaskQueue {
             step_ms: HashMap::default(),
             done: 0,
             done_per_s: 0,
+            shared_until: Timestamp(0),
         }
     }
 
@@ -78,6 +86,24 @@ impl TaskQueue {
         WINDOW_MIN
             .max(4 * usize::try_from(slots).unwrap_or(WINDOW_MIN))
             .max(self.done_per_s / 10)
+    }
+
+    /// How many attempts may be on their way before those of a run that has many more: all that may at all where it is alone. Beside
+    /// others, whose next steps will come behind what is on its way, no more than keeps the workers busy.
+    pub(super) fn window_of_long(&mut self, window: usize, around: &Around<'_>) -> usize {
+        if self.line.is_shared() {
+            self.shared_until = around.now.plus(SHARED_FOR);
+        }
+        if self.shared_until <= around.now {
+            return window;
+        }
+        let slots: u32 = around
+            .fleet
+            .takers(&self.key, around.now)
+            .map(|worker| worker.slots)
+            .sum();
+        let slots = usize::try_from(slots).unwrap_or(WINDOW_MIN);
+        window.min(slots.max(self.done_per_s / SHARED_PARTS))
     }
 
     /// How full a pack may be now.
