@@ -19,19 +19,10 @@ use crate::handler::{ERROR_PANIC, Handle, Outcome, error};
 pub(crate) struct Ended {
     /// Which.
     pub key: AttemptKey,
-    /// How.
-    pub how: How,
-}
-
-/// How an attempt that was to run came to its end.
-#[derive(Debug)]
-pub(crate) enum How {
-    /// By itself or by a limit: this is reported.
-    Completed(Completion),
-    /// Where it stood.
-    Killed,
-    /// Before its handler did anything: its right to begin was over.
-    NotBegun,
+    /// What to report; `None` if it was killed, or did not begin.
+    pub completion: Option<Completion>,
+    /// Its handler may have done something: its right to begin was not over.
+    pub has_begun: bool,
 }
 
 /// Runs `attempt` with `handler` until it ends by itself, by a limit, or is killed.
@@ -39,13 +30,11 @@ pub(crate) async fn execute(attempt: Arc<Attempt>, handler: Arc<dyn Handle>, clo
     let started_at = clock.now();
     attempt.control.beat();
     let outcome = outcome_of(&attempt, handler.as_ref()).await;
-    let how = match outcome {
-        Some(end) => How::Completed(complete(&attempt, end, (started_at, clock.now()))),
-        None if attempt.control.is_given_up() => How::NotBegun,
-        None => How::Killed,
-    };
-    let key = attempt.key();
-    Ended { key, how }
+    Ended {
+        key: attempt.key(),
+        completion: outcome.map(|end| complete(&attempt, end, (started_at, clock.now()))),
+        has_begun: !attempt.control.is_given_up(),
+    }
 }
 
 async fn outcome_of(attempt: &Arc<Attempt>, handler: &dyn Handle) -> Option<Outcome> {
@@ -154,15 +143,15 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_killed_may_have_begun_and_one_that_gives_up_has_not() {
         let ended = execute(Arc::new(lost::free()), Arc::new(Killing), &SystemClock).await;
-        assert!(matches!(ended.how, How::Killed), "{ended:?}");
+        assert!(ended.completion.is_none() && ended.has_begun);
         let ended = execute(Arc::new(lost::free()), Arc::new(GivingUp), &SystemClock).await;
-        assert!(matches!(ended.how, How::NotBegun), "{ended:?}");
+        assert!(ended.completion.is_none() && !ended.has_begun);
     }
 
     #[tokio::test]
     async fn an_attempt_that_lost_its_right_on_the_way_to_its_handler_does_not_begin() {
         let handler = Arc::new(Noting::default());
         let ended = execute(lost::attempt(), handler.clone(), &SystemClock).await;
-        assert!(matches!(ended.how, How::NotBegun) && !handler.0.load(Ordering::Relaxed));
+        assert!(ended.completion.is_none() && !ended.has_begun && !handler.0.load(Ordering::Relaxed));
     }
 }

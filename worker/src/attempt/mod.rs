@@ -19,7 +19,7 @@ use crate::handler::Outcome;
 
 pub use base::Base;
 pub use control::Control;
-pub(crate) use execute::{Ended, How, execute};
+pub(crate) use execute::{Ended, execute};
 pub use logs::LogSink;
 #[cfg(test)]
 pub(crate) use permit::lost;

@@ -9,7 +9,7 @@ use super::Runner;
 use super::contexts::question;
 use super::ledger::{BaseRef, Job, Next};
 use super::span;
-use crate::attempt::{Attempt, Base, Ended, How, execute};
+use crate::attempt::{Attempt, Base, Ended, execute};
 
 impl Runner {
     /// Starts what is ready. Only while the owners can know: the last confirmed report must be young enough.
@@ -72,7 +72,7 @@ impl Runner {
         let (ended, setup) = (self.ended_sender.clone(), self.setup.clone());
         self.tracker.spawn(async move {
             let end = execute(attempt.clone(), handler, &*setup.clock).await;
-            if let How::Completed(completion) = &end.how {
+            if let Some(completion) = &end.completion {
                 span::export(&setup, &job.origin, &attempt, completion);
             }
             // The loop is gone only when the process is going.
@@ -88,14 +88,14 @@ impl Runner {
             let settled = self.ledger.forget(ended.key);
             return self.settle(settled);
         };
-        match ended.how {
-            How::Completed(completion) => self.outbox.add_completion(&reply_to, completion),
+        match ended.completion {
+            Some(completion) => self.outbox.add_completion(&reply_to, completion),
+            None if ended.has_begun => self.give_up(ended.key),
             // The claim goes back with it: kept, it would say that this worker may have begun.
-            How::NotBegun => match self.ledger.give_claim_back(ended.key) {
+            None => match self.ledger.give_claim_back(ended.key) {
                 Some(returned) => self.hand_back(vec![returned]),
                 None => self.give_up(ended.key),
             },
-            How::Killed => self.give_up(ended.key),
         }
     }
 
