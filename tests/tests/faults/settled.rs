@@ -7,6 +7,7 @@ use reqwest::Method;
 
 use super::evidence::evidence;
 use super::fleet::Fleet;
+use super::services::services_say;
 
 /// Longest time without any change: a lease, a sweep, and 30 s.
 const STANDSTILL_MAX: Duration = Duration::from_secs(45);
@@ -83,13 +84,51 @@ const CHANGED: &str = "SELECT count(*) FROM journal j JOIN journal_kinds k ON k.
 const TWICE: &str = "SELECT count(*) FROM (SELECT FROM rejoin_completions WHERE outcome = 'ok' \
     GROUP BY run_id, path HAVING count(*) > 1) twice";
 
-/// No run was changed after its end, and no path was recorded twice.
+/// Sleeps that ended before their time.
+const EARLY: &str = "SELECT count(*) FROM journal fired JOIN journal_kinds f ON f.id = fired.kind AND f.name = 'timer_fired' \
+    JOIN journal slept ON slept.run_id = fired.run_id AND slept.path = fired.path \
+    JOIN journal_kinds s ON s.id = slept.kind AND s.name = 'timer_set' \
+    WHERE fired.at < (convert_from(slept.body, 'UTF8')::jsonb ->> 'until')::timestamptz - interval '5 ms'";
+
+/// No run was changed after its end, no path was recorded twice, and no sleep was too short.
 pub async fn journals_are_sound(fleet: &Fleet) -> Result<()> {
+    let early: i64 = fleet.database.value(EARLY, &[]).await?;
+    ensure!(early == 0, "{early} sleeps ended before their time");
     let changed: i64 = fleet.database.value(CHANGED, &[]).await?;
     ensure!(changed == 0, "{changed} records came after the end of their run");
     let twice: i64 = fleet.database.value(TWICE, &[]).await?;
     ensure!(twice == 0, "{twice} paths were recorded twice");
     Ok(())
+}
+
+/// Connections of each coordinator to the database at most: its pool, its appends, its lease.
+const DATABASE_MAX: usize = 16 + 4;
+
+/// How many connections the broker has; nobody else uses it.
+pub fn broker_connections() -> Result<usize> {
+    let said = services_say(&["rabbit", "ctl", "-q", "list_connections", "pid"])?;
+    Ok(said.lines().filter(|line| line.starts_with('<')).count())
+}
+
+/// Waits until no connection is left of processes that have gone: as many to the broker as there were, and no more to the database
+/// than those who live may have.
+pub async fn connections_are_as_before(fleet: &Fleet, to_broker: usize) -> Result<()> {
+    const OPEN: &str =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let began = Instant::now();
+    loop {
+        let database: i64 = fleet.database.value(OPEN, &[]).await?;
+        let (broker, most) = (broker_connections()?, DATABASE_MAX * fleet.coordinators.len());
+        if broker <= to_broker && usize::try_from(database)? <= most {
+            println!("connections: {broker} to the broker, {database} to the database");
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < LEFTOVERS_MAX,
+            "{broker} connections to the broker, {to_broker} before; {database} to the database, {most} may be"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// The processes that are there live, and none that ever was has panicked.

@@ -15,7 +15,9 @@ use super::evidence::evidence;
 use super::fleet::Fleet;
 use super::load::{Accepted, Load};
 use super::memory::{MIB, Memory};
-use super::settled::{journals_are_sound, nobody_panicked, nothing_is_left, wait_for_all};
+use super::settled::{
+    broker_connections, connections_are_as_before, journals_are_sound, nobody_panicked, nothing_is_left, wait_for_all,
+};
 use super::sorts::{NOTED, SORTS, Sort, outcomes};
 use super::story::{executions_in, fleet_of, fresh_seed};
 use super::strikes::{Strike, heal};
@@ -228,7 +230,7 @@ async fn a_fleet_under_load_survives_faults_at_random() -> Result<()> {
     let documents: Vec<&str> = sorts.iter().map(|sort| sort.document).collect();
     let mut fleet = fleet_of(2, 3, &documents).await?;
     warm_up(&fleet, &sorts).await?;
-    let (began, memory_before) = (Instant::now(), Memory::resident(&fleet)?);
+    let (began, memory_before, connections) = (Instant::now(), Memory::resident(&fleet)?, broker_connections()?);
     let load = Load::begin(&fleet, sorts.clone(), format!("soak-{seed}"));
     let struck = storm(&mut fleet, &load, &mut Dice::of(seed, "soak"), seconds).await;
     if struck.is_err() {
@@ -258,6 +260,7 @@ async fn a_fleet_under_load_survives_faults_at_random() -> Result<()> {
         strikes,
     };
     println!("{report}");
+    connections_are_as_before(&fleet, connections).await?;
     nobody_panicked(&mut fleet)?;
     ensure!(!report.accepted.cancelled.is_empty(), "all cancels were too late");
     report.memory_peak.is_below(MEMORY_MAX, "the memory")?;
