@@ -19,6 +19,13 @@ struct Ring {
     waiting: HashMap<RunId, VecDeque<Try>>,
 }
 
+impl Ring {
+    /// Whether a run has more to send than a turn takes.
+    fn is_long(&self, run: &RunId) -> bool {
+        self.waiting.get(run).is_some_and(|waiting| waiting.len() > TURN)
+    }
+}
+
 /// The line of a task queue.
 #[derive(Default)]
 pub struct Line {
@@ -50,9 +57,8 @@ impl Line {
     /// than a turn takes only if `takes_long`.
     pub fn take_turn(&mut self, max: usize, takes_long: bool) -> Option<(RunId, Vec<Try>)> {
         let ring = self.rings.iter_mut().find(|ring| !ring.turns.is_empty())?;
-        let is_long = |ring: &Ring, run: &RunId| ring.waiting.get(run).is_some_and(|waiting| waiting.len() > TURN);
         let mut passed = 0;
-        while !takes_long && ring.turns.front().is_some_and(|run| is_long(ring, run)) {
+        while !takes_long && ring.turns.front().is_some_and(|run| ring.is_long(run)) {
             if passed == PASSED_MAX.min(ring.turns.len()) {
                 return None;
             }
@@ -71,10 +77,12 @@ impl Line {
         Some((run, taken))
     }
 
-    /// Whether attempts of several runs wait.
+    /// Whether a run that has no more to send than a turn takes waits beside others, as far as those tell that come next.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.rings.iter().map(|ring| ring.turns.len()).sum::<usize>() > 1
+        let runs: usize = self.rings.iter().map(|ring| ring.turns.len()).sum();
+        let is_short = |ring: &Ring| ring.turns.iter().take(PASSED_MAX).any(|run| !ring.is_long(run));
+        runs > 1 && self.rings.iter().any(is_short)
     }
 
     /// How many wait, those included that are not wanted any more.
@@ -124,6 +132,14 @@ mod tests {
             .collect();
         assert_eq!(turns, [(a, 64), (b, 3), (a, 36)]);
         assert!(line.is_empty() && !line.is_shared());
+    }
+
+    #[test]
+    fn long_runs_beside_each_other_leave_no_room_that_nobody_needs() {
+        let [a, b, c] = [(); 3].map(|()| RunId::new_in(Partition(1)));
+        assert!(!line(&[(a, 3)]).is_shared());
+        assert!(!line(&[(a, 100), (b, 100)]).is_shared());
+        assert!(line(&[(a, 100), (b, 100), (c, 1)]).is_shared());
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub struct TaskQueue {
     step_ms: HashMap<Arc<str>, f64>,
     done: usize,
     done_per_s: usize,
-    /// Attempts of several runs have waited not long before.
+    /// Attempts of a short run have waited beside others not long before.
     shared_until: Timestamp,
 }
 
@@ -78,18 +78,17 @@ impl TaskQueue {
 
     /// How many attempts may be on their way to its workers.
     pub(super) fn window(&self, around: &Around<'_>) -> usize {
-        let slots: u32 = around
-            .fleet
-            .takers(&self.key, around.now)
-            .map(|worker| worker.slots)
-            .sum();
-        WINDOW_MIN
-            .max(4 * usize::try_from(slots).unwrap_or(WINDOW_MIN))
-            .max(self.done_per_s / 10)
+        WINDOW_MIN.max(4 * self.slots(around)).max(self.done_per_s / 10)
     }
 
-    /// How many attempts may be on their way before those of a run that has many more: all that may at all where it is alone. Beside
-    /// others, whose next steps will come behind what is on its way, no more than keeps the workers busy.
+    /// How many attempts its workers run at a time.
+    fn slots(&self, around: &Around<'_>) -> usize {
+        let workers = around.fleet.takers(&self.key, around.now);
+        workers.map(|worker| usize::try_from(worker.slots).unwrap_or(0)).sum()
+    }
+
+    /// How many attempts may be on their way before those of a run that has many more: all that may at all where no short one is. Beside
+    /// those, whose next steps will come behind what is on its way, no more than keeps the workers busy.
     pub(super) fn window_of_long(&mut self, window: usize, around: &Around<'_>) -> usize {
         if self.line.is_shared() {
             self.shared_until = around.now.plus(SHARED_FOR);
@@ -97,13 +96,7 @@ impl TaskQueue {
         if self.shared_until <= around.now {
             return window;
         }
-        let slots: u32 = around
-            .fleet
-            .takers(&self.key, around.now)
-            .map(|worker| worker.slots)
-            .sum();
-        let slots = usize::try_from(slots).unwrap_or(WINDOW_MIN);
-        window.min(slots.max(self.done_per_s / SHARED_PARTS))
+        window.min(self.slots(around).max(self.done_per_s / SHARED_PARTS))
     }
 
     /// How full a pack may be now.
