@@ -21,6 +21,18 @@ pub struct Database {
 }
 
 impl Database {
+    /// One on the server that the tests are told of; without one there is none, unless servers are required.
+    pub async fn if_there_is_a_server() -> Option<Database> {
+        let Ok(admin_url) = std::env::var("REJOIN_TEST_DATABASE_URL") else {
+            assert!(
+                std::env::var("REJOIN_TEST_REQUIRE_SERVERS").is_err(),
+                "servers are required"
+            );
+            return None;
+        };
+        Some(Database::new(&admin_url).await)
+    }
+
     pub async fn new(admin_url: &str) -> Database {
         let name = format!("rejoin_cli_{}", uuid::Uuid::new_v4().simple());
         let (base, query) = admin_url.split_once('?').unwrap_or((admin_url, ""));
