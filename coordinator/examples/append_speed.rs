@@ -141,7 +141,7 @@ fn record(run: RunId, seq: u64) -> JournalRow {
     JournalRow {
         run,
         seq,
-        kind: "step_completed".to_owned(),
+        kind: "step_completed".into(),
         path: Some(format!("main/each[{seq}]/step")),
         attempt: Some(1),
         outcome: Some(Outcome::Ok),

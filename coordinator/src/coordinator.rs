@@ -11,7 +11,7 @@ use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Link, Receipt, Settle};
 use rejoin_shared::topology::Topology;
 use rejoin_shared::trace::export::Tracer;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,8 +28,8 @@ use crate::owner::command::{Command, CommandError, Reply};
 use crate::owner::definitions::{DefinitionError, Definitions};
 use crate::owner::inbound::{CommandCall, Inbound};
 use crate::owner::views::{Explanation, FleetView};
-use crate::owner::{Inputs, Owner, Parts, Watchers};
-use crate::store::{Member, Store, StoreError, StoredRow};
+use crate::owner::{Inputs, News, Owner, Parts, Watchers};
+use crate::store::{Member, Store, StoreError};
 use crate::survey::{Asker, Others, Surveys, answer_all};
 
 /// Deliveries between the consumers and the owner.
@@ -347,9 +347,9 @@ impl Coordinator {
         self.parts.lease.moves()
     }
 
-    /// Committed rows of a run that this process owns, from now on.
+    /// How far a run that this process owns gets, from now on.
     #[must_use]
-    pub fn watch(&self, run: RunId) -> broadcast::Receiver<Arc<StoredRow>> {
+    pub fn watch(&self, run: RunId) -> watch::Receiver<News> {
         self.parts.watchers.watch(run)
     }
 

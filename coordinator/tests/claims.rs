@@ -69,7 +69,7 @@ impl Scene {
 
     async fn kinds(&self) -> Vec<String> {
         let journal = self.world.store.journal(self.run, 0, 100).await.expect("the journal");
-        journal.into_iter().map(|stored| stored.row.kind).collect()
+        journal.into_iter().map(|stored| stored.row.kind.into_owned()).collect()
     }
 
     async fn claims_recorded(&self) -> usize {

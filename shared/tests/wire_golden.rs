@@ -144,6 +144,37 @@ fn what_stands_with_each_attempt_reads_as_what_stands_once() {
     assert_eq!(format!("{read:?}"), format!("{again:?}"));
 }
 
+/// A worker that keeps its own way of telling times is understood in a message that has a common one.
+#[test]
+fn times_of_an_item_stand_before_those_counted_from_the_common_one() {
+    let text = r#"{"worker":{"name":"w","incarnation":"018f6b1e-0000-7000-8000-000000000001"},
+        "common":{"run":"018f6b1e-7a2c-7c3d-8e4f-0123456789ab","attempt":1,"outcome":"ok","at":"2026-01-31T12:00:00Z"},"items":[
+        {"step":{"scope":7,"branch":3,"pos":0},"ran":[-5,1000000]},
+        {"step":{"scope":7,"branch":4,"pos":0},"started_at":"2026-01-31T12:00:02Z","finished_at":"2026-01-31T12:00:03Z"},
+        {"step":{"scope":7,"branch":5,"pos":0},"ran":[1,2],"finished_at":"2026-01-31T12:00:04Z"}]}"#;
+    let read: Completions = serde_json::from_str(text).expect("completions");
+    let times = read
+        .items
+        .iter()
+        .map(|item| (item.started_at.to_string(), item.finished_at.to_string()));
+    let times: Vec<(String, String)> = times.collect();
+    let expected = [
+        ("2026-01-31T11:59:59.999995Z", "2026-01-31T12:00:01Z"),
+        ("2026-01-31T12:00:02Z", "2026-01-31T12:00:03Z"),
+        ("2026-01-31T12:00:00.000001Z", "2026-01-31T12:00:04Z"),
+    ];
+    assert_eq!(times, expected.map(|(from, to)| (from.to_owned(), to.to_owned())));
+}
+
+#[test]
+fn a_completion_without_times_is_refused() {
+    let text = r#"{"worker":{"name":"w","incarnation":"018f6b1e-0000-7000-8000-000000000001"},
+        "common":{"run":"018f6b1e-7a2c-7c3d-8e4f-0123456789ab","attempt":1,"outcome":"ok"},"items":[
+        {"step":{"scope":7,"branch":3,"pos":0},"ran":[0,1]}]}"#;
+    let refused = serde_json::from_str::<Completions>(text).expect_err("nothing to count from");
+    assert!(refused.to_string().contains("no time at which it began"), "{refused}");
+}
+
 #[test]
 fn an_attempt_that_has_no_run_anywhere_is_refused() {
     let text = golden("pack_common.json").replacen(r#""run": "018f6b1e-7a2c-7c3d-8e4f-0123456789ab","#, "", 1);

@@ -7,6 +7,7 @@ use rejoin_shared::link::amqp::AmqpLink;
 use rejoin_worker::generic::GenericError;
 use rejoin_worker::{GenericWorkerConfig, generic};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::supervised::{Supervised, tell};
 use super::{amqp_config, settings, signals, start_logs, start_traces};
@@ -45,5 +46,10 @@ async fn work(
 ) -> Result<(), GenericError> {
     let worker = generic::builder(config)?.build(link)?;
     let _told = tell(Supervised::Worker(worker.probe()), stopping.clone());
-    Ok(worker.run(stopping).await?)
+    // On a thread of the runtime, where attempts start and end beside it: none of these handlers keeps a thread to itself.
+    let running = AbortOnDropHandle::new(tokio::spawn(worker.run(stopping)));
+    match running.await {
+        Ok(ended) => Ok(ended?),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
 }

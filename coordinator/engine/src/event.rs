@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An attempt ended.
-    Completed(Completed),
+    Completed(Box<Completed>),
     /// A worker asks for the only right to run an attempt (`idempotent: false`).
     Claim {
         /// The step visit.

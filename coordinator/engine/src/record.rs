@@ -13,9 +13,11 @@ use rejoin_shared::time::Timestamp;
 use rejoin_shared::trace::TraceParent;
 use serde::{Deserialize, Serialize};
 
+mod done;
 mod edit;
 mod encoding;
 mod lineage;
+pub use done::spelled_out;
 pub use edit::{Edits, RunEdited, Width};
 pub use encoding::{Parts, UnreadableRecord};
 pub use lineage::RunForked;

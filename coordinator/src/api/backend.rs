@@ -8,14 +8,15 @@ use rejoin_shared::ids::RunId;
 use rejoin_shared::link::{Link, LinkState};
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 use crate::broker::dead_letters::DeadLetters;
 use crate::coordinator::Coordinator;
 use crate::fleet::Held;
+use crate::owner::News;
 use crate::owner::command::{Command, CommandError, Reply};
 use crate::owner::views::{Explanation, FleetView};
-use crate::store::{Broadcast, Store, StoreError, StoredRow};
+use crate::store::{Broadcast, Store, StoreError};
 use crate::survey;
 
 /// How long the broker may be away before the process is not ready any more.
@@ -56,8 +57,8 @@ pub trait Backend: Send + Sync {
     async fn whole_fleet(&self) -> FleetView;
     /// Name of the coordinator that owns the run's partition.
     async fn owner(&self, run: RunId) -> Option<String>;
-    /// Committed rows of a run from now on, if this process owns it; otherwise the store is to be polled.
-    fn watch(&self, run: RunId) -> Option<broadcast::Receiver<Arc<StoredRow>>>;
+    /// How far a run gets from now on, if this process owns it; otherwise the store is to be polled.
+    fn watch(&self, run: RunId) -> Option<watch::Receiver<News>>;
     /// What the broker has given up, of all namespaces.
     fn dead_letters(&self) -> &DeadLetters;
     /// What the process depends on.
@@ -180,7 +181,7 @@ impl Backend for Local {
         row.owner.map(|member| member.name)
     }
 
-    fn watch(&self, run: RunId) -> Option<broadcast::Receiver<Arc<StoredRow>>> {
+    fn watch(&self, run: RunId) -> Option<watch::Receiver<News>> {
         let is_ours = self.coordinator.partitions_owned().contains(&run.partition());
         is_ours.then(|| self.coordinator.watch(run))
     }

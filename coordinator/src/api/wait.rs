@@ -1,16 +1,15 @@
 //! Waiting for a run to end, and for its journal to grow.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::ids::{Namespace, RunId};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Api;
 use super::problem::Problem;
-use crate::store::{RunRow, StoredRow};
+use crate::owner::News;
+use crate::store::RunRow;
 
 /// Longest `?wait=`.
 pub const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -18,32 +17,37 @@ pub const WAIT_MAX: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(250);
 /// A busy run commits often: the store is asked at most once in this time.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Kind of the record that ends a run; the run's row changes in the same batch.
-const END_KIND: &str = "run_finished";
 
 /// Tells when a run may have new records.
-pub struct Growth(Option<broadcast::Receiver<Arc<StoredRow>>>);
+pub struct Growth {
+    /// `None`: another coordinator's run.
+    news: Option<watch::Receiver<News>>,
+    /// How often it had ended when it was last looked at.
+    ends: u64,
+}
 
 impl Growth {
     /// Of this run, from now on: what is there already is to be read before the first wait.
     #[must_use]
     pub fn of(api: &Api, run: RunId) -> Growth {
-        Growth(api.backend.watch(run))
+        let news = api.backend.watch(run);
+        let ends = news.as_ref().map_or(0, |news| news.borrow().ends);
+        Growth { news, ends }
     }
 
     /// Waits for news until `deadline`; without a subscription, for the next poll.
     pub async fn next(&mut self, deadline: Instant) {
         let poll = deadline.min(Instant::now() + POLL);
-        let Some(rows) = &mut self.0 else {
+        let Some(news) = &mut self.news else {
             return sleep_until(poll).await;
         };
         // Also polled: the run's partition may move to another process without a word.
-        match timeout_at(poll, rows.recv()).await {
-            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {
+        match timeout_at(poll, news.changed()).await {
+            Ok(Ok(())) => {
                 sleep_until(deadline.min(Instant::now() + PAUSE)).await;
-                while !matches!(rows.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
+                news.mark_unchanged();
             }
-            Ok(Err(RecvError::Closed)) => self.0 = None,
+            Ok(Err(_)) => self.news = None,
             Err(_) => {}
         }
     }
@@ -51,18 +55,15 @@ impl Growth {
     /// Waits until the run may have ended, or for the next poll: what else happens to it is passed over.
     async fn next_end(&mut self, deadline: Instant) {
         let poll = deadline.min(Instant::now() + POLL);
-        let Some(rows) = &mut self.0 else {
+        let Some(news) = &mut self.news else {
             return sleep_until(poll).await;
         };
-        loop {
-            match timeout_at(poll, rows.recv()).await {
-                Ok(Ok(stored)) if stored.row.kind != END_KIND => {}
-                Ok(Ok(_) | Err(RecvError::Lagged(_))) | Err(_) => return,
-                Ok(Err(RecvError::Closed)) => {
-                    self.0 = None;
-                    return;
-                }
-            }
+        let known = self.ends;
+        let ended = timeout_at(poll, news.wait_for(|news| news.ends != known)).await;
+        match ended.map(|ended| ended.map(|news| news.ends)) {
+            Ok(Ok(ends)) => self.ends = ends,
+            Ok(Err(_)) => self.news = None,
+            Err(_) => {}
         }
     }
 }

@@ -27,7 +27,8 @@ const PACK_MS: f64 = 20.0;
 const LIGHT_MS: f64 = 1.0;
 /// Attempts in a pack of more than that.
 const HEAVY_ATTEMPTS_MAX: usize = 64;
-/// Light ones come in larger packs where there are enough for so many to each worker: none is to wait for another's.
+/// Light ones come in larger packs where there are enough, waiting or on their way, for so many to each worker: none is to wait for
+/// another's.
 const PACKS_A_WORKER: usize = 4;
 /// What a step is taken to need before one was measured: long enough that a first fan-out of slow steps does not disappear
 /// into the buffers of a few workers, short enough that one of fast steps is packed.
@@ -108,9 +109,11 @@ impl TaskQueue {
             workers += 1;
         }
         let free = free.min(slots.saturating_sub(self.out)).max(1);
+        // What is on its way keeps the workers busy meanwhile: only beside little of it a large pack leaves one idle.
+        let theirs = self.line.len() + self.out;
         PackLimits {
             fair: (self.line.len() / (2 * free)).clamp(1, HEAVY_ATTEMPTS_MAX),
-            most: (self.line.len() / (PACKS_A_WORKER * workers.max(1))).clamp(HEAVY_ATTEMPTS_MAX, PACK_ATTEMPTS_MAX),
+            most: (theirs / (PACKS_A_WORKER * workers.max(1))).clamp(HEAVY_ATTEMPTS_MAX, PACK_ATTEMPTS_MAX),
         }
     }
 

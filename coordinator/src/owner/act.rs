@@ -21,7 +21,6 @@ use super::span;
 use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Outgoing, Purpose};
 use crate::dispatcher::Phase;
-use crate::store::{JOURNAL_FORMAT, StoredRow};
 
 /// Attempts named in one cancel message.
 const CANCEL_MAX: usize = 1_000;
@@ -31,16 +30,11 @@ const DUE_AGAIN: Duration = Duration::from_secs(1);
 const ENDED_MAX: usize = 2_000;
 
 impl Owner {
-    /// Acts on a draft; `at` is the database's time of its append, if it had anything to append.
-    pub(super) fn act(&mut self, draft: Draft, at: Option<Timestamp>) {
+    /// Acts on a draft; `is_written`: it had something to append, and that is durable.
+    pub(super) fn act(&mut self, draft: Draft, is_written: bool) {
         let id = draft.run;
-        if let Some(at) = at {
-            let rows = draft.rows.into_iter().map(|row| StoredRow {
-                row,
-                format: JOURNAL_FORMAT,
-                at,
-            });
-            self.parts.watchers.tell(id, rows);
+        if is_written {
+            self.parts.watchers.tell(id, draft.has_finished);
             self.measure(id, &draft.ended_at, draft.has_joined);
         }
         for effect in draft.effects {

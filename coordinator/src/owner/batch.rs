@@ -99,13 +99,13 @@ impl Draft {
     }
 
     /// Adds a record.
-    pub fn push(&mut self, record: &Record) {
+    pub fn push(&mut self, record: Record) {
+        self.has_joined |= matches!(record.fact, Fact::ScopeJoined(_));
+        self.has_finished |= matches!(record.fact, Fact::RunFinished(_));
         let row = row_of(self.run, record);
         let optional = [&row.output, &row.snapshot, &row.logs];
         let optional: usize = optional.into_iter().flatten().map(Bytes::len).sum();
         self.bytes += row.body.len() + optional + 128;
-        self.has_joined |= matches!(record.fact, Fact::ScopeJoined(_));
-        self.has_finished |= matches!(record.fact, Fact::RunFinished(_));
         self.rows.push(row);
     }
 
@@ -310,12 +310,12 @@ fn wait_row(run: &Run, kind: WaitKind, seq: u64, body: &Json) -> WaitRow {
 
 /// A record as a journal row.
 #[must_use]
-pub fn row_of(run: RunId, record: &Record) -> JournalRow {
-    let parts = record.to_parts();
+pub fn row_of(run: RunId, record: Record) -> JournalRow {
+    let parts = record.into_parts();
     JournalRow {
         run,
         seq: parts.seq,
-        kind: parts.kind.to_owned(),
+        kind: parts.kind.into(),
         path: parts.path,
         attempt: parts.attempt,
         outcome: parts.outcome,

@@ -51,7 +51,7 @@ impl Owner {
         let mut parts = vec![drafts.into_vec()];
         while let Some(mut part) = parts.pop() {
             match self.append(&mut part).await {
-                Ok(at) => part.into_iter().for_each(|draft| self.act(draft, at)),
+                Ok(at) => part.into_iter().for_each(|draft| self.act(draft, at.is_some())),
                 Err(Failure::Refused(reason)) if is_whole || part.len() <= 1 => {
                     part.into_iter().for_each(|draft| self.refuse(draft, &reason));
                 }
@@ -256,7 +256,7 @@ impl Owner {
         draft.effects.clear();
         draft.verdicts.clear();
         self.forget(id);
-        self.act(draft, None);
+        self.act(draft, false);
         if is_new || is_final {
             return;
         }
@@ -329,7 +329,7 @@ impl Owner {
         settle(&mut drafts, item, answer);
         if let Some(mut draft) = drafts.remove(run) {
             (draft.received, draft.answered) = (Vec::new(), Vec::new());
-            self.act(draft, None);
+            self.act(draft, false);
         }
     }
 }

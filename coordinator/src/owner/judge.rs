@@ -241,9 +241,10 @@ impl Owner {
     /// # Errors
     /// The text of its panic.
     pub(super) fn decided(&mut self, id: RunId, event: Event) -> Result<Option<Decision>, String> {
-        let limits = self.parts.limits.clone();
-        let now = self.parts.clock.now();
-        let surroundings = Surroundings { now, limits: &limits };
+        let surroundings = Surroundings {
+            now: self.parts.clock.now(),
+            limits: &self.parts.limits,
+        };
         let Some(run) = self.runs.get_mut(&id) else {
             return Ok(None);
         };
@@ -317,13 +318,13 @@ impl Owner {
 
     pub(super) fn applied(&mut self, drafts: &mut Drafts, id: RunId, apply: Apply) {
         let draft = drafts.of(id);
-        apply.records.iter().for_each(|record| draft.push(record));
-        draft.effects.extend(apply.effects);
         if let Some(run) = self.runs.get(&id) {
             apply.records.iter().for_each(|record| draft.keep_join(run, record));
             draft.keep_waits(run, apply.waits);
             draft.send(run, apply.sent);
         }
+        apply.records.into_iter().for_each(|record| draft.push(record));
+        draft.effects.extend(apply.effects);
     }
 
     /// `id` need not be in memory: of a run that does not begin there is nothing to count.

@@ -66,7 +66,7 @@ use foreign::Foreign;
 use inbound::{CommandCall, Inbound, Incoming, Item, Origin};
 use load::Loader;
 use tickets::Tickets;
-pub use watchers::Watchers;
+pub use watchers::{News, Watchers};
 
 /// Unsettled deliveries above which no more are taken in.
 const TICKETS_MAX: usize = 20_000;

@@ -143,7 +143,7 @@ impl Owner {
             logs: Vec::new(),
             random: 0,
         };
-        self.push_own(key.run, Event::Completed(completed));
+        self.push_own(key.run, Event::Completed(Box::new(completed)));
     }
 
     fn published(&mut self, purpose: Purpose, fate: Fate) {

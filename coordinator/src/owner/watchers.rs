@@ -1,37 +1,41 @@
-//! Who watches which run: committed rows are broadcast to them.
+//! Who watches which run: told how far its journal has got, once that is durable.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rejoin_shared::ids::RunId;
 use rejoin_shared::map::HashMap;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
-use crate::store::StoredRow;
-
-/// Rows a slow watcher may lag behind; then it reads the journal.
-const LAG_MAX: usize = 1_024;
+/// How far a run has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Batches that wrote to its journal, counted from when it was first watched.
+    pub batches: u64,
+    /// How many of them ended it.
+    pub ends: u64,
+}
 
 /// The watchers of this process's runs.
 #[derive(Clone, Default)]
-pub struct Watchers(Arc<Mutex<HashMap<RunId, broadcast::Sender<Arc<StoredRow>>>>>);
+pub struct Watchers(Arc<Mutex<HashMap<RunId, watch::Sender<News>>>>);
 
 impl Watchers {
-    /// Committed rows of `run` from now on.
+    /// News of `run` from now on.
     #[must_use]
-    pub fn watch(&self, run: RunId) -> broadcast::Receiver<Arc<StoredRow>> {
+    pub fn watch(&self, run: RunId) -> watch::Receiver<News> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, sender| sender.receiver_count() > 0);
-        all.entry(run)
-            .or_insert_with(|| broadcast::channel(LAG_MAX).0)
-            .subscribe()
+        all.entry(run).or_default().subscribe()
     }
 
     /// Tells the watchers of `run`, if it has any.
-    pub fn tell(&self, run: RunId, rows: impl Iterator<Item = StoredRow>) {
+    pub fn tell(&self, run: RunId, has_ended: bool) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = all.get(&run) {
-            // A watcher that has left needs nothing.
-            rows.for_each(|row| drop(sender.send(Arc::new(row))));
+            sender.send_modify(|news| {
+                news.batches += 1;
+                news.ends += u64::from(has_ended);
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Journals from the store: rows as records, and as the API shows them.
 
-use rejoin_engine::record::{Parts, Record};
+use rejoin_engine::record::{Parts, Record, spelled_out};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::{Json, Map};
 use rejoin_shared::run::Outcome;
@@ -9,7 +9,7 @@ use rejoin_shared::time::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
-use crate::store::{JOURNAL_FORMAT, Store, StoreError, StoredRow};
+use crate::store::{JOURNAL_FORMAT, JOURNAL_FORMATS, Store, StoreError, StoredRow};
 
 /// Rows fetched at a time.
 const PAGE_ROWS: usize = 2000;
@@ -45,7 +45,7 @@ pub enum ReadError {
 pub fn record(stored: &StoredRow) -> Result<Record, ReadError> {
     let row = &stored.row;
     let run = row.run;
-    if stored.format != JOURNAL_FORMAT {
+    if !JOURNAL_FORMATS.contains(&stored.format) {
         let reason = format!("record {} has the format {}", row.seq, stored.format);
         return Err(match stored.format > JOURNAL_FORMAT {
             true => ReadError::Newer { run, reason },
@@ -129,9 +129,7 @@ impl JsonSchema for Entry {
 pub fn entry(stored: &StoredRow) -> Entry {
     let row = &stored.row;
     let body = Json::parse_own(&row.body).unwrap_or_default();
-    let mut entry: Map = body.as_object().cloned().unwrap_or_default();
-    entry.remove("k");
-    entry.remove("t");
+    let mut entry: Map = spelled_out(body.as_object().cloned().unwrap_or_default());
     let text = |bytes: &Option<bytes::Bytes>| bytes.as_ref().and_then(|b| Json::parse_own(b).ok());
     let mut put = |key: &str, value: Option<Json>| {
         if let Some(value) = value {

@@ -9,6 +9,7 @@ mod priority;
 pub mod seal;
 pub mod tokens;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use seal::SealError;
 
-/// Version of the layout of [`JournalRow::body`], stored with each row.
-pub const JOURNAL_FORMAT: i16 = 1;
+/// Version of the layout of [`JournalRow::body`], stored with each row. Since 2 a completed step has a short one.
+pub const JOURNAL_FORMAT: i16 = 2;
+/// Those that are read.
+pub const JOURNAL_FORMATS: std::ops::RangeInclusive<i16> = 1..=JOURNAL_FORMAT;
 /// A page of a journal ends once it holds this many bytes.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long an idempotency key outlives the end of its run, once the run is deleted, in ms (G1).
@@ -47,7 +50,7 @@ pub struct JournalRow {
     /// From 1, without gaps.
     pub seq: u64,
     /// Name of the record's kind (INTERFACE 8).
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The node visit it is about.
     pub path: Option<String>,
     /// The attempt it is about.

@@ -34,7 +34,7 @@ async fn a_record_is_read_back_as_it_was_appended(s: &Subject) {
     let full = JournalRow {
         run,
         seq: 1,
-        kind: "step_failed".to_owned(),
+        kind: "step_failed".into(),
         path: Some("a/b[3]/c[\"ä\u{1F600}\"]#2".to_owned()),
         attempt: Some(u32::try_from(i32::MAX).expect("positive")),
         outcome: Some(Outcome::Timeout),
@@ -47,7 +47,7 @@ async fn a_record_is_read_back_as_it_was_appended(s: &Subject) {
     let bare = JournalRow {
         run,
         seq: 2,
-        kind: "run_paused".to_owned(),
+        kind: "run_paused".into(),
         path: None,
         attempt: None,
         outcome: None,
@@ -121,7 +121,7 @@ async fn a_kind_nobody_has_heard_of_is_kept(s: &Subject) {
     let run = s.started(&mut claim).await;
     for seq in 1..=2 {
         let row = JournalRow {
-            kind: "brand_new".to_owned(),
+            kind: "brand_new".into(),
             ..record(run, seq)
         };
         s.append(

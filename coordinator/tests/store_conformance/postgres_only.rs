@@ -335,7 +335,7 @@ async fn views_show_completions_digit_for_digit() {
     let mut claim = s.own(Partition(3)).await;
     let run = s.started(&mut claim).await;
     let failure = JournalRow {
-        kind: "retry_scheduled".to_owned(),
+        kind: "retry_scheduled".into(),
         path: Some("main/step[1]".to_owned()),
         outcome: Some(Outcome::Error),
         body: json("{\"error\":{\"type\":\"x\",\"n\":1.0}}"),
@@ -357,7 +357,7 @@ async fn views_show_completions_digit_for_digit() {
         completion(run, 4, "\"\\u0000\"", None),
         completion(run, 5, "null", Some("[]")),
         JournalRow {
-            kind: "scope_joined".to_owned(),
+            kind: "scope_joined".into(),
             attempt: None,
             outcome: None,
             ..record(run, 6)

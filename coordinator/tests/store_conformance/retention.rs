@@ -54,7 +54,7 @@ async fn child(s: &Subject, claim: &mut Claim, parent: RunId, is_awaited: bool) 
         "{\"is_awaited\":false}"
     };
     let first = JournalRow {
-        kind: "run_started".to_owned(),
+        kind: "run_started".into(),
         body: json(body),
         ..record(id, 1)
     };

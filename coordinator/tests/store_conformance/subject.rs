@@ -298,7 +298,7 @@ pub fn record(run: RunId, seq: u64) -> JournalRow {
     JournalRow {
         run,
         seq,
-        kind: "step_completed".to_owned(),
+        kind: "step_completed".into(),
         path: Some(format!("main/step[{seq}]")),
         attempt: Some(1),
         outcome: Some(Outcome::Ok),

@@ -24,6 +24,9 @@ struct Common {
     attempt: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
+    /// What the items' times are counted from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Timestamp>,
 }
 
 impl Common {
@@ -34,6 +37,7 @@ impl Common {
                 run: Some(first.run),
                 attempt: Some(first.attempt),
                 outcome: Some(outcome_of(&first.end)),
+                at: Some(first.started_at),
             },
             [] | [_] => Common::default(),
         }
@@ -71,8 +75,10 @@ struct Own {
     retryable: bool,
     retry_after_ms: Option<u64>,
     details: Option<crate::json::Json>,
-    started_at: Timestamp,
-    finished_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    /// Both of them, in microseconds after the common time.
+    ran: Option<(i64, i64)>,
     #[serde(default)]
     logs: Vec<String>,
     checkpoint: Option<Box<RawValue>>,
@@ -80,6 +86,12 @@ struct Own {
 
 impl Own {
     fn with(self, common: &Common) -> Result<Completion, String> {
+        let ran = self
+            .ran
+            .zip(common.at)
+            .map(|(ran, at)| (after(at, ran.0), after(at, ran.1)));
+        let started_at = self.started_at.or(ran.map(|ran| ran.0));
+        let finished_at = self.finished_at.or(ran.map(|ran| ran.1));
         let end = match self.outcome.or(common.outcome).ok_or("a completion has no outcome")? {
             Outcome::Ok => AttemptEnd::Ok {
                 output: self.output,
@@ -100,12 +112,16 @@ impl Own {
             attempt: self.attempt.or(common.attempt).ok_or("a completion has no attempt")?,
             token: self.token,
             end,
-            started_at: self.started_at,
-            finished_at: self.finished_at,
+            started_at: started_at.ok_or("a completion has no time at which it began")?,
+            finished_at: finished_at.ok_or("a completion has no time at which it ended")?,
             logs: self.logs,
             checkpoint: self.checkpoint,
         })
     }
+}
+
+fn after(at: Timestamp, micros: i64) -> Timestamp {
+    Timestamp(at.0.saturating_add(micros))
 }
 
 /// Completions as they are read.
@@ -201,8 +217,16 @@ impl Serialize for Beside<'_> {
             }
             AttemptEnd::Error(error) => error_fields(&mut text, error)?,
         }
-        text.serialize_field("started_at", &item.started_at)?;
-        text.serialize_field("finished_at", &item.finished_at)?;
+        match common.at {
+            Some(at) => {
+                let after = |time: Timestamp| time.0.saturating_sub(at.0);
+                text.serialize_field("ran", &(after(item.started_at), after(item.finished_at)))?;
+            }
+            None => {
+                text.serialize_field("started_at", &item.started_at)?;
+                text.serialize_field("finished_at", &item.finished_at)?;
+            }
+        }
         if !item.logs.is_empty() {
             text.serialize_field("logs", &item.logs)?;
         }

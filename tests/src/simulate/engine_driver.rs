@@ -477,7 +477,7 @@ impl<'a> Driver<'a> {
     fn deliver(&mut self, run: usize, done: Completed) -> Result<(), String> {
         let what = format!("completed {} attempt {}", done.step, done.attempt);
         self.past.push((run, done.clone()));
-        self.tell(run, Event::Completed(done), &what)
+        self.tell(run, Event::Completed(Box::new(done)), &what)
     }
 
     fn tell(&mut self, at: usize, event: Event, what: &str) -> Result<(), String> {
@@ -562,7 +562,7 @@ impl<'a> Driver<'a> {
         let before: Vec<_> = self.runs.iter().map(|run| run.views(now)).collect();
         for (at, done) in late {
             let what = format!("late: completed {} attempt {}", done.step, done.attempt);
-            self.tell(at, Event::Completed(done), &what)?;
+            self.tell(at, Event::Completed(Box::new(done)), &what)?;
         }
         if before != self.runs.iter().map(|run| run.views(now)).collect::<Vec<_>>() {
             return Err("a late completion changed an ended run".to_owned());

@@ -322,7 +322,7 @@ impl Script {
             retryable: true,
         };
         let told = Timestamp(self.now.0 + off_s * 1_000_000);
-        self.tell(Event::Completed(completion(step, attempt, reply, told, 1)))
+        self.tell(Event::Completed(Box::new(completion(step, attempt, reply, told, 1))))
     }
 
     fn complete(&mut self, path: &str, reply: Reply) -> Option<Ignored> {
@@ -330,7 +330,7 @@ impl Script {
             .open
             .get(path)
             .unwrap_or_else(|| panic!("{path} of {:?}", self.open.keys()));
-        self.tell(Event::Completed(completion(step, attempt, reply, self.now, 1)))
+        self.tell(Event::Completed(Box::new(completion(step, attempt, reply, self.now, 1))))
     }
 
     /// A worker asks for the claim on the attempt at `path`; `asker` names worker and delivery.

@@ -111,7 +111,7 @@ impl Database {
 
     fn note_ends(&self, batch: &Batch, process: &str) {
         let kinds = ["step_completed", "step_failed", "retry_scheduled"];
-        for row in batch.rows.iter().filter(|row| kinds.contains(&row.kind.as_str())) {
+        for row in batch.rows.iter().filter(|row| kinds.contains(&&*row.kind)) {
             let step = step_of(&row.body);
             let Some((step, attempt)) = step.zip(row.attempt) else {
                 continue;
@@ -149,7 +149,7 @@ impl Database {
         let mut sleeps = self.sleeps.lock().expect("the sleeps");
         for row in &batch.rows {
             let place = (row.run, row.path.clone().unwrap_or_default());
-            match row.kind.as_str() {
+            match &*row.kind {
                 "timer_set" => drop(sleeps.insert(place, until_of(&row.body))),
                 "timer_fired" => {
                     let until = sleeps.get(&place).copied().flatten();

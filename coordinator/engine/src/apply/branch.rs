@@ -93,7 +93,7 @@ impl RunState {
                 rounds: None,
             });
         }
-        scope.active.insert(key.branch, thread);
+        scope.active.insert(key.branch, Box::new(thread));
         scope.running += 1;
         if scope.advance_mark() == scope.total {
             self.agenda.open.remove(&key.scope);
@@ -115,7 +115,7 @@ impl RunState {
         let def = self.def.clone();
         let order = self.last_seq + 1;
         let scope = self.scopes.get_mut(&key.scope).expect("a branch that ends has a scope");
-        let thread = scope.active.remove(&key.branch).expect("a branch that ends is active");
+        let thread = *scope.active.remove(&key.branch).expect("a branch that ends is active");
         scope.running -= 1;
         scope.ok += 1;
         scope.succeeded.insert(key.branch);

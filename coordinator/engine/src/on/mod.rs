@@ -58,7 +58,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
     };
     let mut machine = Machine::new(state, around, random);
     let ignored = match event {
-        Event::Completed(completed) => machine.completed(completed).err(),
+        Event::Completed(completed) => machine.completed(*completed).err(),
         Event::Unbuildable { step, attempt, error } => {
             let failure = Failure {
                 error,

@@ -8,7 +8,7 @@ use rejoin_shared::run::Outcome;
 use rejoin_shared::time::Timestamp;
 use serde::Deserialize;
 
-use super::{Claimed, Fact, Record, StepCompleted, StepFailed};
+use super::{Claimed, Fact, Record, StepCompleted, StepFailed, done};
 
 /// A record in the columns of a journal row (DESIGN 2). Texts and bytes are JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,12 @@ impl Record {
     /// The record as columns.
     #[must_use]
     pub fn to_parts(&self) -> Parts {
+        self.clone().into_parts()
+    }
+
+    /// The record as columns.
+    #[must_use]
+    pub fn into_parts(self) -> Parts {
         let mut parts = Parts {
             seq: self.seq,
             kind: self.fact.kind(),
@@ -60,8 +66,15 @@ impl Record {
         parts
     }
 
-    /// The text of a [`Body`]: the time, and beside it the fact's one member. As it would be flattened, without the buffer.
     fn body(&self) -> Vec<u8> {
+        if let Fact::StepCompleted(completed) = &self.fact {
+            return done::write(completed, self.decided_at);
+        }
+        self.tagged_body()
+    }
+
+    /// The text of a [`Body`]: the time, and beside it the fact's one member. As it would be flattened, without the buffer.
+    fn tagged_body(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(160);
         write!(text, "{{\"t\":{}", self.decided_at.0).expect("writing to a Vec");
         let start = text.len();
@@ -87,12 +100,15 @@ impl Record {
             is_newer: rejoin_shared::json::is_unknown_variant(&reason),
             reason,
         };
-        let body: Body<Fact> = rejoin_shared::json::read_own(&parts.body).map_err(|e| fail(e.to_string()))?;
-        let mut fact = body.fact;
+        let (decided_at, mut fact) = match done::is_one(&parts.body) {
+            true => done::read(&parts.body).map(|(at, completed)| (at, Fact::StepCompleted(completed))),
+            false => rejoin_shared::json::read_own(&parts.body).map(|body: Body<Fact>| (Timestamp(body.t), body.fact)),
+        }
+        .map_err(|e| fail(e.to_string()))?;
         fact.take_columns(parts).map_err(fail)?;
         Ok(Record {
             seq: parts.seq,
-            decided_at: Timestamp(body.t),
+            decided_at,
             fact,
         })
     }
@@ -153,26 +169,26 @@ impl Fact {
         }
     }
 
-    fn fill_columns(&self, parts: &mut Parts) {
+    fn fill_columns(self, parts: &mut Parts) {
         match self {
             Fact::StepClaimed(c) | Fact::ClaimReturned(c) => {
-                (parts.path, parts.attempt) = (Some(c.path.clone()), Some(c.attempt));
+                (parts.path, parts.attempt) = (Some(c.path), Some(c.attempt));
                 parts.worker = Some(c.worker.as_str().into());
             }
             Fact::StepCompleted(c) => {
-                parts.path = Some(c.path.clone());
+                parts.path = Some(c.path);
                 parts.attempt = Some(c.attempt);
                 parts.outcome = Some(Outcome::Ok);
-                parts.worker.clone_from(&c.worker);
+                parts.worker = c.worker;
                 parts.output = Some(c.output.to_bytes());
                 parts.snapshot = text_of(c.snapshot.as_ref());
                 parts.logs = lines_text(&c.logs);
             }
             Fact::StepFailed(f) => {
-                parts.path = Some(f.path.clone());
+                parts.path = Some(f.path);
                 parts.attempt = Some(f.attempt);
                 parts.outcome = f.outcome;
-                parts.worker.clone_from(&f.worker);
+                parts.worker = f.worker;
                 parts.logs = lines_text(&f.logs);
             }
             Fact::Late {
@@ -181,9 +197,9 @@ impl Fact {
                 outcome,
                 ..
             } => {
-                parts.attempt = Some(*attempt);
-                parts.worker.clone_from(worker);
-                parts.outcome = *outcome;
+                parts.attempt = Some(attempt);
+                parts.worker = worker;
+                parts.outcome = outcome;
             }
             Fact::Chosen { path, snapshot, .. }
             | Fact::ContextSet { path, snapshot, .. }
@@ -191,7 +207,7 @@ impl Fact {
             | Fact::ErrorCaught { path, snapshot, .. }
             | Fact::ChildStarted { path, snapshot, .. }
             | Fact::RepeatEnded { path, snapshot, .. } => {
-                parts.path = Some(path.clone());
+                parts.path = Some(path);
                 parts.snapshot = text_of(snapshot.as_ref());
             }
             Fact::InputAnswered {
@@ -215,17 +231,17 @@ impl Fact {
                 payload: output,
                 ..
             } => {
-                parts.path = Some(path.clone());
+                parts.path = Some(path);
                 parts.output = Some(output.to_bytes());
                 parts.snapshot = text_of(snapshot.as_ref());
             }
             Fact::EventReceived(received) => parts.output = Some(received.payload.to_bytes()),
             Fact::ScopeJoined(joined) => {
-                parts.path = Some(joined.path.clone());
+                parts.path = Some(joined.path);
                 parts.snapshot = text_of(joined.snapshot.as_ref());
             }
-            Fact::ScopeOpened(opened) => parts.path = Some(opened.path.clone()),
-            Fact::RunEdited(edited) => parts.path = Some(edited.path.clone()),
+            Fact::ScopeOpened(opened) => parts.path = Some(opened.path),
+            Fact::RunEdited(edited) => parts.path = Some(edited.path),
             Fact::NodeSkipped { path, .. }
             | Fact::NodeRetryScheduled { path, .. }
             | Fact::TimerSet { path, .. }
@@ -235,8 +251,8 @@ impl Fact {
             | Fact::StepRetried { path, .. }
             | Fact::StepGivenUp { path, .. }
             | Fact::WaitTimedOut { path, .. }
-            | Fact::RoundStarted { path, .. } => parts.path = Some(path.clone()),
-            Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path.clone_from(&error.path),
+            | Fact::RoundStarted { path, .. } => parts.path = Some(path),
+            Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path = error.path,
             Fact::RunFinished(finished) => parts.output = text_of(finished.output.as_ref()),
             Fact::RunStarted(_)
             | Fact::RunBegun

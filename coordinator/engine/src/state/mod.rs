@@ -209,14 +209,14 @@ impl RunState {
     pub(crate) fn thread(&self, key: ThreadKey) -> Option<&Thread> {
         match key {
             ThreadKey::ROOT => Some(&self.root),
-            ThreadKey { scope, branch } => self.scopes.get(&scope)?.active.get(&branch),
+            ThreadKey { scope, branch } => self.scopes.get(&scope)?.active.get(&branch).map(Box::as_ref),
         }
     }
 
     pub(crate) fn thread_mut(&mut self, key: ThreadKey) -> Option<&mut Thread> {
         match key {
             ThreadKey::ROOT => Some(&mut self.root),
-            ThreadKey { scope, branch } => self.scopes.get_mut(&scope)?.active.get_mut(&branch),
+            ThreadKey { scope, branch } => self.scopes.get_mut(&scope)?.active.get_mut(&branch).map(Box::as_mut),
         }
     }
 

@@ -37,7 +37,7 @@ pub struct Scope {
     /// All branches below were begun, skipped or have ended.
     pub(crate) begun: u32,
     /// Threads that were begun and have not ended well.
-    pub(crate) active: BTreeMap<u32, Thread>,
+    pub(crate) active: BTreeMap<u32, Box<Thread>>,
     /// Branches that cannot start any more (a graph's): what they need failed, or their start did.
     pub(crate) never_started: BTreeMap<u32, ThreadEnd>,
     pub(crate) succeeded: Bitmap,

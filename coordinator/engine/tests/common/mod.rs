@@ -133,7 +133,7 @@ impl Run {
                 retry_after: None,
             }),
         };
-        self.send(Event::Completed(Completed {
+        self.send(Event::Completed(Box::new(Completed {
             step: ready.step,
             attempt: ready.attempt,
             end,
@@ -142,7 +142,7 @@ impl Run {
             finished_at: self.now,
             logs: Vec::new(),
             random: 42,
-        }))
+        })))
     }
 
     /// Completes everything, moving the clock to whatever is due, until nothing happens any more.

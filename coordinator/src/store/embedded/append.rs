@@ -115,7 +115,7 @@ fn put_row(journal: &mut JournalTable<'_>, row: &JournalRow, at: Timestamp, form
     let value = (
         at.0,
         format,
-        row.kind.as_str(),
+        &*row.kind,
         row.path.as_deref(),
         row.attempt,
         row.outcome.map(|o| o.as_str()),

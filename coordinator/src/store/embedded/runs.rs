@@ -51,7 +51,7 @@ pub(super) fn stored_row(run: RunId, seq: u64, value: &Value<'_, Journal>) -> Re
     let row = JournalRow {
         run,
         seq,
-        kind: kind.to_owned(),
+        kind: kind.to_owned().into(),
         path: path.map(str::to_owned),
         attempt,
         outcome,

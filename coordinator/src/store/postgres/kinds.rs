@@ -41,15 +41,15 @@ impl Kinds {
 
     fn known(&self, rows: &[JournalRow]) -> Option<Vec<i16>> {
         let numbers = self.numbers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        rows.iter().map(|row| numbers.get(&row.kind).copied()).collect()
+        rows.iter().map(|row| numbers.get(&*row.kind).copied()).collect()
     }
 
     fn unknown(&self, rows: &[JournalRow]) -> Vec<String> {
         let numbers = self.numbers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut unknown: Vec<String> = rows
             .iter()
-            .filter(|row| !numbers.contains_key(&row.kind))
-            .map(|row| row.kind.clone())
+            .filter(|row| !numbers.contains_key(&*row.kind))
+            .map(|row| row.kind.clone().into_owned())
             .collect();
         unknown.sort_unstable();
         unknown.dedup();

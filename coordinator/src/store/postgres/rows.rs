@@ -55,7 +55,7 @@ pub(super) fn stored_row(run: RunId, row: &Row) -> Result<StoredRow> {
     let journal_row = JournalRow {
         run,
         seq: number(row, 0)?,
-        kind: get(row, 3)?,
+        kind: get::<String>(row, 3)?.into(),
         path: get(row, 4)?,
         attempt: attempt.map(u32::try_from).transpose().map_err(unfit)?,
         outcome: get::<Option<i16>>(row, 6)?.map(outcome).transpose()?,

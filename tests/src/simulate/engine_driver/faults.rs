@@ -118,7 +118,7 @@ impl Driver<'_> {
             done.attempt = current.map_or(done.attempt, |open| open.attempt);
         }
         let what = format!("again: completed {} attempt {}", done.step, done.attempt);
-        self.tell(at, Event::Completed(done), &what)
+        self.tell(at, Event::Completed(Box::new(done)), &what)
     }
 
     /// An attempt gets lost with its worker; the same one goes out again, unless it had been claimed.
