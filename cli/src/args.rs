@@ -221,7 +221,7 @@ pub struct GcArgs {
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// What to measure [default: all]
+    /// What to measure [default: all but cost, join, slow, compute and takeover]
     #[arg(value_enum)]
     pub scenarios: Vec<Scenario>,
     #[command(flatten)]
@@ -256,6 +256,9 @@ pub struct BenchArgs {
     /// Runs beside them that wake at one time
     #[arg(long, default_value_t = 10_000)]
     pub due: u32,
+    /// Runs that are at work when their coordinators are killed
+    #[arg(long, default_value_t = 10_000)]
+    pub active: u32,
 }
 
 /// A workload of `bench`.
@@ -267,8 +270,6 @@ pub enum Scenario {
     Runs,
     /// Runs of three parallel branches, one after the other
     Latency,
-    /// One run whose processes are all killed at nine tenths, and started anew
-    Resume,
     /// Fan-outs from a base context of 1 KiB and of 4 MiB
     Context,
     /// Small runs alone, and beside one giant fan-out
@@ -277,6 +278,32 @@ pub enum Scenario {
     Sleepers,
     /// The limit: a program that only passes messages and inserts rows
     Composed,
+    /// Processor time and bytes of a branch, by the number of branches
+    Cost,
+    /// From the end of a fan-out's last branch to the dispatch of the next step
+    Join,
+    /// Branches that sleep for 20 ms
+    Slow,
+    /// Branches that compute for 5 ms in Python, beside as many processes without workers
+    Compute,
+    /// Many runs at work whose coordinators are killed and started anew
+    Takeover,
+    /// One run whose processes are all killed at nine tenths, and started anew
+    Resume,
+}
+
+impl Scenario {
+    /// What is measured if nothing is named.
+    pub const USUAL: [Scenario; 8] = [
+        Scenario::Fanout,
+        Scenario::Runs,
+        Scenario::Latency,
+        Scenario::Resume,
+        Scenario::Context,
+        Scenario::Mixed,
+        Scenario::Sleepers,
+        Scenario::Composed,
+    ];
 }
 
 #[derive(Debug, Args)]

@@ -198,6 +198,7 @@ impl Coordinator {
             parts.link.clone(),
             out_rx,
             told_tx.clone(),
+            parts.metrics.clone(),
             late.clone(),
         ));
         tasks.spawn(settle_all(parts.link.clone(), settles_rx));

@@ -48,6 +48,7 @@ pub struct Metrics {
     pub store_pool_waiting: Gauge,
     pub broker_up: Gauge,
     pub broker_unconfirmed: Gauge,
+    pub broker_bytes: CounterVec,
     pub partitions_owned: Gauge,
     pub timers_due: Gauge,
     pub queue_depth: GaugeVec,
@@ -158,6 +159,7 @@ impl Metrics {
             store_pool_waiting: m.gauge("rejoin_store_pool_waiting", "Statements that wait for a connection"),
             broker_up: m.gauge("rejoin_broker_up", "1 if connected and not blocked"),
             broker_unconfirmed: m.gauge("rejoin_broker_unconfirmed", "Publishes that await their confirm"),
+            broker_bytes: m.counters("rejoin_broker_bytes_total", "Bodies of messages", &["direction"]),
             partitions_owned: m.gauge("rejoin_partitions_owned", "Partitions this process owns"),
             timers_due: m.gauge("rejoin_timers_due", "Runs with a timer ahead"),
             queue_depth: m.gauges("rejoin_queue_depth", "Attempts that wait for credit or out", &["queue"]),
@@ -256,7 +258,16 @@ mod tests {
     fn there_are_at_most_40_metrics_and_none_has_a_label_that_grows_with_runs() {
         let metrics = Metrics::new();
         assert!(metrics.all.len() <= 40, "{}", metrics.all.len());
-        let bounded = ["workflow", "handler", "queue", "outcome", "state", "reason", "version"];
+        let bounded = [
+            "workflow",
+            "handler",
+            "queue",
+            "outcome",
+            "state",
+            "reason",
+            "version",
+            "direction",
+        ];
         for desc in &metrics.all {
             assert!(
                 desc.variable_labels

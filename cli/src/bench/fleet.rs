@@ -10,6 +10,7 @@ use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
 use rejoin_shared::link::{Link, LinkState};
 use rejoin_shared::topology::Topology;
 
+use super::compute;
 use super::database::{self, Connection, failure};
 use super::versions::Versions;
 use crate::args::{BenchArgs, Global};
@@ -19,8 +20,17 @@ use crate::exit::Failure;
 /// Longest wait until coordinators and workers are there.
 const READY_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Of Linux on every architecture that Rejoin is built for (`sysconf(_SC_CLK_TCK)`).
+const TICKS_A_SECOND: f64 = 100.0;
 /// Longest wait until a process has drained.
 const END_MAX: Duration = Duration::from_secs(20);
+
+/// Seconds of processor time, since the processes began.
+#[derive(Clone, Copy, Default)]
+pub struct Spent {
+    pub coordinators: f64,
+    pub workers: f64,
+}
 
 /// A process; dropped, it is killed.
 struct Process(Child);
@@ -35,6 +45,29 @@ impl Process {
 
     fn is_alive(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
+    }
+
+    /// A file of its folder in `/proc`.
+    fn told(&self, file: &str) -> Result<String, Failure> {
+        let path = format!("/proc/{}/{file}", self.0.id());
+        std::fs::read_to_string(&path)
+            .map_err(|e| Failure::general(format!("what a process takes is read from {path}: {e}")))
+    }
+
+    /// Seconds of processor time.
+    fn spent(&self) -> Result<f64, Failure> {
+        let stat = self.told("stat")?;
+        // After the name, which may hold anything: proc(5), fields 14 and 15, the first of these being the third.
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
+        let ticks = fields.map(|fields| {
+            fields
+                .skip(11)
+                .take(2)
+                .filter_map(|field| field.parse::<f64>().ok())
+                .sum::<f64>()
+        });
+        let ticks = ticks.ok_or_else(|| Failure::general("what a process takes cannot be read"))?;
+        Ok(ticks / TICKS_A_SECOND)
     }
 }
 
@@ -100,11 +133,11 @@ impl Fleet {
 
     /// Starts the processes and waits until all are heard of.
     pub async fn start(&mut self, args: &BenchArgs) -> Result<(), Failure> {
-        for number in 1..=args.coordinators {
-            self.add_coordinator(number)?;
-        }
+        self.start_coordinators(args)?;
         let handlers = self.dir.path().join("handlers.yaml");
-        std::fs::write(&handlers, "handlers: {}\n").map_err(|e| Failure::general(e.to_string()))?;
+        let written = std::fs::write(&handlers, compute::HANDLERS);
+        let written = written.and_then(|()| std::fs::write(self.dir.path().join(compute::FILE), compute::PROGRAM));
+        written.map_err(|e| Failure::general(e.to_string()))?;
         let concurrency = args.concurrency.to_string();
         for number in 1..=args.workers {
             let name = format!("worker-{number}");
@@ -193,20 +226,54 @@ impl Fleet {
 
     /// Resident memory of the first coordinator, in MiB.
     pub fn memory_of_a_coordinator(&self) -> Result<f64, Failure> {
-        let id = self.coordinators.first().map(|(process, _)| process.0.id());
-        let status = id.and_then(|id| std::fs::read_to_string(format!("/proc/{id}/status")).ok());
-        let kibibytes = status.as_deref().and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
-            line.split_whitespace().nth(1)?.parse::<f64>().ok()
-        });
+        let first = self.coordinators.first();
+        let (process, _) = first.ok_or_else(|| Failure::general("no coordinator was started"))?;
+        let status = process.told("status")?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
         kibibytes
             .map(|kibibytes| kibibytes / 1024.0)
-            .ok_or_else(|| Failure::general("the memory of a process is read from /proc, which is not there"))
+            .ok_or_else(|| Failure::general("the memory of a process cannot be read"))
+    }
+
+    /// Processor time of all that it started.
+    pub fn spent(&self) -> Result<Spent, Failure> {
+        let coordinators = self.coordinators.iter().map(|(process, _)| process);
+        Ok(Spent {
+            coordinators: coordinators.map(Process::spent).sum::<Result<f64, Failure>>()?,
+            workers: self.workers.iter().map(Process::spent).sum::<Result<f64, Failure>>()?,
+        })
+    }
+
+    /// The sum of a metric over its labels and all coordinators.
+    pub async fn metric(&self, name: &str) -> Result<f64, Failure> {
+        let mut sum = 0.0;
+        for client in &self.clients {
+            let request = client.request(reqwest::Method::GET, "/metrics");
+            let text = client.open(request).await?.text().await;
+            let text = text.map_err(|e| client.away(&e))?;
+            let lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+            let own = lines.filter(|(of, _)| of.split('{').next() == Some(name));
+            sum += own.filter_map(|(_, value)| value.parse::<f64>().ok()).sum::<f64>();
+        }
+        Ok(sum)
     }
 
     /// Kills every process where it stands.
     pub fn kill(&mut self) {
-        (self.coordinators, self.workers, self.clients) = (Vec::new(), Vec::new(), Vec::new());
+        self.kill_coordinators();
+        self.workers.clear();
+    }
+
+    /// Kills the coordinators where they stand.
+    pub fn kill_coordinators(&mut self) {
+        self.coordinators.clear();
+        self.clients.clear();
+    }
+
+    /// Starts the coordinators anew; they are not waited for.
+    pub fn start_coordinators(&mut self, args: &BenchArgs) -> Result<(), Failure> {
+        (1..=args.coordinators).try_for_each(|number| self.add_coordinator(number))
     }
 
     /// A failure with the ends of the logs.
@@ -221,6 +288,11 @@ impl Fleet {
             }
         }
         Failure::general(text)
+    }
+
+    /// Where its processes have their files.
+    pub fn folder(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// A client of the first coordinator.

@@ -6,13 +6,18 @@
 //! ```
 
 mod composed;
+mod compute;
+mod cost;
 mod database;
 mod fleet;
 mod report;
 mod resume;
 mod scenario;
 mod sleepers;
+mod takeover;
 mod versions;
+
+use clap::ValueEnum;
 
 use crate::args::{BenchArgs, Global, Scenario};
 use crate::exit::{self, Failure};
@@ -41,45 +46,79 @@ pub async fn run(global: &Global, args: BenchArgs) -> Result<u8, Failure> {
 
 async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
     let mut measures = Vec::new();
-    let wanted = |scenario| args.scenarios.is_empty() || args.scenarios.contains(&scenario);
+    let scenarios: &[Scenario] = match args.scenarios.as_slice() {
+        [] => &Scenario::USUAL,
+        named => named,
+    };
+    let wanted = |scenario| scenarios.contains(&scenario);
     if wanted(Scenario::Composed) {
         measures.extend(measure_composed(fleet, args).await?);
     }
-    if args.scenarios.is_empty() || args.scenarios.iter().any(|scenario| *scenario != Scenario::Composed) {
+    if scenarios.iter().any(|scenario| *scenario != Scenario::Composed) {
         fleet.start(args).await?;
         scenario::register(fleet.client()?).await?;
         scenario::fanout(fleet.client()?, WARM_UP_BRANCHES).await?;
     }
-    if wanted(Scenario::Fanout) {
-        for branches in &args.branches {
-            let mut measure = Measure::new(format!("fanout {branches}"), Unit::BranchesPerSecond);
-            for _ in 0..args.repeat.max(1) {
-                let took = scenario::fanout(fleet.client()?, *branches).await?;
-                measure.add(f64::from(*branches) / took.as_secs_f64());
-            }
-            measures.push(measure);
+    // In this order: the last ones kill the fleet.
+    for scenario in Scenario::value_variants() {
+        if wanted(*scenario) {
+            measures.extend(measure_one(*scenario, fleet, args).await?);
         }
     }
-    if wanted(Scenario::Runs) {
-        measures.push(measure_runs(fleet, args).await?);
-    }
-    if wanted(Scenario::Latency) {
-        measures.extend(measure_latency(fleet, args).await?);
-    }
-    if wanted(Scenario::Context) {
-        measures.extend(measure_context(fleet, args).await?);
-    }
-    if wanted(Scenario::Mixed) {
-        measures.extend(measure_mixed(fleet, args).await?);
-    }
-    if wanted(Scenario::Sleepers) {
-        measures.extend(sleepers::measure(fleet, args).await?);
-    }
-    // The last one: it kills the fleet.
-    if wanted(Scenario::Resume) {
-        measures.extend(resume::measure(fleet, args).await?);
+    Ok(measures)
+}
+
+async fn measure_one(scenario: Scenario, fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
+    Ok(match scenario {
+        // Measured before there is a fleet.
+        Scenario::Composed => Vec::new(),
+        Scenario::Fanout => measure_fanout(fleet, args).await?,
+        Scenario::Runs => vec![measure_runs(fleet, args).await?],
+        Scenario::Latency => measure_latency(fleet, args).await?.into(),
+        Scenario::Context => measure_context(fleet, args).await?,
+        Scenario::Mixed => measure_mixed(fleet, args).await?.into(),
+        Scenario::Sleepers => sleepers::measure(fleet, args).await?,
+        Scenario::Cost => cost::measure(fleet, args).await?,
+        Scenario::Join => vec![measure_join(fleet, args).await?],
+        Scenario::Slow => vec![measure_slow(fleet, args).await?],
+        Scenario::Compute => compute::measure(fleet, args).await?.into(),
+        Scenario::Takeover => takeover::measure(fleet, args).await?.into(),
+        Scenario::Resume => resume::measure(fleet, args).await?.into(),
+    })
+}
+
+async fn measure_fanout(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
+    let mut measures = Vec::new();
+    for branches in &args.branches {
+        let mut measure = Measure::new(format!("fanout {branches}"), Unit::BranchesPerSecond);
+        for _ in 0..args.repeat.max(1) {
+            let took = scenario::fanout(fleet.client()?, *branches).await?;
+            measure.add(f64::from(*branches) / took.as_secs_f64());
+        }
+        measures.push(measure);
     }
     Ok(measures)
+}
+
+async fn measure_join(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failure> {
+    let name = format!("join of {} branches: to the next dispatch", args.giant);
+    let mut measure = Measure::new(name, Unit::Milliseconds);
+    for _ in 0..args.repeat.max(1) {
+        measure.add(scenario::join(fleet, args.giant).await?);
+    }
+    Ok(measure)
+}
+
+async fn measure_slow(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failure> {
+    // Of two seconds, if nothing but the branches took time.
+    let branches = 100 * args.workers * args.concurrency;
+    let mut measure = Measure::new(format!("slow: {branches} branches of 20 ms"), Unit::BranchesPerSecond);
+    scenario::slow(fleet, branches / 10).await?;
+    for _ in 0..args.repeat.max(1) {
+        let took = scenario::slow(fleet, branches).await?;
+        measure.add(f64::from(branches) / took.as_secs_f64());
+    }
+    Ok(measure)
 }
 
 async fn measure_context(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {

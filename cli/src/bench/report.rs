@@ -13,9 +13,15 @@ use crate::output::table::{Column, member, render};
 pub enum Unit {
     BranchesPerSecond,
     RunsPerSecond,
+    StepsPerSecond,
     Milliseconds,
+    Microseconds,
+    /// Of messages, log or table.
+    Bytes,
     /// Of attempts.
     Attempts,
+    /// Of runs.
+    Runs,
     /// Of memory.
     Mebibytes,
 }
@@ -25,16 +31,25 @@ impl Unit {
         match self {
             Unit::BranchesPerSecond => "branches/s",
             Unit::RunsPerSecond => "runs/s",
+            Unit::StepsPerSecond => "steps/s",
             Unit::Milliseconds => "ms",
+            Unit::Microseconds => "µs",
+            Unit::Bytes => "bytes",
             Unit::Attempts => "attempts",
+            Unit::Runs => "runs",
             Unit::Mebibytes => "MiB",
         }
     }
 
     fn rounded(self, value: f64) -> Json {
         let digits = match self {
-            Unit::BranchesPerSecond | Unit::RunsPerSecond | Unit::Attempts => 0,
-            Unit::Milliseconds | Unit::Mebibytes => 1,
+            Unit::BranchesPerSecond
+            | Unit::RunsPerSecond
+            | Unit::StepsPerSecond
+            | Unit::Attempts
+            | Unit::Runs
+            | Unit::Bytes => 0,
+            Unit::Milliseconds | Unit::Microseconds | Unit::Mebibytes => 1,
         };
         let text = format!("{value:.digits$}");
         Json::parse(text.as_bytes()).unwrap_or_default()

@@ -38,7 +38,7 @@ pub async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<[Measure; 4]
         first.add(began.elapsed().as_secs_f64() * 1_000.0);
         scenario::await_end(fleet.client()?, &run).await?;
         end.add(began.elapsed().as_secs_f64() * 1_000.0);
-        published.add(dispatched(fleet).await?);
+        published.add(fleet.metric("rejoin_dispatches_total").await?);
     }
     Ok([missing, published, first, end])
 }
@@ -60,18 +60,4 @@ async fn recorded(database: &Connection, run: uuid::Uuid, at_least: u64) -> Resu
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Err(Failure::general(format!("run {run} stands still")))
-}
-
-/// Attempts that the fleet's coordinators have published.
-async fn dispatched(fleet: &Fleet) -> Result<f64, Failure> {
-    let mut sum = 0.0;
-    for client in fleet.clients() {
-        let request = client.request(reqwest::Method::GET, "/metrics");
-        let text = client.open(request).await?.text().await;
-        let text = text.map_err(|e| client.away(&e))?;
-        let lines = text.lines().filter(|line| line.starts_with("rejoin_dispatches_total{"));
-        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        sum += values.sum::<f64>();
-    }
-    Ok(sum)
 }

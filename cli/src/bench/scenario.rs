@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rejoin_shared::json::Json;
 
-use super::database;
+use super::database::{self, Connection};
 use super::fleet::Fleet;
 use crate::client::Client;
 use crate::exit::Failure;
@@ -37,12 +37,20 @@ const CONTEXT: &str = r#"{"workflow":"bench-context","steps":[
   {"foreach":"each","items":"1000","concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"rejoin.noop","with":{}}]}]}"#;
 const SLEEPER: &str = r#"{"workflow":"bench-sleeper","steps":[
   {"sleep":"nap","until":"= input.at"},{"step":"work","uses":"rejoin.noop"}]}"#;
+const JOIN: &str = r#"{"workflow":"bench-join","steps":[{"foreach":"each","items":"ctx.branches",
+  "concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"rejoin.noop"}]},{"step":"last","uses":"rejoin.noop"}]}"#;
+const SLOW: &str = r#"{"workflow":"bench-slow","steps":[{"foreach":"each","items":"ctx.branches",
+  "concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"rejoin.sleep","with":{"ms":20}}]}]}"#;
+const COMPUTE: &str = r#"{"workflow":"bench-compute","steps":[{"foreach":"each","items":"ctx.branches",
+  "concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"bench.compute","with":{}}]}]}"#;
+/// Runs that share the slow branches: each belongs to one coordinator.
+const SLOW_RUNS: u32 = 8;
 /// An input may have 1 MiB, with all that is around the text.
 const CONTEXT_PART_BYTES: usize = 1_000_000;
 
 /// Registers the workflows.
 pub async fn register(client: &Client) -> Result<(), Failure> {
-    for document in [FANOUT, RUNS, LATENCY, CONTEXT, SLEEPER] {
+    for document in [FANOUT, RUNS, LATENCY, CONTEXT, SLEEPER, JOIN, SLOW, COMPUTE] {
         let request = client
             .request(reqwest::Method::PUT, "/v1/workflows")
             .header("Content-Type", "application/json");
@@ -53,10 +61,38 @@ pub async fn register(client: &Client) -> Result<(), Failure> {
 
 /// One run of so many no-op branches: from the start request to the answer that it has ended.
 pub async fn fanout(client: &Client, branches: u32) -> Result<Duration, Failure> {
+    of_branches(client, "bench-fanout", branches).await
+}
+
+/// One run of so many branches that compute.
+pub async fn compute(client: &Client, branches: u32) -> Result<Duration, Failure> {
+    of_branches(client, "bench-compute", branches).await
+}
+
+/// One run of so many no-op branches and a step after their join: milliseconds from the durable join to that step's dispatch, as its
+/// coordinator measures it.
+pub async fn join(fleet: &Fleet, branches: u32) -> Result<f64, Failure> {
+    const SUM: &str = "rejoin_join_seconds_sum";
+    let before = fleet.metric(SUM).await?;
+    of_branches(fleet.client()?, "bench-join", branches).await?;
+    Ok((fleet.metric(SUM).await? - before) * 1_000.0)
+}
+
+/// So many branches that sleep for 20 ms, in several runs that all coordinators share.
+pub async fn slow(fleet: &Fleet, branches: u32) -> Result<Duration, Failure> {
+    let clients = fleet.clients().iter().cycle();
+    let runs = (0..SLOW_RUNS).zip(clients);
+    let runs = runs.map(|(_, client)| of_branches(client, "bench-slow", branches.div_ceil(SLOW_RUNS)));
+    let began = Instant::now();
+    futures_util::future::try_join_all(runs).await?;
+    Ok(began.elapsed())
+}
+
+async fn of_branches(client: &Client, workflow: &str, branches: u32) -> Result<Duration, Failure> {
     let input = Json::from_entries([("branches", Json::Int(i64::from(branches)))]);
     let body = Json::from_entries([("input", input)]);
     let began = Instant::now();
-    to_end(client, "bench-fanout", &body).await?;
+    to_end(client, workflow, &body).await?;
     Ok(began.elapsed())
 }
 
@@ -123,14 +159,19 @@ pub async fn runs(fleet: &Fleet, count: u32) -> Result<Duration, Failure> {
     let began = Instant::now();
     start_all(fleet, &run, count).await?;
     while began.elapsed() < RUNS_MAX {
-        let open = "select count(*) from runs where workflow = 'bench-runs' and finished_at is null";
-        let row = database.client.query_one(open, &[]).await;
-        if row.map_err(|e| database::failure(&e))?.get::<_, i64>(0) == 0 {
+        if open_runs(&database).await? == 0 {
             return Ok(began.elapsed());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Err(Failure::general(format!("the runs did not end within {RUNS_MAX:?}")))
+}
+
+/// How many of them have not ended.
+pub async fn open_runs(database: &Connection) -> Result<i64, Failure> {
+    let open = "select count(*) from runs where workflow = 'bench-runs' and finished_at is null";
+    let row = database.client.query_one(open, &[]).await;
+    Ok(row.map_err(|e| database::failure(&e))?.get(0))
 }
 
 /// Starts so many runs of one kind, in requests of as many as one takes.

@@ -73,7 +73,9 @@ fn main() {
                 logs: Vec::new(),
                 random: 1,
             };
-            if let Decision::Apply(apply) = rejoin_engine::decide(&mut state, Event::Completed(Box::new(completed)), around) {
+            if let Decision::Apply(apply) =
+                rejoin_engine::decide(&mut state, Event::Completed(Box::new(completed)), around)
+            {
                 records.extend(apply.records);
             }
         }

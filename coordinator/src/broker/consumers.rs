@@ -201,6 +201,8 @@ impl EventReader {
             return false;
         }
         let (receipt, message) = (delivery.receipt, delivery.message);
+        let received = self.entrance.metrics.broker_bytes.with_label_values(&["received"]);
+        received.inc_by(as_f64(message.body.len()));
         match decode::event(&message, &self.limits, &self.entrance.gate) {
             Ok(body) => self.take_in(receipt, message, body).await,
             Err(Unfit::Unreadable(reason)) => {

@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, poll};
+use prometheus::Counter;
 use rejoin_shared::link::{Address, Link, LinkError, Message, Published, QueueSpec};
 use rejoin_shared::map::HashMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::metrics::{Metrics, as_f64};
 use crate::owner::inbound::Inbound;
 
 /// What a message is for, hence who wants to know its outcome.
@@ -64,6 +66,8 @@ type Declaring = Pin<Box<dyn Future<Output = (String, Result<(), LinkError>)> + 
 struct Publisher {
     link: Arc<dyn Link>,
     told: mpsc::UnboundedSender<Inbound>,
+    /// Bytes of bodies.
+    sent: Counter,
     sending: FuturesUnordered<Sending>,
     declaring: FuturesUnordered<Declaring>,
     /// What waits for the declaration of its queue, in order; the first of each is being declared for.
@@ -75,11 +79,13 @@ pub async fn run(
     link: Arc<dyn Link>,
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
     told: mpsc::UnboundedSender<Inbound>,
+    metrics: Metrics,
     stop: CancellationToken,
 ) {
     let mut publisher = Publisher {
         link,
         told,
+        sent: metrics.broker_bytes.with_label_values(&["sent"]),
         sending: FuturesUnordered::new(),
         declaring: FuturesUnordered::new(),
         lines: HashMap::default(),
@@ -159,6 +165,7 @@ impl Publisher {
     /// Hands one message to the link at once, so that messages keep their order.
     async fn send(&mut self, next: Outgoing) {
         let (link, purpose) = (self.link.clone(), next.purpose);
+        self.sent.inc_by(as_f64(next.message.body.len()));
         let mut sending: Sending = Box::pin(async move {
             let outcome = link.publish(&next.to, next.message).await;
             (purpose, fate_of(&outcome))
@@ -266,7 +273,13 @@ mod tests {
             .into_iter()
             .for_each(|message| out.send(message).expect("it runs"));
         drop(out);
-        let running = tokio::spawn(run(link.clone(), outgoing, told, CancellationToken::new()));
+        let running = tokio::spawn(run(
+            link.clone(),
+            outgoing,
+            told,
+            Metrics::new(),
+            CancellationToken::new(),
+        ));
         fates.recv().await.expect("the fate of what goes past");
         let published = || -> Vec<String> {
             let log = link.published.lock().expect("the log");

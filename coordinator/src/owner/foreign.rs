@@ -144,7 +144,12 @@ fn whats(body: EventBody) -> Vec<(RunId, What)> {
         EventBody::Completions(items) => {
             let events = items.into_iter();
             events
-                .map(|(run, completed)| (run, What::Event(rejoin_engine::event::Event::Completed(Box::new(completed)))))
+                .map(|(run, completed)| {
+                    (
+                        run,
+                        What::Event(rejoin_engine::event::Event::Completed(Box::new(completed))),
+                    )
+                })
                 .collect()
         }
         EventBody::Check(check) => by_run(&check.attempts, |attempts| {

@@ -330,7 +330,9 @@ impl Script {
             .open
             .get(path)
             .unwrap_or_else(|| panic!("{path} of {:?}", self.open.keys()));
-        self.tell(Event::Completed(Box::new(completion(step, attempt, reply, self.now, 1))))
+        self.tell(Event::Completed(Box::new(completion(
+            step, attempt, reply, self.now, 1,
+        ))))
     }
 
     /// A worker asks for the claim on the attempt at `path`; `asker` names worker and delivery.
