@@ -11,7 +11,7 @@ use super::scenario;
 use crate::args::BenchArgs;
 use crate::exit::Failure;
 
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Longest wait for the first dispatch, and for the end of all.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 

@@ -41,6 +41,8 @@ struct Probe {
     patience: Duration,
     /// Once reported: the number of the report that each worker has to reach.
     needs: Option<HashMap<Uuid, u64>>,
+    /// Rounds of reports that were asked for since then, besides those asked for at each tick: they may get lost.
+    asked: u64,
 }
 
 impl Doubt {
@@ -66,6 +68,11 @@ impl Doubt {
         self.probe.is_some()
     }
 
+    /// Whether a probe was reported and waits for the workers' reports.
+    fn is_reported(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.needs.is_some())
+    }
+
     pub(super) fn probe_published(&mut self, fate: Fate, now: Timestamp) {
         if fate != Fate::Accepted
             && let Some(probe) = &mut self.probe
@@ -89,6 +96,7 @@ impl Doubt {
                     next_at: now.plus(PATIENCE),
                     patience: PATIENCE,
                     needs: None,
+                    asked: 0,
                 });
             }
             Some(probe) if probe.needs.is_some() || now < probe.next_at => return None,
@@ -108,6 +116,16 @@ impl Doubt {
         {
             probe.needs = Some(needs());
         }
+    }
+
+    /// Whether the next round of reports is to be asked for: everybody it needs has made those of the rounds before.
+    fn begins_round(&mut self, is_heard: impl Fn(&Uuid, u64) -> bool) -> bool {
+        let Some(probe) = &mut self.probe else { return false };
+        let Some(needs) = &probe.needs else { return false };
+        let so_far = ROUNDS - probe.asked.min(ROUNDS);
+        let begins = so_far > 0 && needs.iter().all(|(worker, number)| is_heard(worker, number - so_far));
+        probe.asked += u64::from(begins);
+        begins
     }
 
     /// What the probe covers, once every worker it needs has reported.
@@ -136,6 +154,22 @@ impl Dispatcher {
         }
     }
 
+    /// A worker has reported: acts on what is proved by that, and asks for the next round where this one is complete. Each round is
+    /// asked for once, however many workers report.
+    pub fn hear_out(&mut self, runs: &mut Runs, around: &Around<'_>) -> Option<Outgoing> {
+        let probed = self.queues.values().filter(|queue| queue.doubt.is_reported());
+        let probed: Vec<QueueKey> = probed.map(|queue| queue.key.clone()).collect();
+        if probed.is_empty() || self.is_doubt_suspended(around.fleet) {
+            return None;
+        }
+        let mut begins = false;
+        for key in probed {
+            self.judge_queue(&key, runs, around);
+            begins |= self.queue(&key).doubt.begins_round(is_heard_of(around));
+        }
+        begins.then(|| report_now(around))
+    }
+
     /// Publishes probes that are due, and acts on what is proved.
     pub fn judge_doubt(&mut self, runs: &mut Runs, around: &Around<'_>) -> Vec<Outgoing> {
         if self.is_doubt_suspended(around.fleet) {
@@ -150,11 +184,7 @@ impl Dispatcher {
                 outgoing.extend(self.probe(&key, around));
             }
         }
-        if self
-            .queues
-            .values()
-            .any(|queue| queue.doubt.probe.as_ref().is_some_and(|probe| probe.needs.is_some()))
-        {
+        if self.queues.values().any(|queue| queue.doubt.is_reported()) {
             outgoing.push(report_now(around));
         }
         outgoing
@@ -180,9 +210,7 @@ impl Dispatcher {
     }
 
     fn judge_queue(&mut self, key: &QueueKey, runs: &mut Runs, around: &Around<'_>) {
-        // A worker that died meanwhile needs not report: what it held comes back with a question.
-        let is_heard = |id: &Uuid, number| around.fleet.worker(*id).is_none_or(|worker| worker.number >= number);
-        let Some(covered) = self.queue(key).doubt.verdict(is_heard) else {
+        let Some(covered) = self.queue(key).doubt.verdict(is_heard_of(around)) else {
             return;
         };
         for attempt in covered {
@@ -205,6 +233,11 @@ impl Dispatcher {
     }
 }
 
+/// Whether a worker has come to this report. One that died meanwhile needs not report: what it held comes back with a question.
+fn is_heard_of(around: &Around<'_>) -> impl Fn(&Uuid, u64) -> bool {
+    |id, number| around.fleet.worker(*id).is_none_or(|worker| worker.number >= number)
+}
+
 /// Asks every worker for a report.
 pub fn report_now(around: &Around<'_>) -> Outgoing {
     Outgoing {
@@ -212,5 +245,50 @@ pub fn report_now(around: &Around<'_>) -> Outgoing {
         to: Address::Fanout(around.topology.workers()),
         message: Message::new(kind::REPORT_NOW, false, Vec::new()),
         declare: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::{Partition, RunId, StepKey};
+
+    use super::*;
+
+    #[test]
+    fn each_round_of_reports_is_asked_for_once_and_only_when_everybody_has_made_the_one_before() {
+        let step = StepKey {
+            scope: 1,
+            branch: 0,
+            pos: 0,
+        };
+        let key = AttemptKey {
+            run: RunId::new_in(Partition(0)),
+            step,
+            attempt: 1,
+        };
+        let (probe, first, second) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        let mut doubt = Doubt::default();
+        doubt.add(key);
+        assert_eq!(doubt.due(Timestamp(0), probe, 1), Some(probe));
+        let mut numbers = HashMap::from_iter([(first, 5), (second, 9)]);
+        let after_two = numbers.iter().map(|(worker, number)| (*worker, number + ROUNDS));
+        let needs: HashMap<Uuid, u64> = after_two.collect();
+        let heard = |numbers: &HashMap<Uuid, u64>| {
+            let numbers = numbers.clone();
+            move |worker: &Uuid, number: u64| numbers[worker] >= number
+        };
+        assert!(!doubt.begins_round(heard(&numbers)), "the probe was not reported");
+        doubt.reported(&[probe], || needs);
+        assert!(doubt.begins_round(heard(&numbers)));
+        assert!(!doubt.begins_round(heard(&numbers)));
+        numbers.insert(first, 7);
+        assert!(!doubt.begins_round(heard(&numbers)), "the second has not reported");
+        numbers.insert(second, 10);
+        assert!(doubt.begins_round(heard(&numbers)));
+        assert!(doubt.verdict(heard(&numbers)).is_none());
+        numbers.insert(second, 11);
+        assert!(!doubt.begins_round(heard(&numbers)));
+        assert_eq!(doubt.verdict(heard(&numbers)), Some(HashSet::from_iter([key])));
+        assert!(!doubt.begins_round(heard(&numbers)));
     }
 }

@@ -1,20 +1,25 @@
 //! Brings a run into memory: its row, its definition, and the fold of its journal.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::RunId;
+use rejoin_shared::map::HashMap;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::definitions::{DefinitionError, Definitions};
 use super::inbound::Inbound;
 use crate::read::journal::{ReadError, record};
-use crate::store::{RunRow, Store, StoreError, StoredRow};
+use crate::store::{Head, RunRow, Store, StoreError, StoredRow};
 
-/// Runs loaded at once.
+/// Loads at once.
 pub const LOADS_MAX: usize = 8;
+/// Runs that one of them asks for together, if so many wait: a run of a few records costs little more than its questions.
+const TOGETHER_MAX: usize = 8;
 /// Rows of a journal read at once.
 const PAGE: usize = 2_000;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -100,14 +105,81 @@ pub struct Loader {
     pub definitions: Arc<Definitions>,
     /// How many at once.
     pub turns: Arc<Semaphore>,
+    /// What waits for its turn, with the number of its load.
+    pub waiting: Waiting,
     /// The owner.
     pub told: mpsc::UnboundedSender<Inbound>,
 }
 
+/// Runs that are to be loaded, first come first served.
+#[derive(Clone, Default)]
+pub struct Waiting(Arc<Mutex<VecDeque<(RunId, u64)>>>);
+
+impl Waiting {
+    fn add(&self, run: RunId, number: u64) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back((run, number));
+    }
+
+    fn take(&self) -> Vec<(RunId, u64)> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.len().min(TOGETHER_MAX);
+        waiting.drain(..count).collect()
+    }
+}
+
 impl Loader {
-    /// Loads a run, however long the database is away.
-    pub async fn run(self, run: RunId, number: u64) {
-        let Ok(_turn) = self.turns.acquire().await else { return };
+    /// Loads a run, and with it some that wait before or behind it, once it has a turn; however long the database is away.
+    pub fn load(&self, run: RunId, number: u64) -> impl Future<Output = ()> + Send + use<> {
+        self.waiting.add(run, number);
+        let loader = self.clone();
+        async move {
+            let Ok(_turn) = loader.turns.acquire().await else {
+                return;
+            };
+            loader.load_together(loader.waiting.take()).await;
+        }
+    }
+
+    async fn load_together(&self, asked: Vec<(RunId, u64)>) {
+        let runs: Vec<RunId> = asked.iter().map(|(run, _)| *run).collect();
+        // Which of them is in the way, if one is, and what there is to wait for, shows when each is loaded by itself.
+        let heads = if runs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.store.heads(&runs).await
+        };
+        let Ok(heads) = heads else {
+            for (run, number) in asked {
+                self.load_alone(run, number).await;
+            }
+            return;
+        };
+        let mut heads: HashMap<RunId, Head> = heads.into_iter().map(|head| (head.row.id, head)).collect();
+        let mut long = Vec::new();
+        for (run, number) in asked {
+            match heads.remove(&run) {
+                None => self.tell(run, number, Found::Nothing),
+                // Its neighbours do not wait for the rest of it.
+                Some(head) if !head.is_whole => long.push((run, number, head)),
+                Some(head) => self.load_rest(run, number, head).await,
+            }
+        }
+        for (run, number, head) in long {
+            self.load_rest(run, number, head).await;
+        }
+    }
+
+    async fn load_rest(&self, run: RunId, number: u64, head: Head) {
+        match self.found(head).await {
+            Ok(found) => self.tell(run, number, found),
+            Err(_) => self.load_alone(run, number).await,
+        }
+    }
+
+    async fn load_alone(&self, run: RunId, number: u64) {
         let found = loop {
             match self.run_once(run).await {
                 Ok(found) => break found,
@@ -126,16 +198,28 @@ impl Loader {
             }
             tokio::time::sleep(PAUSE).await;
         };
-        self.told
-            .send(Inbound::Loaded(Box::new(Loaded { run, number, found })))
-            .ok();
+        self.tell(run, number, found);
+    }
+
+    fn tell(&self, run: RunId, number: u64, found: Found) {
+        let loaded = Box::new(Loaded { run, number, found });
+        // The owner is gone only when the process is going.
+        self.told.send(Inbound::Loaded(loaded)).ok();
     }
 
     async fn run_once(&self, run: RunId) -> Result<Found, StoreError> {
-        let Some(row) = self.store.run(run).await? else {
-            return Ok(Found::Nothing);
-        };
-        match self.fold(row).await {
+        match self.store.run(run).await? {
+            None => Ok(Found::Nothing),
+            Some(row) => {
+                let journal = self.store.journal(run, 0, PAGE).await?;
+                let is_whole = journal.is_empty();
+                self.found(Head { row, journal, is_whole }).await
+            }
+        }
+    }
+
+    async fn found(&self, head: Head) -> Result<Found, StoreError> {
+        match self.fold(head).await {
             Ok(found) => Ok(Found::Run(Box::new(found))),
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Broken(row, reason)) => Ok(Found::Broken { row, reason }),
@@ -146,7 +230,12 @@ impl Loader {
         }
     }
 
-    async fn fold(&self, row: RunRow) -> Result<FoundRun, Failure> {
+    async fn fold(&self, head: Head) -> Result<FoundRun, Failure> {
+        let Head {
+            row,
+            journal: mut page,
+            mut is_whole,
+        } = head;
         let definition = match self.definitions.get(&row.namespace, &row.workflow, row.version).await {
             Ok(definition) => definition,
             Err(DefinitionError::Store(error)) => return Err(Failure::Store(error)),
@@ -154,17 +243,18 @@ impl Loader {
             Err(error) => return Err(Failure::Broken(Box::new(row), error.to_string())),
         };
         let mut state: Option<RunState> = None;
-        let mut after = 0;
-        loop {
-            let page = self.store.journal(row.id, after, PAGE).await.map_err(Failure::Store)?;
-            let Some(last) = page.last() else { break };
-            after = last.row.seq;
+        while let Some(after) = page.last().map(|last| last.row.seq) {
             match fold_page(&mut state, row.id, &definition, &page) {
                 Ok(()) => {}
                 Err(ReadError::Store(error)) => return Err(Failure::Store(error)),
                 Err(error @ ReadError::Newer { .. }) => return Err(Failure::Newer(error.to_string())),
                 Err(ReadError::Unreadable { reason, .. }) => return Err(Failure::Broken(Box::new(row), reason)),
             }
+            page = match is_whole {
+                true => Vec::new(),
+                false => self.store.journal(row.id, after, PAGE).await.map_err(Failure::Store)?,
+            };
+            is_whole = page.is_empty();
         }
         match state {
             Some(state) => Ok(FoundRun { state, definition, row }),

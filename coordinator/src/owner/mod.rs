@@ -193,6 +193,7 @@ impl Owner {
             store: parts.store.clone(),
             definitions: parts.definitions.clone(),
             turns: Arc::new(tokio::sync::Semaphore::new(load::LOADS_MAX)),
+            waiting: load::Waiting::default(),
             told: own.clone(),
         };
         Owner {

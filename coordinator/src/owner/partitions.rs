@@ -212,7 +212,7 @@ impl Owner {
         self.loads += 1;
         let number = self.loads;
         self.loading.insert(run, Loading { number, parked });
-        self.parts.tasks.spawn(self.loader.clone().run(run, number));
+        self.parts.tasks.spawn(self.loader.load(run, number));
     }
 
     /// A run was loaded.

@@ -74,8 +74,12 @@ impl Owner {
         if !probes.is_empty() {
             dispatcher.probes_reported(&probes, &around);
         }
+        let round = dispatcher.hear_out(runs, &around);
         if changes.serves_more {
             dispatcher.workers_changed(runs);
+        }
+        self.publish_all(round.into_iter().collect());
+        if changes.serves_more {
             self.make_queues_of(worker);
         }
         self.ask_again();

@@ -29,6 +29,10 @@ pub const JOURNAL_FORMAT: i16 = 2;
 pub const JOURNAL_FORMATS: std::ops::RangeInclusive<i16> = 1..=JOURNAL_FORMAT;
 /// A page of a journal ends once it holds this many bytes.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Rows of a journal in a [`Head`].
+pub const HEAD_ROWS: usize = 64;
+/// A [`Head`] ends once its journal's rows hold this many bytes.
+pub const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// How long an idempotency key outlives the end of its run, once the run is deleted, in ms (G1).
 pub const KEY_LIFE_MS: i64 = 24 * 60 * 60 * 1000;
 /// A run that is kept beyond its time for its children's sake is looked at again after so long, in ms.
@@ -69,6 +73,15 @@ pub struct JournalRow {
     pub logs: Option<Bytes>,
 }
 
+impl JournalRow {
+    /// Bytes of what a page of a journal is measured by.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        self.body.len() + of(&self.output) + of(&self.snapshot) + of(&self.logs)
+    }
+}
+
 /// A journal row as it was read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow {
@@ -78,6 +91,17 @@ pub struct StoredRow {
     pub format: i16,
     /// The database's time of the append.
     pub at: Timestamp,
+}
+
+/// What a run is loaded from: its row, and the beginning of its journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// The row.
+    pub row: RunRow,
+    /// The first rows of its journal, at most [`HEAD_ROWS`] and about [`HEAD_BYTES_MAX`].
+    pub journal: Vec<StoredRow>,
+    /// There are no more of them.
+    pub is_whole: bool,
 }
 
 /// A run as lists show it; the truth is its journal.
@@ -577,6 +601,22 @@ pub trait Store: Send + Sync {
     async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>, StoreError>;
     /// A run's row.
     async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
+    /// What these runs are loaded from, of those that are there, in any order. Asked for a few at a time: it may hold a MiB or more of
+    /// each. A store that has no quicker way reads them one after the other.
+    async fn heads(&self, runs: &[RunId]) -> Result<Vec<Head>, StoreError> {
+        let mut heads = Vec::new();
+        for run in runs {
+            if let Some(row) = self.run(*run).await? {
+                let journal = self.journal(*run, 0, HEAD_ROWS).await?;
+                heads.push(Head {
+                    row,
+                    journal,
+                    is_whole: false,
+                });
+            }
+        }
+        Ok(heads)
+    }
     /// Ids that begin or end with `text` (lower-case hex and hyphens), in a namespace, newest first, at most `limit`.
     async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>, StoreError>;
     /// Rows of runs, newest first, of ids below `before`.

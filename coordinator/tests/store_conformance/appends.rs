@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rejoin_coordinator::store::{Batch, Claim, Epoch, JOURNAL_FORMAT, JournalRow, RunRow};
+use rejoin_coordinator::store::{Batch, Claim, Epoch, HEAD_BYTES_MAX, HEAD_ROWS, JOURNAL_FORMAT, JournalRow, RunRow};
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::run::{Counts, Outcome, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
@@ -19,6 +19,7 @@ on_every_store!(
     a_megabyte_in_a_row_is_fine,
     a_journal_comes_in_pages_in_order,
     a_page_ends_after_four_megabytes_but_holds_one_row_at_least,
+    several_runs_are_read_at_once_with_the_beginnings_of_their_journals,
     a_wrong_batch_number_writes_nothing,
     a_wrong_epoch_writes_nothing,
     one_claim_of_many_that_does_not_match_writes_nothing,
@@ -214,6 +215,52 @@ async fn a_page_ends_after_four_megabytes_but_holds_one_row_at_least(s: &Subject
     )
     .await;
     assert_eq!(s.store.journal(run, 6, 100).await.expect("read").len(), 1);
+}
+
+async fn several_runs_are_read_at_once_with_the_beginnings_of_their_journals(s: &Subject) {
+    let mut claim = s.own(Partition(1)).await;
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(s.started(&mut claim).await);
+    }
+    let [short, full, long, heavy, empty] = runs[..] else {
+        panic!("five runs");
+    };
+    let rows_max = u64::try_from(HEAD_ROWS).expect("few");
+    let mut rows = records(short, 1..=2);
+    rows.extend(records(full, 1..=rows_max));
+    rows.extend(records(long, 1..=rows_max + 5));
+    let body = Bytes::from(vec![b' '; HEAD_BYTES_MAX / 2]);
+    rows.extend((1..=3).map(|seq| JournalRow {
+        body: body.clone(),
+        ..record(heavy, seq)
+    }));
+    let batch = Batch {
+        rows,
+        ..Batch::default()
+    };
+    s.append(&mut claim, batch).await;
+    let unknown = new_run(Partition(1)).id;
+    let heads = s
+        .store
+        .heads(&[long, unknown, heavy, short, empty, full])
+        .await
+        .expect("read");
+    assert_eq!(heads.len(), 5);
+    for head in &heads {
+        let run = head.row.id;
+        assert_eq!(s.store.run(run).await.expect("read").as_ref(), Some(&head.row));
+        let whole = s.whole_journal(run).await;
+        assert_eq!(head.journal[..], whole[..head.journal.len()], "{run}");
+        assert_eq!(head.journal.is_empty(), run == empty);
+        assert!(head.journal.len() <= HEAD_ROWS);
+        // A store need not know that there are no more.
+        assert!(!head.is_whole || head.journal.len() == whole.len(), "{run}");
+    }
+    let of = |run| heads.iter().find(|head| head.row.id == run).expect("it is there");
+    assert!(!of(long).is_whole);
+    assert_eq!((of(short).journal.len(), of(full).journal.len()), (2, HEAD_ROWS));
+    assert!(s.store.heads(&[]).await.expect("read").is_empty());
 }
 
 async fn assert_writes_nothing_as_not_owner(s: &Subject, right: Claim, wrong: Claim) {

@@ -29,15 +29,10 @@ pub(super) fn journal(tx: &ReadTransaction, run: RunId, after: u64, limit: usize
             break;
         }
         let row = stored_row(run, at.value().1, &value.value())?;
-        bytes += row_bytes(&row.row);
+        bytes += row.row.payload_bytes();
         rows.push(row);
     }
     Ok(rows)
-}
-
-fn row_bytes(row: &JournalRow) -> usize {
-    let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    row.body.len() + of(&row.output) + of(&row.snapshot) + of(&row.logs)
 }
 
 pub(super) fn stored_row(run: RunId, seq: u64, value: &Value<'_, Journal>) -> Result<StoredRow> {

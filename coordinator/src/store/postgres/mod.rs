@@ -40,10 +40,10 @@ pub use migrate::{MigrationState, connect, migrate, migrate_check};
 
 use super::seal::Place;
 use super::{
-    Batch, Broadcast, COPY_LIFE_MS, COPY_PORTION, Claim, Dropped, ForkedFrom, HELD_PAUSE_MS, InboxMessage, InboxPage,
-    JoinedScope, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow, PAGE_BYTES_MAX, PartitionRow, PoolView,
-    Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError, StoredRow, VERDICT_LIFE_MS, WaitKind,
-    WaitRow, WorkflowRow,
+    Batch, Broadcast, COPY_LIFE_MS, COPY_PORTION, Claim, Dropped, ForkedFrom, HEAD_BYTES_MAX, HEAD_ROWS, HELD_PAUSE_MS,
+    Head, InboxMessage, InboxPage, JoinedScope, KEY_LIFE_MS, KeyBinding, MEMBER_LISTED_MS, Member, MemberRow,
+    PAGE_BYTES_MAX, PartitionRow, PoolView, Reserved, RunFilter, RunRow, ScheduleRow, Sleeper, Store, StoreError,
+    StoredRow, VERDICT_LIFE_MS, WaitKind, WaitRow, WorkflowRow,
 };
 use appender::Appender;
 use columns::{Columns, fold_changes};
@@ -189,6 +189,22 @@ impl Store for PostgresStore {
     async fn run(&self, run: RunId) -> Result<Option<RunRow>> {
         let open = |row: &tokio_postgres::Row| self.sealing.open_run(rows::run_row(row)?);
         self.first(sql::RUN_READ, &[&run.0], open).await
+    }
+
+    async fn heads(&self, runs: &[RunId]) -> Result<Vec<Head>> {
+        let ids: Vec<uuid::Uuid> = runs.iter().map(|run| run.0).collect();
+        let found = self.reader.read(sql::RUNS_READ, &[&ids]).await?;
+        let params: [Param<'_>; 3] = [&ids, &row_limit(HEAD_ROWS), &row_limit(HEAD_BYTES_MAX)];
+        let journals = self.reader.read(sql::JOURNAL_HEADS, &params).await?;
+        let heads = rows::heads(&found, &journals)?.into_iter().map(|head| {
+            let journal = head.journal.into_iter().map(|row| self.sealing.open_row(row));
+            Ok(Head {
+                row: self.sealing.open_run(head.row)?,
+                journal: journal.collect::<Result<_>>()?,
+                is_whole: head.is_whole,
+            })
+        });
+        heads.collect()
     }
 
     async fn run_ids_like(&self, namespace: &Namespace, text: &str, limit: usize) -> Result<Vec<RunId>> {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rejoin_shared::ids::{Namespace, Partition, RunId};
+use rejoin_shared::map::HashMap;
 use rejoin_shared::run::{Counts, Progress, RunStatus};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::super::{
-    Epoch, ForkedFrom, InboxMessage, InboxRow, JoinedScope, JournalRow, Member, MemberRow, PartitionRow, Reserved,
-    RunRow, ScheduleRow, Sleeper, StoreError, StoredRow, WaitKind, WaitRow, WorkflowRow, priority,
+    Epoch, ForkedFrom, HEAD_BYTES_MAX, HEAD_ROWS, Head, InboxMessage, InboxRow, JoinedScope, JournalRow, Member,
+    MemberRow, PartitionRow, Reserved, RunRow, ScheduleRow, Sleeper, StoreError, StoredRow, WaitKind, WaitRow,
+    WorkflowRow, priority,
 };
 use super::values::{At, outcome};
 
@@ -48,6 +50,28 @@ fn partition(row: &Row, column: usize) -> Result<Partition> {
 
 pub(super) fn id(row: &Row) -> Result<RunId> {
     get(row, 0).map(RunId)
+}
+
+/// Runs, each with the rows that belong to it; `journals` is in the order of runs and sequence numbers. Payloads are as they are
+/// stored: their lengths say whether the database had more.
+pub(super) fn heads(runs: &[Row], journals: &[Row]) -> Result<Vec<Head>> {
+    const RUN: usize = 12;
+    let mut by_run: HashMap<RunId, Vec<StoredRow>> = HashMap::default();
+    for row in journals {
+        let run = get(row, RUN).map(RunId)?;
+        by_run.entry(run).or_default().push(stored_row(run, row)?);
+    }
+    let heads = runs.iter().map(|row| {
+        let row = run_row(row)?;
+        let journal = by_run.remove(&row.id).unwrap_or_default();
+        let bytes: usize = journal.iter().map(|stored| stored.row.payload_bytes()).sum();
+        Ok(Head {
+            is_whole: journal.len() < HEAD_ROWS && bytes < HEAD_BYTES_MAX,
+            row,
+            journal,
+        })
+    });
+    heads.collect()
 }
 
 pub(super) fn stored_row(run: RunId, row: &Row) -> Result<StoredRow> {

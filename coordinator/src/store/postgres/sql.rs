@@ -19,6 +19,20 @@ macro_rules! run_columns {
     };
 }
 
+macro_rules! journal_columns {
+    () => {
+        "j.seq, j.at, j.format, k.name, j.path, j.attempt, j.outcome, j.worker, j.body, j.output, j.snapshot, j.logs"
+    };
+}
+
+/// What a page of a journal is measured by.
+macro_rules! row_bytes {
+    () => {
+        "octet_length(body) + coalesce(octet_length(output), 0) + coalesce(octet_length(snapshot), 0) \
+         + coalesce(octet_length(logs), 0)"
+    };
+}
+
 /// Conditions and order of a list of runs; null parameters fall away when the statement is planned. A single workflow or state has
 /// a parameter of its own: only an equality lets an index give the rows in order, so that a page reads a page.
 macro_rules! run_page {
@@ -195,14 +209,21 @@ statements! {
     KIND_ADD = "insert into journal_kinds (name) values ($1) on conflict (name) do nothing";
 
     /// A page of a journal: at most $3 rows, and those that begin within the first $4 bytes. Primary key.
-    JOURNAL_PAGE = "select j.seq, j.at, j.format, k.name, j.path, j.attempt, j.outcome, j.worker, j.body, j.output, j.snapshot, \
-            j.logs \
-        from (select page.*, sum(octet_length(body) + coalesce(octet_length(output), 0) + coalesce(octet_length(snapshot), 0) \
-                + coalesce(octet_length(logs), 0)) over (order by seq rows between unbounded preceding and 1 preceding) as before \
+    JOURNAL_PAGE = concat!("select ", journal_columns!(), " \
+        from (select page.*, sum(", row_bytes!(), ") over (order by seq rows between unbounded preceding and 1 preceding) as before \
             from (select * from journal where run_id = $1 and seq > $2 order by seq limit $3) page) j \
-        join journal_kinds k on k.id = j.kind where coalesce(j.before, 0) < $4::bigint order by j.seq";
+        join journal_kinds k on k.id = j.kind where coalesce(j.before, 0) < $4::bigint order by j.seq");
+    /// The first pages of several journals, in order: of each at most $2 rows, and those that begin within its first $3 bytes.
+    /// Primary key, once a run.
+    JOURNAL_HEADS = concat!("select ", journal_columns!(), ", j.run_id from unnest($1::uuid[]) as wanted (id) \
+        cross join lateral (select page.*, sum(", row_bytes!(), ") over (order by seq rows between unbounded preceding \
+                and 1 preceding) as before \
+            from (select * from journal where run_id = wanted.id order by seq limit $2) page) j \
+        join journal_kinds k on k.id = j.kind where coalesce(j.before, 0) < $3::bigint order by j.run_id, j.seq");
     /// One run. Primary key.
     RUN_READ = concat!("select ", run_columns!(), " from runs r where r.id = $1");
+    /// Several runs. Primary key.
+    RUNS_READ = concat!("select ", run_columns!(), " from runs r where r.id = any($1)");
     /// Ids between $2 and $3 (a prefix; null: none), or whose reversed text begins with $4. Primary key and `runs_by_suffix`.
     RUN_IDS_LIKE = "select id from ( \
             (select id from runs where namespace = $1 and id >= $2::uuid and id <= $3::uuid order by id desc limit $5) \
