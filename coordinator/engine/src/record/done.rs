@@ -7,7 +7,6 @@
 //!
 //! `ran`: when the attempt began and ended, in microseconds before `t`. Members that are rare follow.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use rejoin_shared::ids::StepKey;
@@ -21,21 +20,33 @@ use super::{Choice, StepCompleted};
 /// What no other record's body begins with.
 const HEAD: &[u8] = b"{\"done\":[";
 
-#[derive(Serialize, Deserialize)]
-struct Text<'a> {
+#[derive(Serialize)]
+struct Written<'a> {
     done: (u64, u32, u32),
     t: i64,
     ran: (i64, i64),
-    #[serde(default, skip_serializing_if = "is_empty")]
-    set: Cow<'a, [(KeyPath, Json)]>,
-    #[serde(default, skip_serializing_if = "is_empty")]
-    unset: Cow<'a, [KeyPath]>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<&'a [(KeyPath, Json)]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unset: Option<&'a [KeyPath]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<&'a Choice>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    done: (u64, u32, u32),
+    t: i64,
+    ran: (i64, i64),
+    #[serde(default)]
+    set: Vec<(KeyPath, Json)>,
+    #[serde(default)]
+    unset: Vec<KeyPath>,
     choice: Option<Choice>,
 }
 
-fn is_empty<T: Clone>(list: &Cow<'_, [T]>) -> bool {
-    list.is_empty()
+fn unless_empty<T>(list: &[T]) -> Option<&[T]> {
+    (!list.is_empty()).then_some(list)
 }
 
 /// Whether this is such a body.
@@ -46,13 +57,13 @@ pub(super) fn is_one(body: &[u8]) -> bool {
 /// The body.
 pub(super) fn write(completed: &StepCompleted, decided_at: Timestamp) -> Vec<u8> {
     let before = |at: Timestamp| decided_at.0.wrapping_sub(at.0);
-    let text = Text {
+    let text = Written {
         done: (completed.step.scope, completed.step.branch, completed.step.pos),
         t: decided_at.0,
         ran: (before(completed.started_at), before(completed.finished_at)),
-        set: Cow::Borrowed(&completed.set),
-        unset: Cow::Borrowed(&completed.unset),
-        choice: completed.choice.clone(),
+        set: unless_empty(&completed.set),
+        unset: unless_empty(&completed.unset),
+        choice: completed.choice.as_ref(),
     };
     let mut body = Vec::with_capacity(96);
     serde_json::to_writer(&mut body, &text).expect("plain data with text keys");
@@ -61,7 +72,7 @@ pub(super) fn write(completed: &StepCompleted, decided_at: Timestamp) -> Vec<u8>
 
 /// When it was decided, and what the body says; the rest stands in columns.
 pub(super) fn read(body: &[u8]) -> serde_json::Result<(Timestamp, StepCompleted)> {
-    let text: Text<'_> = rejoin_shared::json::read_own(body)?;
+    let text: Read = rejoin_shared::json::read_own(body)?;
     let at = |before: i64| Timestamp(text.t.wrapping_sub(before));
     let (scope, branch, pos) = text.done;
     let completed = StepCompleted {
@@ -71,8 +82,8 @@ pub(super) fn read(body: &[u8]) -> serde_json::Result<(Timestamp, StepCompleted)
         output: Json::Null,
         started_at: at(text.ran.0),
         finished_at: at(text.ran.1),
-        set: text.set.into_owned(),
-        unset: text.unset.into_owned(),
+        set: text.set,
+        unset: text.unset,
         choice: text.choice,
         worker: None,
         logs: Vec::new(),
