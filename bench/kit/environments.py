@@ -19,12 +19,13 @@ def environment(**more):
     return {**keep, **QUIET, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", **more}
 
 
-def prepare(name):
-    """Makes the environment of peers/NAME where it is not there, and returns its folder."""
-    pinned = PEERS / name / "requirements.txt"
+def prepare(name, source=None):
+    """Makes the environment of peers/NAME, or of another folder, where it is not there, and returns its folder."""
+    source = source or PEERS / name
+    pinned = source / "requirements.txt"
     make = make_python
     if not pinned.exists():
-        pinned, make = PEERS / name / "package-lock.json", make_node
+        pinned, make = source / "package-lock.json", make_node
     folder, digest = ENVIRONMENTS / name, hashlib.sha256(pinned.read_bytes()).hexdigest()
     stamp = folder / "made-from"
     if not (stamp.exists() and stamp.read_text() == digest):

@@ -36,6 +36,10 @@ impl Handle for Noop {
     async fn handle(&self, _: Arc<Attempt>) -> Outcome {
         ok(None)
     }
+
+    fn reads_context(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -43,6 +47,10 @@ impl Handle for Echo {
     async fn handle(&self, attempt: Arc<Attempt>) -> Outcome {
         let input = RawValue::from_string(attempt.input_text().to_owned());
         ok(Some(input.expect("an order's values are valid JSON")))
+    }
+
+    fn reads_context(&self) -> bool {
+        false
     }
 }
 
@@ -64,6 +72,10 @@ impl Handle for Sleep {
             () = tokio::time::sleep(duration) => ok(None),
             () = attempt.control.cancelled() => AttemptEnd::Error(error(ERROR_DEFAULT, "cancelled")),
         }
+    }
+
+    fn reads_context(&self) -> bool {
+        false
     }
 }
 
@@ -95,6 +107,10 @@ impl Handle for Fail {
             retryable: input.retryable.unwrap_or(true),
             ..HandlerError::default()
         })
+    }
+
+    fn reads_context(&self) -> bool {
+        false
     }
 }
 

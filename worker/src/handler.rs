@@ -27,6 +27,12 @@ pub type Outcome = AttemptEnd;
 pub trait Handle: Send + Sync + 'static {
     /// Runs one attempt to its end.
     async fn handle(&self, attempt: Arc<Attempt>) -> Outcome;
+
+    /// Whether it may ask for the context. One that does not is never kept waiting for a large one to be fetched; where a step has no
+    /// `with`, the context is its input, and there all the same.
+    fn reads_context(&self) -> bool {
+        true
+    }
 }
 
 /// The handlers of a worker by name.

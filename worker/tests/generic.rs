@@ -47,6 +47,18 @@ async fn run(owner: &mut Owner, handler: &str, input: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_handler_that_does_without_the_context_gets_null_in_its_place() {
+    let program = "import json,sys\nfor line in sys.stdin:\n  r=json.loads(line)\n  print(json.dumps([r['context'],r['input']]),flush=True)";
+    let handlers =
+        "  a: { exec: [python3, a.py], mode: stream, context: false }\n  b: { exec: [python3, a.py], mode: stream }";
+    let (mut owner, running, folder) = started(handlers).await;
+    std::fs::write(folder.path().join("a.py"), program).expect("written");
+    assert_eq!(run(&mut owner, "a", "7").await["output"], json!([null, 7]));
+    assert_eq!(run(&mut owner, "b", "7").await["output"], json!([{"a": {"b": 1.5}}, 7]));
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_program_gets_the_request_and_the_environment_and_answers_one_value() {
     let script = r#"  a: { exec: [python3, a.py] }"#;
     let (mut owner, running, folder) = started(script).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rejoin_shared::json::Json;
 use rejoin_shared::link::{Message, Settle};
 use rejoin_shared::time::Timestamp;
-use rejoin_shared::wire::{BaseContext, ContextChunk, FetchContext, Pack, Verdict, kind};
+use rejoin_shared::wire::{BaseContext, ContextChunk, FetchContext, Order, Pack, Verdict, kind};
 use rejoin_worker::{StepContext, StepError, WorkerBuilder};
 use serde_json::json;
 use support::{Owner, builder, redeliver, soon, until};
@@ -314,6 +314,32 @@ async fn a_large_context_is_fetched_once() {
     }
     running.stop().await;
     assert!(!owner.has_event());
+}
+
+#[tokio::test]
+async fn a_large_context_is_not_fetched_for_a_handler_that_does_without_it_unless_it_is_the_input() {
+    let mut owner = Owner::new().await;
+    let running = owner.start(builder());
+    let stored = |owner: &mut Owner, order: Order| {
+        let mut pack = owner.pack(vec![order]);
+        pack.contexts = vec![BaseContext::Stored {
+            run: owner.run,
+            seq: 9,
+            bytes: 30_000,
+        }];
+        pack
+    };
+    let with_input = owner.order(1, "rejoin.echo", "7");
+    let pack = stored(&mut owner, with_input);
+    owner.publish(&pack).await;
+    assert_eq!(owner.completions(1).await[0]["output"], 7);
+    assert!(!owner.has_event(), "nothing was asked for");
+    let mut without = owner.order(2, "rejoin.echo", "7");
+    without.payload.input = None;
+    let pack = stored(&mut owner, without);
+    owner.publish(&pack).await;
+    owner.event(kind::FETCH_CONTEXT).await;
+    drop(running);
 }
 
 #[tokio::test]

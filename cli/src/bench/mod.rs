@@ -122,14 +122,21 @@ async fn measure_slow(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failur
 }
 
 async fn measure_context(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
+    let database = database::connect(&fleet.database_url, None).await?;
     let mut measures = Vec::new();
     for (name, bytes) in [("1 KiB", 1 << 10), ("4 MiB", 4 << 20)] {
-        let mut measure = Measure::new(format!("context of {name}, 1000 branches"), Unit::BranchesPerSecond);
+        let name = format!("context of {name}, 1000 branches");
+        let mut whole = Measure::new(name.clone(), Unit::BranchesPerSecond);
+        let mut fork_to_join = Measure::new(format!("{name}, from fork to join"), Unit::BranchesPerSecond);
+        let mut bytes_sent = Measure::new(format!("{name}: messages of a branch"), Unit::Bytes);
         for _ in 0..args.repeat.max(1) {
-            let took = scenario::context(fleet.client()?, bytes).await?;
-            measure.add(1_000.0 / took.as_secs_f64());
+            let before = fleet.metric("rejoin_broker_bytes_total").await?;
+            let took = scenario::context(fleet, &database, bytes).await?;
+            whole.add(1_000.0 / took.0.as_secs_f64());
+            fork_to_join.add(1_000.0 / took.1.as_secs_f64());
+            bytes_sent.add((fleet.metric("rejoin_broker_bytes_total").await? - before) / 1_000.0);
         }
-        measures.push(measure);
+        measures.extend([whole, fork_to_join, bytes_sent]);
     }
     Ok(measures)
 }

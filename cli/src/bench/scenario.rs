@@ -45,6 +45,10 @@ const COMPUTE: &str = r#"{"workflow":"bench-compute","steps":[{"foreach":"each",
   "concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"bench.compute","with":{}}]}]}"#;
 /// Runs that share the slow branches: each belongs to one coordinator.
 const SLOW_RUNS: u32 = 8;
+/// Seconds between two records of a run with one scope.
+const FORK_TO_JOIN: &str = "select extract(epoch from max(j.at) filter (where k.name = 'scope_joined') \
+    - min(j.at) filter (where k.name = 'scope_opened'))::float8 \
+    from journal j join journal_kinds k on k.id = j.kind where j.run_id = $1";
 /// An input may have 1 MiB, with all that is around the text.
 const CONTEXT_PART_BYTES: usize = 1_000_000;
 
@@ -96,16 +100,21 @@ async fn of_branches(client: &Client, workflow: &str, branches: u32) -> Result<D
     Ok(began.elapsed())
 }
 
-/// One run of 1,000 no-op branches whose base context holds a text of so many bytes, in parts as large as an input may be.
-pub async fn context(client: &Client, bytes: usize) -> Result<Duration, Failure> {
+/// One run of 1,000 no-op branches whose base context holds a text of so many bytes, in parts as large as an input may be: from the
+/// start request to the end, and from the record of the fork to that of the join.
+pub async fn context(fleet: &Fleet, database: &Connection, bytes: usize) -> Result<(Duration, Duration), Failure> {
     let parts = bytes.div_ceil(CONTEXT_PART_BYTES);
     let text = Json::str(&"x".repeat(bytes / parts));
     // The input has the text already; the workflow lays the other parts beside it.
     let parts = Json::list(vec![Json::Null; parts - 1]);
     let body = Json::from_entries([("input", Json::from_entries([("text", text), ("parts", parts)]))]);
     let began = Instant::now();
-    to_end(client, "bench-context", &body).await?;
-    Ok(began.elapsed())
+    let run = to_end(fleet.client()?, "bench-context", &body).await?;
+    let whole = began.elapsed();
+    let run: uuid::Uuid = run.parse().map_err(|e| Failure::general(format!("{run}: {e}")))?;
+    let row = database.client.query_one(FORK_TO_JOIN, &[&run]).await;
+    let fork_to_join: f64 = row.map_err(|e| database::failure(&e))?.get(0);
+    Ok((whole, Duration::from_secs_f64(fork_to_join)))
 }
 
 /// Begins one run of so many no-op branches: its id.
@@ -142,11 +151,13 @@ pub async fn small_runs(client: &Client, count: u32) -> Result<Vec<f64>, Failure
     timed(client, "bench-runs", count).await
 }
 
-async fn to_end(client: &Client, workflow: &str, body: &Json) -> Result<(), Failure> {
+/// Starts a run and waits until it has completed: its id.
+async fn to_end(client: &Client, workflow: &str, body: &Json) -> Result<String, Failure> {
     let path = format!("/v1/workflows/{workflow}/runs?wait={WAIT}");
     let answer = client.post(&path, body).await?;
-    match answer.json.get("state").and_then(Json::as_str) {
-        Some("completed") => Ok(()),
+    let text = |member| answer.json.get(member).and_then(Json::as_str);
+    match text("state") {
+        Some("completed") => Ok(text("id").unwrap_or_default().to_owned()),
         state => Err(Failure::general(format!("a run of {workflow} is {state:?} in the end"))),
     }
 }

@@ -1,6 +1,6 @@
 //! A context as text, shared by all attempts that start from it; parsed at most once, and only if somebody asks.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use rejoin_shared::json::Json;
 
@@ -19,6 +19,13 @@ impl Base {
             text,
             json: OnceLock::new(),
         }
+    }
+
+    /// What handlers find that do without the context.
+    #[must_use]
+    pub fn withheld() -> Arc<Base> {
+        static WITHHELD: LazyLock<Arc<Base>> = LazyLock::new(|| Arc::new(Base::of_text("null".into())));
+        WITHHELD.clone()
     }
 
     /// A context from its value.

@@ -71,6 +71,14 @@ impl Attempt {
         self
     }
 
+    /// Its handler does without the context: whoever asks for it all the same gets null.
+    #[must_use]
+    pub(crate) fn without_context(mut self) -> Attempt {
+        self.base = Base::withheld();
+        self.order.payload.changes = None;
+        self
+    }
+
     /// Says by what right it begins; without one it always may.
     #[must_use]
     pub(crate) fn permitted(mut self, permit: Permit) -> Attempt {

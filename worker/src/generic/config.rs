@@ -55,9 +55,17 @@ pub(super) struct HandlersFile {
     pub handlers: BTreeMap<String, HandlerConfig>,
 }
 
-/// What one handler is.
+/// One handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum HandlerConfig {
+pub(super) struct HandlerConfig {
+    pub kind: HandlerKind,
+    /// Its requests hold the context.
+    pub reads_context: bool,
+}
+
+/// What it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum HandlerKind {
     Exec(Vec<String>, Mode),
     Http(HttpConfig),
 }
@@ -150,35 +158,47 @@ struct RawHandler {
     exec: Option<Vec<String>>,
     mode: Option<Mode>,
     http: Option<HttpConfig>,
+    context: Option<bool>,
 }
 
 impl<'de> Deserialize<'de> for HandlerConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HandlerConfig, D::Error> {
         let raw = RawHandler::deserialize(deserializer)?;
-        match raw {
+        Ok(HandlerConfig {
+            reads_context: raw.context.unwrap_or(true),
+            kind: raw.kind().map_err(D::Error::custom)?,
+        })
+    }
+}
+
+impl RawHandler {
+    fn kind(self) -> Result<HandlerKind, &'static str> {
+        match self {
             RawHandler {
                 exec: Some(argv),
                 mode,
                 http: None,
+                ..
             } if argv.first().is_some_and(|program| !program.is_empty()) => {
-                Ok(HandlerConfig::Exec(argv, mode.unwrap_or_default()))
+                Ok(HandlerKind::Exec(argv, mode.unwrap_or_default()))
             }
             RawHandler {
                 exec: Some(_),
                 http: None,
                 ..
-            } => Err(D::Error::custom("`exec` names no program")),
+            } => Err("`exec` names no program"),
             RawHandler {
                 exec: None,
                 mode: None,
                 http: Some(http),
-            } => Ok(HandlerConfig::Http(http)),
+                ..
+            } => Ok(HandlerKind::Http(http)),
             RawHandler {
                 mode: Some(_),
                 http: Some(_),
                 ..
-            } => Err(D::Error::custom("`mode` goes with `exec` only")),
-            RawHandler { .. } => Err(D::Error::custom("a handler has either `exec` or `http`")),
+            } => Err("`mode` goes with `exec` only"),
+            RawHandler { .. } => Err("a handler has either `exec` or `http`"),
         }
     }
 }
@@ -219,7 +239,7 @@ impl HandlersFile {
             return Err("either `queue` or `queues`, not both".to_owned());
         }
         for (name, handler) in &self.handlers {
-            if let HandlerConfig::Http(http) = handler {
+            if let HandlerKind::Http(http) = &handler.kind {
                 reqwest::Url::parse(&http.url).map_err(|e| format!("handler {name}: `{}`: {e}", http.url))?;
             }
         }
@@ -250,12 +270,22 @@ mod tests {
         .expect("a good file");
         assert_eq!(file.all_queues(), ["default"]);
         assert_eq!(file.concurrency, Some(16));
-        let pick = HandlerConfig::Exec(vec!["python3".into(), "pick.py".into()], Mode::Stream);
-        assert_eq!(file.handlers["pick"], pick);
-        let HandlerConfig::Http(http) = &file.handlers["send_confirmation"] else {
+        let pick = HandlerKind::Exec(vec!["python3".into(), "pick.py".into()], Mode::Stream);
+        assert_eq!(
+            (&file.handlers["pick"].kind, file.handlers["pick"].reads_context),
+            (&pick, true)
+        );
+        let HandlerKind::Http(http) = &file.handlers["send_confirmation"].kind else {
             panic!("http")
         };
         assert_eq!(http.timeout, Some(Span(Duration::from_secs(10))));
+    }
+
+    #[test]
+    fn a_handler_may_do_without_the_context() {
+        let file = parse("handlers: { a: { exec: [sh], mode: stream, context: false } }").expect("a good file");
+        assert!(!file.handlers["a"].reads_context);
+        assert!(parse("handlers: { a: { exec: [sh], context: 0 } }").is_err());
     }
 
     #[test]

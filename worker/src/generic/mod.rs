@@ -13,17 +13,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Link;
 use rejoin_shared::tls::TlsError;
 use rejoin_shared::trace::export::Tracer;
 use tokio_util::sync::CancellationToken;
 
-use self::config::{HandlerConfig, HandlersFile, Mode};
+use self::config::{HandlerConfig, HandlerKind, HandlersFile, Mode};
 use self::exec::Exec;
 use self::http::Http;
 use self::stream::{Pools, Stream};
-use crate::handler::Handle;
+use crate::attempt::Attempt;
+use crate::handler::{Handle, Outcome};
 use crate::run::WorkerError;
 use crate::sdk::{BuildError, Worker, WorkerBuilder};
 
@@ -129,11 +131,29 @@ fn handler_of(
     pools: &mut Pools,
 ) -> Result<Arc<dyn Handle>, TlsError> {
     let bytes_max = limits.output_bytes_max;
-    Ok(match config {
-        HandlerConfig::Exec(argv, Mode::Plain) => Arc::new(Exec::new(argv, folder.to_owned(), bytes_max)),
-        HandlerConfig::Exec(argv, Mode::Stream) => Arc::new(Stream::new(pools.pool(argv, folder), bytes_max)),
-        HandlerConfig::Http(http) => Arc::new(Http::new(http, folder, bytes_max)?),
+    let handler: Arc<dyn Handle> = match config.kind {
+        HandlerKind::Exec(argv, Mode::Plain) => Arc::new(Exec::new(argv, folder.to_owned(), bytes_max)),
+        HandlerKind::Exec(argv, Mode::Stream) => Arc::new(Stream::new(pools.pool(argv, folder), bytes_max)),
+        HandlerKind::Http(http) => Arc::new(Http::new(http, folder, bytes_max)?),
+    };
+    Ok(match config.reads_context {
+        true => handler,
+        false => Arc::new(WithoutContext(handler)),
     })
+}
+
+/// A handler whose requests have `null` in place of the context.
+struct WithoutContext(Arc<dyn Handle>);
+
+#[async_trait]
+impl Handle for WithoutContext {
+    async fn handle(&self, attempt: Arc<Attempt>) -> Outcome {
+        self.0.handle(attempt).await
+    }
+
+    fn reads_context(&self) -> bool {
+        false
+    }
 }
 
 /// The folder of the handlers file, in which its programs run.

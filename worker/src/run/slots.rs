@@ -23,7 +23,7 @@ impl Runner {
                 return;
             };
             let Next { key, reply_to, job, .. } = next;
-            match self.find_base(&job.base) {
+            match self.find_base(&job) {
                 None => self.fetch_base(key, &reply_to, job),
                 Some(base) if next.is_free => self.start(key, *job, base),
                 Some(base) => self.ask_for_claim(key, &reply_to, job, base),
@@ -43,11 +43,19 @@ impl Runner {
         self.ask(reply_to.clone(), message);
     }
 
-    fn find_base(&mut self, base: &BaseRef) -> Option<Arc<Base>> {
-        match base {
+    /// `None`: it has to be fetched first.
+    fn find_base(&mut self, job: &Job) -> Option<Arc<Base>> {
+        match &job.base {
             BaseRef::Here(base) => Some(base.clone()),
+            BaseRef::Stored { .. } if !self.reads_context(job) => Some(Base::withheld()),
             BaseRef::Stored { run, seq } => self.contexts.get(*run, *seq),
         }
+    }
+
+    /// Whether the attempt's handler needs the context, be it as the input.
+    fn reads_context(&self, job: &Job) -> bool {
+        let handler = self.setup.handlers.get(&*job.order.handler);
+        job.order.payload.input.is_none() || handler.is_none_or(|handler| handler.reads_context())
     }
 
     fn fetch_base(&mut self, key: AttemptKey, reply_to: &Arc<str>, job: Box<Job>) {
@@ -61,12 +69,17 @@ impl Runner {
     }
 
     fn start(&mut self, key: AttemptKey, job: Job, base: Arc<Base>) {
+        let reads_context = self.reads_context(&job);
         let handler = self.setup.handlers.get(&*job.order.handler);
         let handler = handler.expect("only what is served becomes ready").clone();
         let is_sampled = span::is_sampled(&self.setup.tracer, &job.origin, key.run);
         let attempt = Attempt::new(job.order, base, &self.setup.limits)
             .sampled(is_sampled)
             .permitted(self.reports.permit());
+        let attempt = match reads_context {
+            true => attempt,
+            false => attempt.without_context(),
+        };
         let attempt = Arc::new(attempt);
         self.ledger.set_running(key, attempt.control.clone());
         let (ended, setup) = (self.ended_sender.clone(), self.setup.clone());
