@@ -280,7 +280,7 @@ pub enum Scenario {
     Composed,
     /// Processor time and bytes of a branch, by the number of branches
     Cost,
-    /// From the end of a fan-out's last branch to the dispatch of the next step
+    /// From the durable join of a fan-out to the dispatch of the next step
     Join,
     /// Branches that sleep for 20 ms
     Slow,

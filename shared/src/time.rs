@@ -35,6 +35,14 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// This instant moved by so many microseconds; `None` where the result could not be written as RFC 3339 text.
+    #[must_use]
+    pub fn moved(self, micros: i64) -> Option<Timestamp> {
+        let moved = self.0.checked_add(micros)?;
+        let can_be_written = (0..=LAST).contains(&moved) || jiff::Timestamp::from_microsecond(moved).is_ok();
+        can_be_written.then_some(Timestamp(moved))
+    }
+
     /// Reads RFC 3339 text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Timestamp> {
@@ -133,6 +141,21 @@ mod tests {
             "x",
         ] {
             assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_moved_time_can_be_written_and_read_or_there_is_none() {
+        let now = Timestamp(1_795_573_601_123_456);
+        for micros in [0, -1, 1, -now.0, -now.0 - 1, LAST - now.0, -200_000_000_000_000_000] {
+            let moved = now.moved(micros).expect("within reach");
+            assert_eq!(
+                (moved.0, Timestamp::parse(&moved.to_string())),
+                (now.0 + micros, Some(moved))
+            );
+        }
+        for micros in [i64::MIN, i64::MAX, 300_000_000_000_000_000] {
+            assert_eq!(now.moved(micros), None, "{micros}");
         }
     }
 

@@ -168,11 +168,23 @@ fn times_of_an_item_stand_before_those_counted_from_the_common_one() {
 
 #[test]
 fn a_completion_without_times_is_refused() {
-    let text = r#"{"worker":{"name":"w","incarnation":"018f6b1e-0000-7000-8000-000000000001"},
-        "common":{"run":"018f6b1e-7a2c-7c3d-8e4f-0123456789ab","attempt":1,"outcome":"ok"},"items":[
-        {"step":{"scope":7,"branch":3,"pos":0},"ran":[0,1]}]}"#;
-    let refused = serde_json::from_str::<Completions>(text).expect_err("nothing to count from");
-    assert!(refused.to_string().contains("no time at which it began"), "{refused}");
+    let refusal = |common: &str, ran: &str| {
+        let text = format!(
+            r#"{{"worker":{{"name":"w","incarnation":"018f6b1e-0000-7000-8000-000000000001"}},
+            "common":{{"run":"018f6b1e-7a2c-7c3d-8e4f-0123456789ab","attempt":1,"outcome":"ok"{common}}},"items":[
+            {{"step":{{"scope":7,"branch":3,"pos":0}},"ran":[{ran}]}}]}}"#
+        );
+        let refused = serde_json::from_str::<Completions>(&text).expect_err("a time is missing");
+        refused.to_string()
+    };
+    let at = r#","at":"2026-01-31T12:00:00Z""#;
+    let (no_start, no_end) = ("no time at which it began", "no time at which it ended");
+    assert!(refusal("", "0,1").contains(no_start), "nothing to count from");
+    // What cannot be written could not be read again either.
+    for beyond in [i64::MIN, i64::MAX, -400_000_000_000_000_000] {
+        assert!(refusal(at, &format!("{beyond},0")).contains(no_start), "{beyond}");
+        assert!(refusal(at, &format!("0,{beyond}")).contains(no_end), "{beyond}");
+    }
 }
 
 #[test]

@@ -25,29 +25,30 @@ for _ in sys.stdin:
 pub const FILE: &str = "compute.py";
 /// As handlers files say it.
 pub const HANDLERS: &str = "handlers: { bench.compute: { exec: [python3, compute.py], mode: stream } }\n";
-/// Steps of one value.
+/// Steps of one value, at least.
 const STEPS: u32 = 2_000;
 
 /// Steps a second of as many processes as there are slots, each given the next line as soon as it has answered one; and by workers.
 pub async fn measure(fleet: &Fleet, args: &BenchArgs) -> Result<[Measure; 2], Failure> {
     let slots = args.workers * args.concurrency;
+    let each = STEPS.div_ceil(slots);
     let mut alone = Measure::new(format!("compute: {slots} processes alone"), Unit::StepsPerSecond);
     let mut by_workers = Measure::new(format!("compute: {slots} slots of workers"), Unit::StepsPerSecond);
     scenario::compute(fleet.client()?, 10 * slots).await?;
     for _ in 0..args.repeat.max(1) {
-        let rate = |took: Duration| f64::from(STEPS) / took.as_secs_f64();
-        alone.add(rate(by_processes(fleet, slots).await?));
-        by_workers.add(rate(scenario::compute(fleet.client()?, STEPS).await?));
+        let rate = |took: Duration| f64::from(each * slots) / took.as_secs_f64();
+        alone.add(rate(by_processes(fleet, slots, each).await?));
+        by_workers.add(rate(scenario::compute(fleet.client()?, each * slots).await?));
     }
     Ok([alone, by_workers])
 }
 
-async fn by_processes(fleet: &Fleet, count: u32) -> Result<Duration, Failure> {
+async fn by_processes(fleet: &Fleet, count: u32, each: u32) -> Result<Duration, Failure> {
     let mut processes = try_join_all((0..count).map(|_| Computer::start(fleet))).await?;
     // The first line of each is not counted: it waits for Python to start.
     try_join_all(processes.iter_mut().map(|process| process.answer(1))).await?;
     let began = Instant::now();
-    try_join_all(processes.iter_mut().map(|process| process.answer(STEPS / count))).await?;
+    try_join_all(processes.iter_mut().map(|process| process.answer(each))).await?;
     Ok(began.elapsed())
 }
 

@@ -111,11 +111,12 @@ async fn measure_join(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failur
 
 async fn measure_slow(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failure> {
     // Of two seconds, if nothing but the branches took time.
-    let branches = 100 * args.workers * args.concurrency;
+    let each = (100 * args.workers * args.concurrency).div_ceil(scenario::SLOW_RUNS);
+    let branches = each * scenario::SLOW_RUNS;
     let mut measure = Measure::new(format!("slow: {branches} branches of 20 ms"), Unit::BranchesPerSecond);
-    scenario::slow(fleet, branches / 10).await?;
+    scenario::slow(fleet, each.div_ceil(10)).await?;
     for _ in 0..args.repeat.max(1) {
-        let took = scenario::slow(fleet, branches).await?;
+        let took = scenario::slow(fleet, each).await?;
         measure.add(f64::from(branches) / took.as_secs_f64());
     }
     Ok(measure)

@@ -44,7 +44,7 @@ const SLOW: &str = r#"{"workflow":"bench-slow","steps":[{"foreach":"each","items
 const COMPUTE: &str = r#"{"workflow":"bench-compute","steps":[{"foreach":"each","items":"ctx.branches",
   "concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"bench.compute","with":{}}]}]}"#;
 /// Runs that share the slow branches: each belongs to one coordinator.
-const SLOW_RUNS: u32 = 8;
+pub const SLOW_RUNS: u32 = 8;
 /// Seconds between two records of a run with one scope.
 const FORK_TO_JOIN: &str = "select extract(epoch from max(j.at) filter (where k.name = 'scope_joined') \
     - min(j.at) filter (where k.name = 'scope_opened'))::float8 \
@@ -82,11 +82,11 @@ pub async fn join(fleet: &Fleet, branches: u32) -> Result<f64, Failure> {
     Ok((fleet.metric(SUM).await? - before) * 1_000.0)
 }
 
-/// So many branches that sleep for 20 ms, in several runs that all coordinators share.
-pub async fn slow(fleet: &Fleet, branches: u32) -> Result<Duration, Failure> {
+/// Branches that sleep for 20 ms, so many in each of [`SLOW_RUNS`] runs that all coordinators share.
+pub async fn slow(fleet: &Fleet, each: u32) -> Result<Duration, Failure> {
     let clients = fleet.clients().iter().cycle();
     let runs = (0..SLOW_RUNS).zip(clients);
-    let runs = runs.map(|(_, client)| of_branches(client, "bench-slow", branches.div_ceil(SLOW_RUNS)));
+    let runs = runs.map(|(_, client)| of_branches(client, "bench-slow", each));
     let began = Instant::now();
     futures_util::future::try_join_all(runs).await?;
     Ok(began.elapsed())

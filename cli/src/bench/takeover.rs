@@ -27,7 +27,13 @@ pub async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<[Measure; 3]
     for _ in 0..args.repeat.max(1) {
         scenario::start_all(fleet, &run, args.active).await?;
         fleet.kill_coordinators();
-        at_work.add(as_f64(scenario::open_runs(&database).await?));
+        let open = scenario::open_runs(&database).await?;
+        if open == 0 {
+            return Err(Failure::general(
+                "the runs had ended before their coordinators were killed: start more by --active",
+            ));
+        }
+        at_work.add(as_f64(open));
         let began = Instant::now();
         fleet.start_coordinators(args)?;
         await_dispatch(fleet, began).await?;

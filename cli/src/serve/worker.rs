@@ -50,6 +50,10 @@ async fn work(
     let running = AbortOnDropHandle::new(tokio::spawn(worker.run(stopping)));
     match running.await {
         Ok(ended) => Ok(ended?),
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends: nobody is left to tell.
+            Err(_) => Ok(()),
+        },
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::Counter;
 use rejoin_shared::ids::Partition;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::{Address, Consumer, Delivery, Link, LinkError, LinkState, Message, Receipt, Settle};
@@ -102,6 +103,7 @@ impl Consumers {
             limits: self.limits.clone(),
             events: self.events.clone(),
             entrance: self.entrance.clone(),
+            received: self.entrance.metrics.broker_bytes.with_label_values(&["received"]),
             partition,
             no_more: subscription.no_more.clone(),
             close: subscription.close.clone(),
@@ -144,6 +146,8 @@ struct EventReader {
     limits: Limits,
     events: mpsc::Sender<Incoming>,
     entrance: Entrance,
+    /// Bytes of bodies.
+    received: Counter,
     partition: Partition,
     no_more: CancellationToken,
     close: CancellationToken,
@@ -201,8 +205,7 @@ impl EventReader {
             return false;
         }
         let (receipt, message) = (delivery.receipt, delivery.message);
-        let received = self.entrance.metrics.broker_bytes.with_label_values(&["received"]);
-        received.inc_by(as_f64(message.body.len()));
+        self.received.inc_by(as_f64(message.body.len()));
         match decode::event(&message, &self.limits, &self.entrance.gate) {
             Ok(body) => self.take_in(receipt, message, body).await,
             Err(Unfit::Unreadable(reason)) => {

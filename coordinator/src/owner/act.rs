@@ -30,10 +30,10 @@ const DUE_AGAIN: Duration = Duration::from_secs(1);
 const ENDED_MAX: usize = 2_000;
 
 impl Owner {
-    /// Acts on a draft; `is_written`: it had something to append, and that is durable.
+    /// Acts on a draft; `is_written`: what it had to append, if anything, is durable.
     pub(super) fn act(&mut self, draft: Draft, is_written: bool) {
         let id = draft.run;
-        if is_written {
+        if is_written && !draft.rows.is_empty() {
             self.parts.watchers.tell(id, draft.has_finished);
             self.measure(id, &draft.ended_at, draft.has_joined);
         }

@@ -10,6 +10,7 @@ use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::RunId;
 use rejoin_shared::map::HashMap;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use super::definitions::{DefinitionError, Definitions};
 use super::inbound::Inbound;
@@ -111,23 +112,41 @@ pub struct Loader {
     pub told: mpsc::UnboundedSender<Inbound>,
 }
 
-/// Runs that are to be loaded, first come first served.
+/// Runs that are to be loaded, first come first served, each once: asked for anew, it keeps its place under its new number.
 #[derive(Clone, Default)]
-pub struct Waiting(Arc<Mutex<VecDeque<(RunId, u64)>>>);
+pub struct Waiting(Arc<Mutex<Line>>);
+
+#[derive(Default)]
+struct Line {
+    runs: VecDeque<RunId>,
+    numbers: HashMap<RunId, u64>,
+}
 
 impl Waiting {
     fn add(&self, run: RunId, number: u64) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back((run, number));
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if line.numbers.insert(run, number).is_none() {
+            line.runs.push_back(run);
+        }
     }
 
     fn take(&self) -> Vec<(RunId, u64)> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.len().min(TOGETHER_MAX);
-        waiting.drain(..count).collect()
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = line.runs.len().min(TOGETHER_MAX);
+        let runs: Vec<RunId> = line.runs.drain(..count).collect();
+        let taken = runs
+            .into_iter()
+            .filter_map(|run| Some((run, line.numbers.remove(&run)?)));
+        taken.collect()
     }
+}
+
+/// What is left of a run that was asked for together with others.
+struct Rest {
+    run: RunId,
+    number: u64,
+    /// `None`: nothing was read.
+    head: Option<Head>,
 }
 
 impl Loader {
@@ -136,47 +155,58 @@ impl Loader {
         self.waiting.add(run, number);
         let loader = self.clone();
         async move {
-            let Ok(_turn) = loader.turns.acquire().await else {
-                return;
-            };
-            loader.load_together(loader.waiting.take()).await;
+            let mut rests = JoinSet::new();
+            if let Ok(_turn) = loader.turns.acquire().await {
+                for rest in loader.load_together(loader.waiting.take()).await {
+                    rests.spawn(loader.clone().load_rest(rest));
+                }
+            }
+            while rests.join_next().await.is_some() {}
         }
     }
 
-    async fn load_together(&self, asked: Vec<(RunId, u64)>) {
+    /// Tells of all that one reading is enough for. What is left takes a turn each: none of them waits for another.
+    async fn load_together(&self, asked: Vec<(RunId, u64)>) -> Vec<Rest> {
         let runs: Vec<RunId> = asked.iter().map(|(run, _)| *run).collect();
-        // Which of them is in the way, if one is, and what there is to wait for, shows when each is loaded by itself.
-        let heads = if runs.is_empty() {
-            Ok(Vec::new())
-        } else {
-            self.store.heads(&runs).await
-        };
-        let Ok(heads) = heads else {
-            for (run, number) in asked {
-                self.load_alone(run, number).await;
-            }
-            return;
+        if runs.is_empty() {
+            return Vec::new();
+        }
+        let Ok(heads) = self.store.heads(&runs).await else {
+            // Which of them is in the way, if one is, and what there is to wait for, shows when each is read by itself.
+            let alone = asked.into_iter().map(|(run, number)| Rest {
+                run,
+                number,
+                head: None,
+            });
+            return alone.collect();
         };
         let mut heads: HashMap<RunId, Head> = heads.into_iter().map(|head| (head.row.id, head)).collect();
-        let mut long = Vec::new();
+        let mut rests = Vec::new();
         for (run, number) in asked {
             match heads.remove(&run) {
                 None => self.tell(run, number, Found::Nothing),
-                // Its neighbours do not wait for the rest of it.
-                Some(head) if !head.is_whole => long.push((run, number, head)),
-                Some(head) => self.load_rest(run, number, head).await,
+                Some(head) if head.is_whole => match self.found(head).await {
+                    Ok(found) => self.tell(run, number, found),
+                    Err(_) => rests.push(Rest {
+                        run,
+                        number,
+                        head: None,
+                    }),
+                },
+                head @ Some(_) => rests.push(Rest { run, number, head }),
             }
         }
-        for (run, number, head) in long {
-            self.load_rest(run, number, head).await;
-        }
+        rests
     }
 
-    async fn load_rest(&self, run: RunId, number: u64, head: Head) {
-        match self.found(head).await {
-            Ok(found) => self.tell(run, number, found),
-            Err(_) => self.load_alone(run, number).await,
+    async fn load_rest(self, rest: Rest) {
+        let Ok(_turn) = self.turns.acquire().await else { return };
+        if let Some(head) = rest.head
+            && let Ok(found) = self.found(head).await
+        {
+            return self.tell(rest.run, rest.number, found);
         }
+        self.load_alone(rest.run, rest.number).await;
     }
 
     async fn load_alone(&self, run: RunId, number: u64) {
@@ -282,4 +312,30 @@ fn fold_page(
         Ok(())
     }));
     folded.unwrap_or_else(|_| Err(broken("folding its journal panicked".to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::Partition;
+
+    use super::*;
+
+    /// Asked for twice in one reading, it would be found once, and be nowhere for the number that counts.
+    #[test]
+    fn a_run_waits_once_under_its_newest_number() {
+        let waiting = Waiting::default();
+        let runs: Vec<RunId> = (0..10).map(|_| RunId::new_in(Partition(0))).collect();
+        for (number, run) in (0..).zip(&runs) {
+            waiting.add(*run, number);
+        }
+        waiting.add(runs[1], 10);
+        let mut expected: Vec<(RunId, u64)> = runs.iter().copied().zip(0..).collect();
+        expected[1].1 = 10;
+        assert_eq!(waiting.take(), expected[..TOGETHER_MAX]);
+        // What is being read may be asked for anew meanwhile.
+        waiting.add(runs[1], 11);
+        let rest = [&expected[TOGETHER_MAX..], &[(runs[1], 11)]].concat();
+        assert_eq!(waiting.take(), rest);
+        assert!(waiting.take().is_empty());
+    }
 }

@@ -9,9 +9,7 @@ use tokio::sync::watch;
 /// How far a run has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// Batches that wrote to its journal, counted from when it was first watched.
-    pub batches: u64,
-    /// How many of them ended it.
+    /// How often it has ended since it was first watched.
     pub ends: u64,
 }
 
@@ -28,14 +26,11 @@ impl Watchers {
         all.entry(run).or_default().subscribe()
     }
 
-    /// Tells the watchers of `run`, if it has any.
+    /// Tells the watchers of `run`, if it has any, that there are new records.
     pub fn tell(&self, run: RunId, has_ended: bool) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = all.get(&run) {
-            sender.send_modify(|news| {
-                news.batches += 1;
-                news.ends += u64::from(has_ended);
-            });
+            sender.send_modify(|news| news.ends += u64::from(has_ended));
         }
     }
 }

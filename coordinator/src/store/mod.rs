@@ -601,8 +601,8 @@ pub trait Store: Send + Sync {
     async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>, StoreError>;
     /// A run's row.
     async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
-    /// What these runs are loaded from, of those that are there, in any order. Asked for a few at a time: it may hold a MiB or more of
-    /// each. A store that has no quicker way reads them one after the other.
+    /// What these runs, each named once, are loaded from, of those that are there, in any order. Asked for a few at a time: it may hold
+    /// a MiB or more of each. A store that has no quicker way reads them one after the other.
     async fn heads(&self, runs: &[RunId]) -> Result<Vec<Head>, StoreError> {
         let mut heads = Vec::new();
         for run in runs {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig, migrate, migrate_check, sql};
-use rejoin_coordinator::store::{Batch, Claim, JournalRow, RunRow, Store, StoreError};
+use rejoin_coordinator::store::{Batch, Claim, HEAD_BYTES_MAX, HEAD_ROWS, JournalRow, RunRow, Store, StoreError};
 use rejoin_shared::ids::{Partition, RunId};
 use rejoin_shared::run::{Outcome, RunStatus};
 
@@ -38,6 +38,41 @@ async fn every_statement_can_be_prepared() {
         let prepared = client.prepare(statement).await;
         assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_beginning_of_a_journal_ends_by_rows_or_bytes_and_says_whether_it_is_all() {
+    let Some((s, _database)) = Subject::postgres().await else {
+        return;
+    };
+    let mut claim = s.own(Partition(1)).await;
+    let (short, long, heavy) = (
+        s.started(&mut claim).await,
+        s.started(&mut claim).await,
+        s.started(&mut claim).await,
+    );
+    let mut rows = records(short, 1..=2);
+    rows.extend(records(long, 1..=u64::try_from(HEAD_ROWS).expect("few") + 1));
+    rows.extend((1..=3).map(|seq| JournalRow {
+        body: Bytes::from(vec![b' '; HEAD_BYTES_MAX / 2]),
+        ..record(heavy, seq)
+    }));
+    let batch = Batch {
+        rows,
+        ..Batch::default()
+    };
+    s.append(&mut claim, batch).await;
+    let heads = s.store.heads(&[short, long, heavy]).await.expect("read");
+    let of = |run| {
+        heads
+            .iter()
+            .find(|head| head.row.id == run)
+            .map(|head| (head.journal.len(), head.is_whole))
+    };
+    assert_eq!(of(short), Some((2, true)));
+    assert_eq!(of(long), Some((HEAD_ROWS, false)));
+    // The third begins behind the bytes that are read.
+    assert_eq!(of(heavy), Some((2, false)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

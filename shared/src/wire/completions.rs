@@ -86,12 +86,9 @@ struct Own {
 
 impl Own {
     fn with(self, common: &Common) -> Result<Completion, String> {
-        let ran = self
-            .ran
-            .zip(common.at)
-            .map(|(ran, at)| (after(at, ran.0), after(at, ran.1)));
-        let started_at = self.started_at.or(ran.map(|ran| ran.0));
-        let finished_at = self.finished_at.or(ran.map(|ran| ran.1));
+        let ran = self.ran.zip(common.at);
+        let started_at = self.started_at.or_else(|| ran.and_then(|(ran, at)| at.moved(ran.0)));
+        let finished_at = self.finished_at.or_else(|| ran.and_then(|(ran, at)| at.moved(ran.1)));
         let end = match self.outcome.or(common.outcome).ok_or("a completion has no outcome")? {
             Outcome::Ok => AttemptEnd::Ok {
                 output: self.output,
@@ -118,10 +115,6 @@ impl Own {
             checkpoint: self.checkpoint,
         })
     }
-}
-
-fn after(at: Timestamp, micros: i64) -> Timestamp {
-    Timestamp(at.0.saturating_add(micros))
 }
 
 /// Completions as they are read.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rejoin_coordinator::store::*;
+use rejoin_engine::record::{Fact, Parts, Record};
 use rejoin_shared::clock::Clock;
 use rejoin_shared::ids::{AttemptKey, Partition, RunId, StepKey};
 use rejoin_shared::run::Outcome;
@@ -112,10 +113,8 @@ impl Database {
     fn note_ends(&self, batch: &Batch, process: &str) {
         let kinds = ["step_completed", "step_failed", "retry_scheduled"];
         for row in batch.rows.iter().filter(|row| kinds.contains(&&*row.kind)) {
-            let step = step_of(&row.body);
-            let Some((step, attempt)) = step.zip(row.attempt) else {
-                continue;
-            };
+            let step = step_of(&row.body).expect("the end of an attempt names its step");
+            let Some(attempt) = row.attempt else { continue };
             let key = AttemptKey {
                 run: row.run,
                 step,
@@ -283,6 +282,14 @@ fn until_of(body: &[u8]) -> Option<Timestamp> {
 }
 
 fn step_of(body: &[u8]) -> Option<StepKey> {
-    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
-    serde_json::from_value(body.get("step")?.clone()).ok()
+    let parts = Parts {
+        body: body.to_vec(),
+        attempt: Some(0),
+        ..Parts::default()
+    };
+    match Record::from_parts(&parts).ok()?.fact {
+        Fact::StepCompleted(ended) => Some(ended.step),
+        Fact::StepFailed(ended) => Some(ended.step),
+        _ => None,
+    }
 }

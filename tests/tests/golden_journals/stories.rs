@@ -35,6 +35,11 @@ pub fn all() -> Vec<Story> {
             Script::later(START.plus(Duration::from_secs(60)), KEPT, "{}"),
         ),
         ("begun", KEPT, begun()),
+        // Told again since completed steps have short bodies.
+        ("flow_2", FLOW, flow()),
+        ("graph_2", GRAPH, graph()),
+        ("reduced_2", REDUCED, reduced()),
+        ("undone_2", UNDONE, undone()),
     ]
 }
 
