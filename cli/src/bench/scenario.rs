@@ -34,7 +34,7 @@ const LATENCY: &str = r#"{"workflow":"bench-latency","steps":[{"parallel":"three
 
 const CONTEXT: &str = r#"{"workflow":"bench-context","steps":[
   {"set":"grow","values":{"more":"= ctx.parts.map(part, ctx.text)"}},
-  {"step":"before","uses":"rejoin.noop","with":{}},
+  {"sleep":"settle","for":"20ms"},
   {"foreach":"each","items":"1000","concurrency":"unbounded","merge":"discard","steps":[{"step":"work","uses":"rejoin.noop","with":{}}]}]}"#;
 const SLEEPER: &str = r#"{"workflow":"bench-sleeper","steps":[
   {"sleep":"nap","until":"= input.at"},{"step":"work","uses":"rejoin.noop"}]}"#;
