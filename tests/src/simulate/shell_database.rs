@@ -113,8 +113,9 @@ impl Database {
     fn note_ends(&self, batch: &Batch, process: &str) {
         let kinds = ["step_completed", "step_failed", "retry_scheduled"];
         for row in batch.rows.iter().filter(|row| kinds.contains(&&*row.kind)) {
-            let step = step_of(&row.body).expect("the end of an attempt names its step");
+            // Nodes are tried again, too, and have no attempt.
             let Some(attempt) = row.attempt else { continue };
+            let step = step_of(&row.body).expect("the end of an attempt names its step");
             let key = AttemptKey {
                 run: row.run,
                 step,
@@ -287,9 +288,10 @@ fn step_of(body: &[u8]) -> Option<StepKey> {
         attempt: Some(0),
         ..Parts::default()
     };
-    match Record::from_parts(&parts).ok()?.fact {
-        Fact::StepCompleted(ended) => Some(ended.step),
-        Fact::StepFailed(ended) => Some(ended.step),
-        _ => None,
+    let fact = Record::from_parts(&parts).ok()?.fact;
+    if let Fact::StepCompleted(ended) = &fact {
+        return Some(ended.step);
     }
+    let Fact::StepFailed(ended) = fact else { return None };
+    Some(ended.step)
 }
