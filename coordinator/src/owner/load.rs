@@ -141,72 +141,52 @@ impl Waiting {
     }
 }
 
-/// What is left of a run that was asked for together with others.
-struct Rest {
-    run: RunId,
-    number: u64,
-    /// `None`: nothing was read.
-    head: Option<Head>,
-}
-
 impl Loader {
     /// Loads a run, and with it some that wait before or behind it, once it has a turn; however long the database is away.
     pub fn load(&self, run: RunId, number: u64) -> impl Future<Output = ()> + Send + use<> {
         self.waiting.add(run, number);
         let loader = self.clone();
         async move {
-            let mut rests = JoinSet::new();
+            let mut rest = JoinSet::new();
             if let Ok(_turn) = loader.turns.acquire().await {
-                for rest in loader.load_together(loader.waiting.take()).await {
-                    rests.spawn(loader.clone().load_rest(rest));
+                for (run, number) in loader.load_together(loader.waiting.take()).await {
+                    rest.spawn(loader.clone().load_rest(run, number));
                 }
             }
-            while rests.join_next().await.is_some() {}
+            while rest.join_next().await.is_some() {}
         }
     }
 
-    /// Tells of all that one reading is enough for. What is left takes a turn each: none of them waits for another.
-    async fn load_together(&self, asked: Vec<(RunId, u64)>) -> Vec<Rest> {
+    /// Tells of all that one reading is enough for. What is left takes a turn each, so that none waits for another, and is read anew
+    /// then: kept until its turn, the beginnings of thousands of runs would fill the memory.
+    async fn load_together(&self, asked: Vec<(RunId, u64)>) -> Vec<(RunId, u64)> {
         let runs: Vec<RunId> = asked.iter().map(|(run, _)| *run).collect();
         if runs.is_empty() {
-            return Vec::new();
+            return asked;
         }
+        // Which of them is in the way, if one is, and what there is to wait for, shows when each is read by itself.
         let Ok(heads) = self.store.heads(&runs).await else {
-            // Which of them is in the way, if one is, and what there is to wait for, shows when each is read by itself.
-            let alone = asked.into_iter().map(|(run, number)| Rest {
-                run,
-                number,
-                head: None,
-            });
-            return alone.collect();
+            return asked;
         };
         let mut heads: HashMap<RunId, Head> = heads.into_iter().map(|head| (head.row.id, head)).collect();
-        let mut rests = Vec::new();
+        let mut rest = Vec::new();
         for (run, number) in asked {
             match heads.remove(&run) {
                 None => self.tell(run, number, Found::Nothing),
                 Some(head) if head.is_whole => match self.found(head).await {
                     Ok(found) => self.tell(run, number, found),
-                    Err(_) => rests.push(Rest {
-                        run,
-                        number,
-                        head: None,
-                    }),
+                    Err(_) => rest.push((run, number)),
                 },
-                head @ Some(_) => rests.push(Rest { run, number, head }),
+                Some(_) => rest.push((run, number)),
             }
         }
-        rests
+        rest
     }
 
-    async fn load_rest(self, rest: Rest) {
-        let Ok(_turn) = self.turns.acquire().await else { return };
-        if let Some(head) = rest.head
-            && let Ok(found) = self.found(head).await
-        {
-            return self.tell(rest.run, rest.number, found);
+    async fn load_rest(self, run: RunId, number: u64) {
+        if let Ok(_turn) = self.turns.acquire().await {
+            self.load_alone(run, number).await;
         }
-        self.load_alone(rest.run, rest.number).await;
     }
 
     async fn load_alone(&self, run: RunId, number: u64) {

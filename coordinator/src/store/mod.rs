@@ -73,6 +73,19 @@ pub struct JournalRow {
     pub logs: Option<Bytes>,
 }
 
+impl Head {
+    /// A head of these rows, the first of the journal. There are no more if neither bound ended them.
+    #[must_use]
+    pub fn of(row: RunRow, journal: Vec<StoredRow>) -> Head {
+        let bytes: usize = journal.iter().map(|stored| stored.row.payload_bytes()).sum();
+        Head {
+            is_whole: journal.len() < HEAD_ROWS && bytes < HEAD_BYTES_MAX,
+            row,
+            journal,
+        }
+    }
+}
+
 impl JournalRow {
     /// Bytes of what a page of a journal is measured by.
     #[must_use]
@@ -608,11 +621,7 @@ pub trait Store: Send + Sync {
         for run in runs {
             if let Some(row) = self.run(*run).await? {
                 let journal = self.journal(*run, 0, HEAD_ROWS).await?;
-                heads.push(Head {
-                    row,
-                    journal,
-                    is_whole: false,
-                });
+                heads.push(Head::of(row, journal));
             }
         }
         Ok(heads)

@@ -12,9 +12,8 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::super::{
-    Epoch, ForkedFrom, HEAD_BYTES_MAX, HEAD_ROWS, Head, InboxMessage, InboxRow, JoinedScope, JournalRow, Member,
-    MemberRow, PartitionRow, Reserved, RunRow, ScheduleRow, Sleeper, StoreError, StoredRow, WaitKind, WaitRow,
-    WorkflowRow, priority,
+    Epoch, ForkedFrom, Head, InboxMessage, InboxRow, JoinedScope, JournalRow, Member, MemberRow, PartitionRow,
+    Reserved, RunRow, ScheduleRow, Sleeper, StoreError, StoredRow, WaitKind, WaitRow, WorkflowRow, priority,
 };
 use super::values::{At, outcome};
 
@@ -64,12 +63,7 @@ pub(super) fn heads(runs: &[Row], journals: &[Row]) -> Result<Vec<Head>> {
     let heads = runs.iter().map(|row| {
         let row = run_row(row)?;
         let journal = by_run.remove(&row.id).unwrap_or_default();
-        let bytes: usize = journal.iter().map(|stored| stored.row.payload_bytes()).sum();
-        Ok(Head {
-            is_whole: journal.len() < HEAD_ROWS && bytes < HEAD_BYTES_MAX,
-            row,
-            journal,
-        })
+        Ok(Head::of(row, journal))
     });
     heads.collect()
 }
