@@ -44,7 +44,8 @@ async fn outcome_of(attempt: &Arc<Attempt>, handler: &dyn Handle) -> Option<Outc
         return None;
     }
     let order = attempt.order();
-    let handling = AssertUnwindSafe(handler.handle(attempt.clone())).catch_unwind();
+    // Within it, as a handler may panic before it has returned its future.
+    let handling = AssertUnwindSafe(async { handler.handle(attempt.clone()).await }).catch_unwind();
     tokio::select! {
         biased;
         () = attempt.control.killed() => None,

@@ -10,6 +10,7 @@
 //! The loop outlives connections. What runs goes on while the broker is away; what had only been delivered is dropped,
 //! for the broker will deliver it again, and a new incarnation subscribes.
 
+mod begin;
 mod checks;
 mod contexts;
 mod drain;
@@ -41,6 +42,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::begin::Paces;
 use self::checks::Checks;
 use self::contexts::Contexts;
 use self::drain::Drain;
@@ -125,7 +127,7 @@ impl Drop for Runner {
 enum Event {
     Stop,
     Heard(Heard),
-    Ended(Ended),
+    Ended(Vec<Ended>),
     Sent(Sent),
     Connected(Result<Session, LinkError>),
     LinkChanged,
@@ -160,8 +162,10 @@ pub(crate) struct Runner {
     reports: Reports,
     drain: Drain,
     io: Io,
-    ended_sender: mpsc::UnboundedSender<Ended>,
-    ended: mpsc::UnboundedReceiver<Ended>,
+    /// How quick each handler is.
+    paces: Paces,
+    ended_sender: mpsc::UnboundedSender<Vec<Ended>>,
+    ended: mpsc::UnboundedReceiver<Vec<Ended>>,
     tracker: TaskTracker,
 }
 
@@ -181,6 +185,7 @@ impl Runner {
             reports: Reports::new(setup.clock.now()),
             drain: Drain::default(),
             io: FuturesUnordered::new(),
+            paces: Paces::default(),
             ended_sender,
             ended,
             tracker: TaskTracker::new(),
@@ -224,9 +229,9 @@ impl Runner {
             Event::Stop => self.begin_drain(),
             Event::Heard(heard) => self.hear(heard),
             Event::Ended(ended) => {
-                self.finish_attempt(ended);
+                ended.into_iter().for_each(|ended| self.finish_attempt(ended));
                 while let Ok(ended) = self.ended.try_recv() {
-                    self.finish_attempt(ended);
+                    ended.into_iter().for_each(|ended| self.finish_attempt(ended));
                 }
             }
             Event::Sent(sent) => self.note_sent(sent),

@@ -6,10 +6,11 @@ use rejoin_shared::ids::AttemptKey;
 use tokio::time::Instant;
 
 use super::Runner;
+use super::begin::Starting;
 use super::contexts::question;
 use super::ledger::{BaseRef, Job, Next};
 use super::span;
-use crate::attempt::{Attempt, Base, Ended, execute};
+use crate::attempt::{Attempt, Base, Ended};
 
 impl Runner {
     /// Starts what is ready. Only while the owners can know: the last confirmed report must be young enough.
@@ -18,17 +19,19 @@ impl Runner {
             return;
         }
         let slots = self.setup.concurrency as usize;
+        let mut starting = Vec::new();
         while self.ledger.slots_taken() < slots {
             let Some(next) = self.ledger.pop_ready() else {
-                return;
+                break;
             };
             let Next { key, reply_to, job, .. } = next;
             match self.find_base(&job) {
                 None => self.fetch_base(key, &reply_to, job),
-                Some(base) if next.is_free => self.start(key, *job, base),
+                Some(base) if next.is_free => starting.push(self.start(key, *job, base)),
                 Some(base) => self.ask_for_claim(key, &reply_to, job, base),
             }
         }
+        self.begin(starting);
     }
 
     /// Everything is there but the right to begin: its owner is asked, and the slot is kept for a while.
@@ -68,10 +71,12 @@ impl Runner {
         }
     }
 
-    fn start(&mut self, key: AttemptKey, job: Job, base: Arc<Base>) {
+    /// The attempt takes its slot.
+    fn start(&mut self, key: AttemptKey, job: Job, base: Arc<Base>) -> Starting {
         let reads_context = self.reads_context(&job);
         let handler = self.setup.handlers.get(&*job.order.handler);
         let handler = handler.expect("only what is served becomes ready").clone();
+        let pace = self.paces.of(&job.order.handler);
         let is_sampled = span::is_sampled(&self.setup.tracer, &job.origin, key.run);
         let attempt = Attempt::new(job.order, base, &self.setup.limits)
             .sampled(is_sampled)
@@ -82,17 +87,12 @@ impl Runner {
         };
         let attempt = Arc::new(attempt);
         self.ledger.set_running(key, attempt.control.clone());
-        let (ended, setup) = (self.ended_sender.clone(), self.setup.clone());
-        self.tracker.spawn(async move {
-            let end = execute(attempt.clone(), handler, &*setup.clock).await;
-            if let Some(completion) = &end.completion {
-                span::export(&setup, &job.origin, &attempt, completion);
-            }
-            // The loop is gone only when the process is going.
-            if ended.send(end).is_err() {
-                tracing::debug!("an attempt ended after its worker");
-            }
-        });
+        Starting {
+            attempt,
+            handler,
+            origin: job.origin,
+            pace,
+        }
     }
 
     /// An attempt ran to its end: its completion goes out, unless nobody waits for it.
