@@ -18,7 +18,7 @@ use super::definitions::Known;
 use super::extract::{Body, Fields, InNamespace, Params, wrong_kind, wrong_member};
 use super::find::Segments;
 use super::problem::{Code, Problem};
-use super::wait::WAIT_MAX;
+use super::wait::{Growth, WAIT_MAX};
 use crate::owner::command::{Command, StartRun};
 use crate::store::Reserved;
 
@@ -76,10 +76,12 @@ pub async fn start(
 ) -> Result<Response, Problem> {
     let wait = params.duration("wait")?.map(|wait| wait.min(WAIT_MAX));
     let request = read(&api, &workflow, &body)?;
-    let (run, is_new) = api.launch(&namespace, &workflow, request).await?;
+    let Launched { run, is_new, growth } = api
+        .launch_watched(&namespace, &workflow, request, wait.is_some())
+        .await?;
     let (row, ended) = match wait {
         None => (api.run(&namespace, &run.to_string()).await?, true),
-        Some(wait) => api.wait_for_end(&namespace, run, wait).await?,
+        Some(wait) => api.wait_for_end(&namespace, run, growth, wait).await?,
     };
     let status = match (ended, is_new) {
         (false, _) => StatusCode::ACCEPTED,
@@ -93,6 +95,14 @@ pub async fn start(
     Ok(response)
 }
 
+/// A run that was started, or found under its key.
+pub(super) struct Launched {
+    pub run: RunId,
+    pub is_new: bool,
+    /// Of a run that this very call began, since before it did: nothing of it can have been missed.
+    pub growth: Option<Growth>,
+}
+
 impl Api {
     /// Starts a run, or finds the one that its key had started; returns whether it is new.
     pub(super) async fn launch(
@@ -101,6 +111,18 @@ impl Api {
         workflow: &str,
         request: Request,
     ) -> Result<(RunId, bool), Problem> {
+        let launched = self.launch_watched(namespace, workflow, request, false).await?;
+        Ok((launched.run, launched.is_new))
+    }
+
+    /// The same, watching what begins if somebody is going to wait for it.
+    async fn launch_watched(
+        &self,
+        namespace: &Namespace,
+        workflow: &str,
+        request: Request,
+        is_watched: bool,
+    ) -> Result<Launched, Problem> {
         let known = self
             .definitions
             .get(&*self.store, namespace, workflow, request.version)
@@ -112,9 +134,14 @@ impl Api {
             // Never begun, or deleted since the key was read: then the key says so by now.
             (run, is_first) = place(self, namespace, &request).await?;
         }
-        // The first request under a key is the one that starts the run, whoever's message about it the owner read first.
-        let is_new = !is_there && (begin(self, namespace, &known, run, request, !is_first).await? || is_first);
-        Ok((run, is_new))
+        let growth = (is_watched && !is_there).then(|| Growth::of(self, run));
+        let begins = !is_there && begin(self, namespace, &known, run, request, !is_first).await?;
+        Ok(Launched {
+            run,
+            // The first request under a key is the one that starts the run, whoever's message about it the owner read first.
+            is_new: begins || (is_first && !is_there),
+            growth: growth.filter(|_| begins),
+        })
     }
 
     /// An input as it was given; none is null.

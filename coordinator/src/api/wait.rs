@@ -69,7 +69,8 @@ impl Growth {
 }
 
 impl Api {
-    /// Waits until the run has ended, `wait` is over or the process stops. Tells which.
+    /// Waits until the run has ended, `wait` is over or the process stops. Tells which. Where `growth` has followed it since before
+    /// it began, the store is not asked whether it has ended already.
     ///
     /// # Errors
     /// The store's, and 404.
@@ -77,20 +78,31 @@ impl Api {
         &self,
         namespace: &Namespace,
         run: RunId,
+        growth: Option<Growth>,
         wait: Duration,
     ) -> Result<(RunRow, bool), Problem> {
         let deadline = Instant::now() + wait;
-        let mut growth = Growth::of(self, run);
+        let mut growth = match growth {
+            Some(mut growth) => {
+                self.next_end(&mut growth, deadline).await;
+                growth
+            }
+            None => Growth::of(self, run),
+        };
         loop {
             let row = self.run(namespace, &run.to_string()).await?;
             let ended = row.status.is_terminal();
             if ended || Instant::now() >= deadline || self.stopping.is_cancelled() {
                 return Ok((row, ended));
             }
-            tokio::select! {
-                () = growth.next_end(deadline) => {}
-                () = self.stopping.cancelled() => {}
-            }
+            self.next_end(&mut growth, deadline).await;
+        }
+    }
+
+    async fn next_end(&self, growth: &mut Growth, deadline: Instant) {
+        tokio::select! {
+            () = growth.next_end(deadline) => {}
+            () = self.stopping.cancelled() => {}
         }
     }
 }
