@@ -1,5 +1,6 @@
 //! Waiting for a run to end, and for its journal to grow.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::ids::{Namespace, RunId};
@@ -24,6 +25,8 @@ pub struct Growth {
     news: Option<watch::Receiver<News>>,
     /// How often it had ended when it was last looked at.
     ends: u64,
+    /// Its row as that end left it, if it began before these eyes.
+    row: Option<Arc<RunRow>>,
 }
 
 impl Growth {
@@ -32,7 +35,7 @@ impl Growth {
     pub fn of(api: &Api, run: RunId) -> Growth {
         let news = api.backend.watch(run);
         let ends = news.as_ref().map_or(0, |news| news.borrow().ends);
-        Growth { news, ends }
+        Growth { news, ends, row: None }
     }
 
     /// Waits for news until `deadline`; without a subscription, for the next poll.
@@ -60,8 +63,8 @@ impl Growth {
         };
         let known = self.ends;
         let ended = timeout_at(poll, news.wait_for(|news| news.ends != known)).await;
-        match ended.map(|ended| ended.map(|news| news.ends)) {
-            Ok(Ok(ends)) => self.ends = ends,
+        match ended.map(|ended| ended.map(|news| News::clone(&news))) {
+            Ok(Ok(news)) => (self.ends, self.row) = (news.ends, news.row),
             Ok(Err(_)) => self.news = None,
             Err(_) => {}
         }
@@ -70,7 +73,7 @@ impl Growth {
 
 impl Api {
     /// Waits until the run has ended, `wait` is over or the process stops. Tells which. Where `growth` has followed it since before
-    /// it began, the store is not asked whether it has ended already.
+    /// it began, the store is asked nothing that memory knows.
     ///
     /// # Errors
     /// The store's, and 404.
@@ -85,6 +88,9 @@ impl Api {
         let mut growth = match growth {
             Some(mut growth) => {
                 self.next_end(&mut growth, deadline).await;
+                if let Some(row) = growth.row.take() {
+                    return Ok((Arc::unwrap_or_clone(row), true));
+                }
                 growth
             }
             None => Growth::of(self, run),

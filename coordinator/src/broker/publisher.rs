@@ -55,6 +55,8 @@ pub enum Fate {
     CameBack,
     /// It never left.
     NotSent,
+    /// It was never handed to the publisher: the batch that made it ready is not durable.
+    Withheld,
     /// It may be there or not.
     Unknown,
 }

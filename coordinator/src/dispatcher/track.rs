@@ -35,6 +35,7 @@ impl Dispatcher {
                 queue.is_declared = false;
                 queue.not_before = around.now.plus(RETURNED_PAUSE);
             }
+            Fate::Withheld => self.queue(&publish.queue).is_declared = false,
             Fate::Unknown => self
                 .queue(&publish.queue)
                 .doubt
@@ -64,7 +65,10 @@ impl Dispatcher {
                     queue.set_phase(flight, Phase::Sent { publish: number, since });
                     queue.sent_log.push_back((since, *key));
                 }
-                Fate::CameBack | Fate::NotSent => {
+                Fate::CameBack | Fate::NotSent | Fate::Withheld => {
+                    if fate == Fate::Withheld {
+                        run.counts.dispatched -= 1;
+                    }
                     queue.set_phase(flight, Phase::Waiting);
                     queue.line.push(run.priority, run.id, attempt);
                 }

@@ -18,6 +18,7 @@ use super::command::CommandError;
 use super::inbound::{Answer, Item, Origin, What};
 use super::run::Try;
 use super::span;
+use super::watchers::Written;
 use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Outgoing, Purpose};
 use crate::dispatcher::Phase;
@@ -30,12 +31,18 @@ const DUE_AGAIN: Duration = Duration::from_secs(1);
 const ENDED_MAX: usize = 2_000;
 
 impl Owner {
-    /// Acts on a draft; `is_written`: what it had to append, if anything, is durable.
-    pub(super) fn act(&mut self, draft: Draft, is_written: bool) {
+    /// Acts on a draft; `written`: when what it had to append, if anything, became durable.
+    pub(super) fn act(&mut self, draft: Draft, written: Option<Timestamp>) {
         let id = draft.run;
-        if is_written && !draft.rows.is_empty() {
-            self.parts.watchers.tell(id, draft.has_finished);
-            self.measure(id, &draft.ended_at, draft.has_joined);
+        if let Some(at) = written.filter(|_| !draft.rows.is_empty()) {
+            let written = Written {
+                created: draft.created.as_ref(),
+                change: draft.change.as_ref(),
+                at,
+                has_ended: draft.has_finished,
+            };
+            self.parts.watchers.tell(id, &written);
+            self.measure(id, &draft.ended_at, draft.has_joined.then_some(draft.dispatched_before));
         }
         for effect in draft.effects {
             match effect {
@@ -54,15 +61,19 @@ impl Owner {
         self.follow_up(id);
     }
 
-    /// What was recorded is durable now.
-    fn measure(&mut self, id: RunId, ended_at: &[Timestamp], has_joined: bool) {
+    /// What was recorded is durable now. `joined`: a scope was joined, and how much had been packed before what follows it, if that
+    /// was while it was appended.
+    fn measure(&mut self, id: RunId, ended_at: &[Timestamp], joined: Option<Option<u64>>) {
         let now = self.parts.clock.now();
         let metrics = &self.parts.metrics;
         for ended_at in ended_at {
             metrics.completion_seconds.observe(now.since(*ended_at).as_secs_f64());
         }
-        if has_joined && let Some(run) = self.runs.get_mut(&id) {
-            run.joined_at = Some(now);
+        if let (Some(before), Some(run)) = (joined, self.runs.get_mut(&id)) {
+            match before.is_some_and(|before| run.counts.dispatched > before) {
+                true => metrics.join_seconds.observe(self.ahead.took.as_secs_f64()),
+                false => run.joined_at = Some(now),
+            }
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Draft {
     pub ended_at: Vec<Timestamp>,
     /// Whether a scope of it was joined.
     pub has_joined: bool,
+    /// Attempts of the run that had been packed before those that this batch makes ready, if these were while it was appended.
+    pub dispatched_before: Option<u64>,
     /// Whether it ended: again perhaps, where an operation on one of its steps was all that was missing.
     pub has_finished: bool,
     /// Bytes of its rows.
@@ -85,6 +87,7 @@ impl Draft {
             outgoing: Vec::new(),
             ended_at: Vec::new(),
             has_joined: false,
+            dispatched_before: None,
             has_finished: false,
             bytes: 0,
         }

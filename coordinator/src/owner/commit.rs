@@ -45,13 +45,33 @@ pub(super) fn again(mut item: Item) -> Item {
 }
 
 impl Owner {
-    /// Appends the drafts and acts on them; halves them where the database refuses, unless they are one.
+    /// Appends the drafts and acts on them; what was done ahead of that is undone unless all of it succeeds.
     pub(super) async fn commit(&mut self, drafts: Drafts) {
         let is_whole = drafts.is_whole();
-        let mut parts = vec![drafts.into_vec()];
+        let mut drafts = drafts.into_vec();
+        match self.append(&mut drafts, true).await {
+            Ok(at) => {
+                self.let_packs_go();
+                drafts.into_iter().for_each(|draft| self.act(draft, at));
+            }
+            Err(failure) => {
+                self.commit_in_parts(drafts, is_whole, failure).await;
+                self.undo_ahead();
+            }
+        }
+    }
+
+    /// What was not appended as one: it is halved where the database refuses, unless it is to stay one.
+    async fn commit_in_parts(&mut self, drafts: Vec<Draft>, is_whole: bool, failure: Failure) {
+        let mut parts = vec![drafts];
+        let mut failed = Some(failure);
         while let Some(mut part) = parts.pop() {
-            match self.append(&mut part).await {
-                Ok(at) => part.into_iter().for_each(|draft| self.act(draft, at.is_some())),
+            let appended = match failed.take() {
+                Some(failure) => Err(failure),
+                None => self.append(&mut part, false).await,
+            };
+            match appended {
+                Ok(at) => part.into_iter().for_each(|draft| self.act(draft, at)),
                 Err(Failure::Refused(reason)) if is_whole || part.len() <= 1 => {
                     part.into_iter().for_each(|draft| self.refuse(draft, &reason));
                 }
@@ -77,14 +97,17 @@ impl Owner {
 
     /// One append of what the drafts write, if they write anything. Where its outcome is unknown, it is found out: what was
     /// written stands, and is judged only once; what was not is appended again.
-    async fn append(&mut self, drafts: &mut [Draft]) -> Result<Option<Timestamp>, Failure> {
+    ///
+    /// `works_ahead`: meanwhile the next batch is begun.
+    async fn append(&mut self, drafts: &mut [Draft], mut works_ahead: bool) -> Result<Option<Timestamp>, Failure> {
         if !drafts.iter().any(Draft::writes) {
             return Ok(None);
         }
         loop {
             let batch = batch_of(drafts, |partition| self.claims.get(&partition).copied());
             let mut batch = batch.map_err(|partition| Failure::NotOwner(Some(partition)))?;
-            let appended = self.append_batch(&batch).await;
+            let ahead_of = std::mem::take(&mut works_ahead).then_some(&mut *drafts);
+            let appended = self.append_batch(&batch, ahead_of).await;
             give_rows_back(drafts, &mut batch);
             match appended {
                 Err(Failure::Unknown) => {
@@ -123,8 +146,9 @@ impl Owner {
         }
     }
 
-    /// Repeats an append while the database is away and nothing was written.
-    async fn append_batch(&mut self, batch: &Batch) -> Result<Timestamp, Failure> {
+    /// Repeats an append while the database is away and nothing was written; works ahead of the first one, if it is to.
+    async fn append_batch(&mut self, batch: &Batch, mut ahead_of: Option<&mut [Draft]>) -> Result<Timestamp, Failure> {
+        let store = self.parts.store.clone();
         let began_at = self.parts.clock.now();
         let mut pause = PAUSE;
         loop {
@@ -132,7 +156,11 @@ impl Owner {
             if !self.parts.lease.is_valid() {
                 return Err(Failure::LeaseOver);
             }
-            match self.parts.store.append(batch).await {
+            let appended = match ahead_of.take() {
+                Some(drafts) => self.work_ahead_of(drafts, store.append(batch)).await,
+                None => store.append(batch).await,
+            };
+            match appended {
                 Ok(at) => {
                     for claim in &batch.claims {
                         self.claims.entry(claim.partition).and_modify(|own| own.batch += 1);
@@ -256,7 +284,7 @@ impl Owner {
         draft.effects.clear();
         draft.verdicts.clear();
         self.forget(id);
-        self.act(draft, false);
+        self.act(draft, None);
         if is_new || is_final {
             return;
         }
@@ -329,7 +357,7 @@ impl Owner {
         settle(&mut drafts, item, answer);
         if let Some(mut draft) = drafts.remove(run) {
             (draft.received, draft.answered) = (Vec::new(), Vec::new());
-            self.act(draft, false);
+            self.act(draft, None);
         }
     }
 }

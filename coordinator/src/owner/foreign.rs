@@ -133,7 +133,7 @@ impl Owner {
         };
         match fate {
             Fate::Accepted => self.ticket_done(part.ticket, Settle::Ack),
-            Fate::CameBack | Fate::NotSent | Fate::Unknown => self.foreign.waiting.push(part),
+            Fate::CameBack | Fate::NotSent | Fate::Withheld | Fate::Unknown => self.foreign.waiting.push(part),
         }
     }
 }

@@ -25,9 +25,9 @@ const ITEMS_MAX: usize = 4_096;
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Owner {
-    /// Judges what is in the backlog, as far as one batch takes it.
+    /// Judges what is in the backlog, as far as one batch takes it; it begins with what was judged ahead.
     pub(super) fn judge_backlog(&mut self) -> Drafts {
-        let mut drafts = Drafts::default();
+        let mut drafts = std::mem::take(&mut self.ahead.drafts);
         for (run, reason, items) in std::mem::take(&mut self.broken) {
             for item in items {
                 let message = format!("the run cannot be handled: {reason}");
@@ -58,11 +58,8 @@ impl Owner {
             if drafts.is_closed() {
                 break;
             }
-            if count % 64 == 0 {
-                let (rows, bytes) = drafts.size();
-                if rows >= ROWS_MAX || bytes >= BYTES_MAX {
-                    break;
-                }
+            if count % 64 == 0 && is_full(&drafts) {
+                break;
             }
             let Some(item) = self.backlog.pop_front() else { break };
             self.judge(&mut drafts, item);
@@ -136,7 +133,7 @@ impl Owner {
         }
     }
 
-    fn judge_known(&mut self, drafts: &mut Drafts, item: Item) {
+    pub(super) fn judge_known(&mut self, drafts: &mut Drafts, item: Item) {
         self.touch(item.run);
         let status = self.runs.get(&item.run).map(|run| run.state.status());
         match &item.what {
@@ -362,7 +359,7 @@ impl Owner {
     }
 
     /// The run's state cannot be trusted any more: it is loaded again and quarantined; what else was judged of it in this
-    /// batch is judged again.
+    /// batch is judged again. By way of the backlog, as it is to be read only once the batch under way is durable.
     pub(super) fn panicked(&mut self, drafts: &mut Drafts, item: Item, message: &str) {
         tracing::error!(run = %item.run, message, "deciding panicked; the run is quarantined");
         let id = item.run;
@@ -382,8 +379,14 @@ impl Owner {
             true => again.insert(0, quarantine),
             false => return self.give_up(drafts, id, "it cannot be quarantined"),
         }
-        self.load(id, again);
+        again.into_iter().rev().for_each(|item| self.backlog.push_front(item));
     }
+}
+
+/// Whether a batch takes no more.
+pub(super) fn is_full(drafts: &Drafts) -> bool {
+    let (rows, bytes) = drafts.size();
+    rows >= ROWS_MAX || bytes >= BYTES_MAX
 }
 
 /// Whether an item of the owner's own comes again by itself once its run is loaded.

@@ -4,9 +4,10 @@
 //!  wait ─▶ take in ─▶ judge (the one caller of `decide`) ─▶ commit ─▶ act (the one executor of effects) ─▶ pump
 //! ```
 //! One batch is in flight at a time, so nothing can overtake: acks, answers, verdicts and revocations of a batch leave
-//! after its commit, those of ignored events too.
+//! after its commit, those of ignored events too. While it is, what nobody else can see is done for the next one ([`ahead`]).
 
 mod act;
+mod ahead;
 mod batch;
 mod claims;
 pub mod command;
@@ -168,6 +169,8 @@ pub struct Owner {
     missing: Vec<Item>,
     /// Runs whose rows are to be written for progress.
     stale: Vec<RunId>,
+    /// What was done ahead of the append under way.
+    ahead: ahead::Ahead,
     settles: mpsc::UnboundedSender<(Receipt, Settle)>,
     membership_is_new: bool,
     mail: mail::Mail,
@@ -230,6 +233,7 @@ impl Owner {
             refused: Vec::new(),
             missing: Vec::new(),
             stale: Vec::new(),
+            ahead: ahead::Ahead::default(),
             settles,
             membership_is_new: false,
             mail: mail::Mail::new(now),
@@ -265,6 +269,7 @@ impl Owner {
     /// The machine's clock was set by so many microseconds: an owner that remembers nothing goes on, as after a restart. Whatever was
     /// measured by that clock means nothing any more, above all who was silent for how long.
     fn begin_anew(mut self, by: i64) -> Owner {
+        self.undo_ahead();
         let seconds = by / 1_000_000;
         self.drop_partitions(&format!("the machine's clock was set by {seconds} s"));
         let backlog = std::mem::take(&mut self.backlog);
@@ -297,23 +302,34 @@ impl Owner {
     pub async fn run_once(&mut self) {
         self.parts.lease.mark_move();
         self.take_in();
-        self.tick().await;
-        self.fire_timers();
+        // Partitions come and go, and runs leave, only while all that was decided is durable; the same goes for packs.
+        if self.ahead.drafts.is_empty() {
+            self.tick().await;
+            self.fire_timers();
+        }
         let drafts = self.judge_backlog();
         self.commit(drafts).await;
         self.pass_fences();
         self.put_wanted_fences_up();
-        self.pump();
-        self.let_runs_leave();
+        if self.ahead.drafts.is_empty() {
+            self.pump();
+            self.let_runs_leave();
+        }
     }
 
     /// Waits until there is something to do; leaves it where it is, or puts it into the backlog.
     async fn wait(&mut self) {
         let has_answers = !self.broken.is_empty() || !self.refused.is_empty() || !self.missing.is_empty();
         let may_dispatch = self.home.is_some() && !self.is_draining;
-        if !self.backlog.is_empty() || has_answers || (may_dispatch && self.dispatcher.has_more()) {
+        let has_more = may_dispatch && self.dispatcher.has_more();
+        if !self.backlog.is_empty() || has_answers || has_more || !self.ahead.drafts.is_empty() {
             return;
         }
+        self.wait_for_input().await;
+    }
+
+    /// Waits until something comes, or is due.
+    async fn wait_for_input(&mut self) {
         let at = self
             .timers
             .peek()
@@ -397,15 +413,21 @@ impl Owner {
     }
 
     fn pump(&mut self) {
+        let packs = self.pumped();
+        self.publish_all(packs);
+    }
+
+    /// The packs of what has credit; what they need to be decided goes into the backlog.
+    fn pumped(&mut self) -> Vec<Outgoing> {
         if self.home.is_none() || self.is_draining {
-            return;
+            return Vec::new();
         }
         let (dispatcher, runs, around) = self.dispatching();
         let pumped = dispatcher.pump(runs, &around);
-        self.publish_all(pumped.outgoing);
         for (run, event) in pumped.events {
             self.push_own(run, event);
         }
+        pumped.outgoing
     }
 
     fn publish_all(&self, outgoing: Vec<Outgoing>) {

@@ -323,7 +323,7 @@ impl Owner {
         let leave_max = LEAVE_MAX.min(longest / 2);
         self.claims.keys().for_each(|partition| self.consumers.stop(*partition));
         let drain = async {
-            while self.tickets.len() > 0 || !self.backlog.is_empty() {
+            while self.tickets.len() > 0 || !self.backlog.is_empty() || !self.ahead.drafts.is_empty() {
                 self.run_once().await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -3,6 +3,7 @@
 //! Two implementations, `postgres` and `embedded`; one conformance suite runs on both. The trait is short because the
 //! engine is a fold over a journal: everything else in here is for lists, ownership and commands on their way.
 
+mod change;
 pub mod embedded;
 pub mod postgres;
 mod priority;

@@ -17,17 +17,19 @@ on_every_store!(
     the_key_of_a_deleted_run_stays_bound_for_a_day,
 );
 
+/// The row after these changes: the store's, which is what they make of it in memory.
 async fn changed(s: &Subject, claim: &mut rejoin_coordinator::store::Claim, changes: Vec<RunChange>) -> RunRow {
     let run = changes[0].run;
-    s.append(
-        claim,
-        Batch {
-            changed: changes,
-            ..Batch::default()
-        },
-    )
-    .await;
-    s.store.run(run).await.expect("read").expect("there")
+    let mut in_memory = s.store.run(run).await.expect("read").expect("there");
+    let batch = Batch {
+        changed: changes.clone(),
+        ..Batch::default()
+    };
+    let at = s.append(claim, batch).await;
+    changes.iter().for_each(|change| in_memory.change(change, at));
+    let stored = s.store.run(run).await.expect("read").expect("there");
+    assert_eq!(in_memory, stored);
+    stored
 }
 
 async fn a_change_writes_what_it_holds_and_leaves_the_rest(s: &Subject) {
@@ -132,11 +134,14 @@ async fn a_run_may_be_created_changed_and_ended_in_one_batch(s: &Subject) {
     let batch = Batch {
         rows: records(run.id, 1..=2),
         created: vec![run.clone()],
-        changed: changes,
+        changed: changes.clone(),
         ..Batch::default()
     };
-    s.append(&mut claim, batch).await;
+    let at = s.append(&mut claim, batch).await;
     let row = s.store.run(run.id).await.expect("read").expect("there");
+    let mut in_memory = run.clone();
+    changes.iter().for_each(|change| in_memory.change(change, at));
+    assert_eq!(in_memory, row);
     assert_eq!(
         (row.status, row.progress, row.output),
         (RunStatus::Completed, progress, Some(json("7")))

@@ -56,6 +56,18 @@ impl FaultyStore {
         }
     }
 
+    /// An append is under way for a moment, at most for as long as others come meanwhile: its caller works ahead of it.
+    async fn take_a_while(&self) {
+        match self.dice.below(3) {
+            0 => {}
+            1 => tokio::task::yield_now().await,
+            _ => {
+                let ms = u64::try_from(self.dice.below(20)).unwrap_or(0);
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
+        }
+    }
+
     /// What was written is; now and then its answer is lost.
     fn answer<T>(&self, what: &str, value: T) -> Result<T, StoreError> {
         match self.dice.below(50) {
@@ -110,6 +122,7 @@ impl FaultyStore {
 impl Store for FaultyStore {
     async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
         self.fuse.pass().await;
+        self.take_a_while().await;
         let faults = !self.healed.load(Ordering::SeqCst);
         let roll = self.dice.below(100);
         if faults && roll < 8 && self.planted == Some(Planted::EffectsBeforeCommit) {
