@@ -19,6 +19,8 @@ const ANEW_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Mail {
     /// Rows that were taken in, until they are done with.
     seen: HashSet<u64>,
+    /// Those that were done with while a page was being read: it may have been read before.
+    done_meanwhile: Vec<u64>,
     /// Those of them that stay.
     left: HashMap<u64, Partition>,
     /// All rows up to this one stay.
@@ -34,6 +36,7 @@ impl Mail {
     pub fn new(now: Timestamp) -> Mail {
         Mail {
             seen: HashSet::default(),
+            done_meanwhile: Vec::new(),
             left: HashMap::default(),
             after: 0,
             anew_at: now,
@@ -44,8 +47,21 @@ impl Mail {
 
     /// A row is done with. Whether it was of a full page, for the first time: then there is more to be read.
     pub fn done(&mut self, id: u64) -> bool {
-        self.seen.remove(&id);
+        match self.is_reading {
+            true => self.done_meanwhile.push(id),
+            false => drop(self.seen.remove(&id)),
+        }
         std::mem::take(&mut self.is_full)
+    }
+
+    /// Which of these rows, of a page that was being read, are to be taken in; the page is over with them.
+    fn page_was_read(&mut self, rows: &[u64]) -> HashSet<u64> {
+        self.is_reading = false;
+        let new = rows.iter().copied().filter(|id| self.seen.insert(*id)).collect();
+        for id in std::mem::take(&mut self.done_meanwhile) {
+            self.seen.remove(&id);
+        }
+        new
     }
 
     /// A row stays where it is; the answer is as of [`Self::done`].
@@ -107,13 +123,17 @@ impl Owner {
 
     /// A page was read, or could not be.
     pub(super) fn take_inbox(&mut self, page: Option<inbox::Page>) {
-        self.mail.is_reading = false;
-        let Some(page) = page else { return };
+        let Some(page) = page else {
+            self.mail.page_was_read(&[]);
+            return;
+        };
         self.mail.is_full = page.next.is_some();
         let rows: Vec<u64> = page.items.iter().map(|item| item.id).collect();
+        let is_ours = |item: &&InboxItem| self.claims.contains_key(&item.run.partition());
+        let ours: Vec<u64> = page.items.iter().filter(is_ours).map(|item| item.id).collect();
+        let new = self.mail.page_was_read(&ours);
         for item in page.items {
-            let is_ours = self.claims.contains_key(&item.run.partition());
-            if is_ours && self.mail.seen.insert(item.id) {
+            if new.contains(&item.id) {
                 self.take_item(item);
             }
         }
@@ -152,6 +172,18 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It was there when the page was read, and is judged: read again it would be judged twice.
+    #[test]
+    fn a_row_that_is_done_with_while_its_page_is_being_read_is_not_taken_in_again() {
+        let mut mail = Mail::new(Timestamp(0));
+        assert_eq!(mail.page_was_read(&[1, 2]).len(), 2);
+        mail.done(1);
+        mail.is_reading = true;
+        mail.done(2);
+        assert_eq!(mail.page_was_read(&[1, 2, 3]), HashSet::from_iter([1, 3]));
+        assert_eq!(mail.page_was_read(&[2]), HashSet::from_iter([2]), "it was put there anew");
+    }
 
     #[test]
     fn only_a_full_page_that_stays_as_a_whole_is_passed_over_until_it_is_time_to_look_again() {
