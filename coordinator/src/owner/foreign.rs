@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use rejoin_shared::ids::{AttemptKey, ClaimId, Partition, RunId};
 use rejoin_shared::link::{Address, Message, Settle};
-use rejoin_shared::map::HashMap;
+use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::wire::PROTOCOL;
+use uuid::Uuid;
 
 use super::Owner;
 use super::inbound::{Incoming, Item, Origin, Question, Returned, What};
@@ -22,12 +23,33 @@ struct Part {
     message: Message,
 }
 
+impl Part {
+    fn key(&self) -> (Uuid, Partition) {
+        (self.message.id, self.partition)
+    }
+}
+
 /// What waits to be forwarded.
 #[derive(Default)]
 pub struct Foreign {
     waiting: Vec<Part>,
     under_way: HashMap<u64, Part>,
     count: u64,
+    /// What was sent on since the members were read last, by its message: should it come back, somebody else takes another one for its
+    /// owner than we do. Until one of us reads better, the two would send it to and fro as fast as they can.
+    sent_on: HashSet<(Uuid, Partition)>,
+}
+
+impl Foreign {
+    /// The members were read anew: what waits may go on.
+    pub fn members_were_read(&mut self) {
+        self.sent_on.clear();
+    }
+
+    /// Whether a part has not been sent on before; one whose message came without an id cannot be told from others.
+    fn may_send_on(&mut self, part: &Part) -> bool {
+        part.message.id.is_nil() || self.sent_on.insert(part.key())
+    }
 }
 
 impl Owner {
@@ -91,7 +113,9 @@ impl Owner {
                 continue;
             }
             match self.membership.home_of_owner(part.partition) {
-                Some(home) if home != part.queue => self.forward_to(home, part),
+                Some(home) if home != part.queue && self.foreign.may_send_on(&part) => {
+                    self.forward_to(home, part);
+                }
                 Some(_) | None => self.foreign.waiting.push(part),
             }
         }
@@ -102,6 +126,7 @@ impl Owner {
             return self.ticket_done(part.ticket, Settle::Ack);
         };
         let mut message = Message::new(&part.message.kind, true, body);
+        message.id = part.message.id;
         message.reply_to.clone_from(&part.message.reply_to);
         message.traceparent.clone_from(&part.message.traceparent);
         message.protocol = PROTOCOL;
@@ -133,7 +158,10 @@ impl Owner {
         };
         match fate {
             Fate::Accepted => self.ticket_done(part.ticket, Settle::Ack),
-            Fate::CameBack | Fate::NotSent | Fate::Withheld | Fate::Unknown => self.foreign.waiting.push(part),
+            Fate::CameBack | Fate::NotSent | Fate::Withheld | Fate::Unknown => {
+                self.foreign.sent_on.remove(&part.key());
+                self.foreign.waiting.push(part);
+            }
         }
     }
 }

@@ -182,7 +182,11 @@ mod tests {
         mail.is_reading = true;
         mail.done(2);
         assert_eq!(mail.page_was_read(&[1, 2, 3]), HashSet::from_iter([1, 3]));
-        assert_eq!(mail.page_was_read(&[2]), HashSet::from_iter([2]), "it was put there anew");
+        assert_eq!(
+            mail.page_was_read(&[2]),
+            HashSet::from_iter([2]),
+            "it was put there anew"
+        );
     }
 
     #[test]

@@ -43,6 +43,7 @@ impl Owner {
             Inbound::Membership(membership) => {
                 self.membership = *membership;
                 self.membership_is_new = true;
+                self.foreign.members_were_read();
                 self.next_tick = self.parts.clock.now();
             }
             Inbound::OpenRuns(runs) => self.load_open(runs),
@@ -222,6 +223,7 @@ impl Owner {
         self.parts.is_ready.store(is_ready, Ordering::Release);
         if std::mem::take(&mut self.membership_is_new) || !self.handing_over.is_empty() {
             self.share_out().await;
+            self.forward();
         }
         let ended = self.fleet.expire(now);
         ended.iter().for_each(|ended| self.worker_ended(ended));
