@@ -449,6 +449,7 @@ impl Handle for SimHandler {
             &self.name,
             format_args!("starts {} {} #{}", order.run, order.path, order.attempt),
         );
+        self.database.starts(order.run, order.step, &order.path, order.attempt);
         if self.claimed.contains(&*order.handler) {
             let attempt = (order.run, order.path.clone(), order.attempt);
             if !self.database.begun_once.lock().expect("the starts").insert(attempt) {

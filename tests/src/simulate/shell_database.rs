@@ -53,6 +53,10 @@ pub struct Database {
     history_max: usize,
     /// Attempts whose end is committed.
     ended: Mutex<BTreeSet<AttemptKey>>,
+    /// How far the journal of each run has got.
+    lasts: Mutex<BTreeMap<RunId, u64>>,
+    /// The highest attempt of each step of which something is recorded, by run and path.
+    tried: Mutex<BTreeMap<(RunId, String), u32>>,
     /// Completions that a process has acknowledged though their end was not committed: it must ignore them.
     acked_early: Mutex<BTreeSet<(String, AttemptKey)>>,
 }
@@ -78,6 +82,8 @@ impl Database {
             history: Mutex::default(),
             history_max: history_max(),
             ended: Mutex::default(),
+            lasts: Mutex::default(),
+            tried: Mutex::default(),
             acked_early: Mutex::default(),
         }
     }
@@ -136,6 +142,36 @@ impl Database {
         }
     }
 
+    /// An attempt starts: what made it ready must be durable, which is its scope, and what came of the attempt before it.
+    pub fn starts(&self, run: RunId, step: StepKey, path: &str, attempt: u32) {
+        let last = self.lasts.lock().expect("the journals").get(&run).copied().unwrap_or(0);
+        if last < step.scope.max(1) {
+            self.report(format!(
+                "{path} starts before record {} of {run}, of {last}",
+                step.scope
+            ));
+        }
+        let tried = self.tried.lock().expect("the attempts");
+        let before = tried.get(&(run, path.to_owned())).copied().unwrap_or(0);
+        if before + 1 < attempt {
+            self.report(format!(
+                "{path} attempt {attempt} starts before the end of the one before it"
+            ));
+        }
+    }
+
+    fn note_progress(&self, batch: &Batch) {
+        let mut lasts = self.lasts.lock().expect("the journals");
+        let mut tried = self.tried.lock().expect("the attempts");
+        for row in &batch.rows {
+            lasts.insert(row.run, row.seq);
+            if let (Some(path), Some(attempt)) = (&row.path, row.attempt) {
+                let known = tried.entry((row.run, path.clone())).or_default();
+                *known = attempt.max(*known);
+            }
+        }
+    }
+
     /// A process's clock is off from now on: what one calls early need not be so for another.
     pub fn clocks_differ(&self) {
         self.have_clocks_differed.store(true, Ordering::SeqCst);
@@ -164,6 +200,7 @@ impl Database {
 
     pub(super) fn note(&self, batch: &Batch, process: &str) {
         self.note_ends(batch, process);
+        self.note_progress(batch);
         batch.rows.iter().for_each(|row| self.runs.note(row));
         self.fires.note(batch, self.clock.time(), self.now());
         self.note_sleeps(batch);
