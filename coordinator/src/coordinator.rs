@@ -267,9 +267,18 @@ impl Coordinator {
     /// # Errors
     /// [`CommandError`]; [`CommandError::Unavailable`] may be asked again.
     pub async fn submit(&self, run: RunId, command: Command) -> Result<Reply, CommandError> {
-        if !self.owned.borrow().contains(&run.partition()) {
-            return inbox::ask(&self.parts.store, &self.parts.link, &self.parts.topology, run, &command).await;
+        if self.owned.borrow().contains(&run.partition()) {
+            match self.ask_own(run, command.clone()).await {
+                // It was handed over while the command was on its way.
+                Err(CommandError::Elsewhere) => {}
+                answered => return answered,
+            }
         }
+        inbox::ask(&self.parts.store, &self.parts.link, &self.parts.topology, run, &command).await
+    }
+
+    /// Asks the owner in this process.
+    async fn ask_own(&self, run: RunId, command: Command) -> Result<Reply, CommandError> {
         let prepared = inbox::prepare(run, &command, &self.parts.definitions)
             .await
             .map_err(|error| match error {

@@ -80,6 +80,26 @@ async fn commands_are_judged_once(fault: Fault) {
     assert_eq!((count("run_paused"), count("run_resumed")), (rounds, rounds));
 }
 
+/// While partitions go to another owner, what was asked of this one goes with them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_in_the_midst_of_a_hand_over_is_answered() {
+    for _ in 0..3 {
+        let world = World::new(FAN_OUT).await;
+        let first = world.coordinator("a");
+        soon("ownership", first.owns(64)).await;
+        let second = world.coordinator("b");
+        let handed_over = second.owns(20);
+        let mut handed_over = std::pin::pin!(handed_over);
+        while futures_util::poll!(handed_over.as_mut()).is_pending() {
+            let run = first.new_run_id();
+            let starts = (0..20).map(|_| started(&first, run, r#"{"n": 1}"#));
+            for answer in futures_util::future::join_all(starts).await {
+                assert!(answer.is_ok(), "{answer:?}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_was_committed_but_not_confirmed_is_judged_once() {
     commands_are_judged_once(Fault::UnknownCommitted).await;

@@ -189,7 +189,7 @@ impl Api {
                 | CommandError::Full
                 | CommandError::Refused { .. },
             ) => Ok(false),
-            Err(error @ CommandError::Unavailable { .. }) => Err(error.into()),
+            Err(error @ (CommandError::Elsewhere | CommandError::Unavailable { .. })) => Err(error.into()),
         }
     }
 }

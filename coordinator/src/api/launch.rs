@@ -86,9 +86,12 @@ impl Runs for Api {
             Ok(_) | Err(CommandError::NotAllowed { .. } | CommandError::NotFound | CommandError::Missing { .. }) => {
                 Ok(())
             }
-            Err(error @ (CommandError::Full | CommandError::Refused { .. } | CommandError::Unavailable { .. })) => {
-                Err(RunsError::Passing(error.to_string()))
-            }
+            Err(
+                error @ (CommandError::Full
+                | CommandError::Refused { .. }
+                | CommandError::Elsewhere
+                | CommandError::Unavailable { .. }),
+            ) => Err(RunsError::Passing(error.to_string())),
         }
     }
 

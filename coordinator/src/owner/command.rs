@@ -323,6 +323,9 @@ pub enum CommandError {
         /// Why.
         message: String,
     },
+    /// The run has gone to another owner, and nothing was judged: whoever asked asks that one.
+    #[error("the run has another owner now")]
+    Elsewhere,
     /// 503: no answer in time, or the database is away; it may be asked again.
     #[error("{message}")]
     Unavailable {

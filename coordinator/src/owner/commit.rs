@@ -345,11 +345,21 @@ impl Owner {
         });
     }
 
-    /// An item for a run whose partition is not owned here any more.
+    /// An item for a run whose partition is not owned here any more, and which may have been judged.
     pub(super) fn turn_away(&mut self, item: Item) {
+        let moved = CommandError::unavailable("the run has another owner now");
+        self.let_go_of(item, moved);
+    }
+
+    /// An item for a run whose partition is not owned here any more, before it was judged.
+    pub(super) fn pass_on(&mut self, item: Item) {
+        self.let_go_of(item, CommandError::Elsewhere);
+    }
+
+    fn let_go_of(&mut self, item: Item, told: CommandError) {
         let answer = match item.origin {
             Origin::Delivery(_) => Answer::Settled(Settle::Requeue),
-            Origin::Caller(_) => Answer::Command(Err(CommandError::unavailable("the run has another owner now"))),
+            Origin::Caller(_) => Answer::Command(Err(told)),
             Origin::Inbox { .. } | Origin::Own => Answer::Settled(Settle::Ack),
         };
         let mut drafts = Drafts::default();

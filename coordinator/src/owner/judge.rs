@@ -78,7 +78,7 @@ impl Owner {
             let starts = starts.clone();
             self.judge_starts(drafts, item, &starts);
         } else if !self.claims.contains_key(&item.run.partition()) {
-            self.turn_away(item);
+            self.pass_on(item);
         } else if let Some(loading) = self.loading.get_mut(&item.run) {
             loading.parked.push(item);
         } else if self.runs.contains_key(&item.run) {
@@ -97,7 +97,7 @@ impl Owner {
     pub(super) fn judge_missing(&mut self, drafts: &mut Drafts, mut item: Item) {
         // Its partition may have gone since it was looked for.
         if !self.claims.contains_key(&item.run.partition()) {
-            return self.turn_away(item);
+            return self.pass_on(item);
         }
         // Of several starts by one key that waited together the first has begun it.
         if self.runs.contains_key(&item.run) {

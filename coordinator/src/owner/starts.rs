@@ -32,7 +32,7 @@ impl Owner {
     /// was judged before or after can be refused in their stead, or take one of them out.
     pub(super) fn judge_starts(&mut self, drafts: &mut Drafts, item: Item, starts: &[(RunId, PreparedStart)]) {
         if !self.claims.contains_key(&item.run.partition()) {
-            return self.turn_away(item);
+            return self.pass_on(item);
         }
         if !drafts.is_empty() {
             drafts.close();
