@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Api;
+use super::backend::Backend;
 use super::problem::Problem;
 use crate::owner::News;
 use crate::store::RunRow;
@@ -21,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tells when a run may have new records.
 pub struct Growth {
+    backend: Arc<dyn Backend>,
+    run: RunId,
     /// `None`: another coordinator's run.
     news: Option<watch::Receiver<News>>,
     /// How often it had ended when it was last looked at.
@@ -35,7 +38,19 @@ impl Growth {
     pub fn of(api: &Api, run: RunId) -> Growth {
         let news = api.backend.watch(run);
         let ends = news.as_ref().map_or(0, |news| news.borrow().ends);
-        Growth { news, ends, row: None }
+        Growth {
+            backend: api.backend.clone(),
+            run,
+            news,
+            ends,
+            row: None,
+        }
+    }
+
+    /// Watches on, from now: whoever was told of the end that counts is told no more.
+    fn watch_anew(&mut self) {
+        self.news = self.backend.watch(self.run);
+        self.ends = 0;
     }
 
     /// Waits for news until `deadline`; without a subscription, for the next poll.
@@ -50,7 +65,7 @@ impl Growth {
                 sleep_until(deadline.min(Instant::now() + PAUSE)).await;
                 news.mark_unchanged();
             }
-            Ok(Err(_)) => self.news = None,
+            Ok(Err(_)) => self.watch_anew(),
             Err(_) => {}
         }
     }
@@ -65,7 +80,7 @@ impl Growth {
         let ended = timeout_at(poll, news.wait_for(|news| news.ends != known)).await;
         match ended.map(|ended| ended.map(|news| News::clone(&news))) {
             Ok(Ok(news)) => (self.ends, self.row) = (news.ends, news.row),
-            Ok(Err(_)) => self.news = None,
+            Ok(Err(_)) => self.watch_anew(),
             Err(_) => {}
         }
     }

@@ -33,6 +33,7 @@ use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::owner::run::Run;
 pub use flight::{Flight, Phase, QueueKey};
+pub use pump::Pumped;
 pub use queue::TaskQueue;
 
 /// The runs in memory.

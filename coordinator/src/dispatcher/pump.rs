@@ -7,6 +7,7 @@ use rejoin_engine::state::view::Ready;
 use rejoin_shared::ids::{AttemptKey, RunId};
 use rejoin_shared::link::{Address, Message};
 use rejoin_shared::run::RunStatus;
+use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Pack, kind};
 
 use super::pack::{Builder, Why};
@@ -57,6 +58,8 @@ pub struct Pumped {
     pub outgoing: Vec<Outgoing>,
     /// Events of the owner's own for the next batch.
     pub events: Vec<(RunId, Event)>,
+    /// When joins became durable after which these are the first to go.
+    pub joined: Vec<Timestamp>,
 }
 
 impl Dispatcher {
@@ -222,12 +225,7 @@ impl Dispatcher {
         }
         run.counts.dispatched += 1;
         run.row_stale = true;
-        if let Some(joined_at) = run.joined_at.take() {
-            around
-                .metrics
-                .join_seconds
-                .observe(around.now.since(joined_at).as_secs_f64());
-        }
+        pumped.joined.extend(run.joined_at.take());
         if matches!(kind, Kind::Suspect | Kind::Claim) || builder.is_full(limits) {
             let full = std::mem::replace(builder, Builder::new(self.next_publish()));
             pumped.outgoing.push(self.publish(key, *kind, full, around));

@@ -19,6 +19,13 @@ const RETURNED_PAUSE: Duration = Duration::from_millis(500);
 const STRIKES_MAX: u8 = 5;
 
 impl Dispatcher {
+    /// A pack that was held leaves now.
+    pub fn leaves(&mut self, number: u64, at: Timestamp) {
+        if let Some(publish) = self.publishes.get_mut(&number) {
+            publish.at = at;
+        }
+    }
+
     /// What became of a pack or probe.
     pub fn published(&mut self, number: u64, fate: Fate, runs: &mut Runs, around: &Around<'_>) {
         let Some(publish) = self.publishes.remove(&number) else {

@@ -16,7 +16,7 @@ use super::Owner;
 use super::batch::Draft;
 use super::command::CommandError;
 use super::inbound::{Answer, Item, Origin, What};
-use super::run::Try;
+use super::run::{Run, Try};
 use super::span;
 use super::watchers::Written;
 use crate::broker::decode::to_bytes;
@@ -177,11 +177,9 @@ impl Owner {
         self.ended.push_back(id);
         while self.ended.len() > ENDED_MAX {
             let Some(oldest) = self.ended.pop_front() else { break };
-            if self
-                .runs
-                .get(&oldest)
-                .is_some_and(|run| run.state.status().is_terminal())
-            {
+            // One that was resumed, and whose end was judged anew but not written yet, comes here again.
+            let is_over = |run: &Run| run.state.status().is_terminal() && run.row_status == run.state.status();
+            if self.runs.get(&oldest).is_some_and(is_over) {
                 self.forget(oldest);
             }
         }

@@ -1,4 +1,4 @@
-//! What the owner does while a batch is on its way into the database: nothing that anybody else could see.
+//! What the owner does while a batch is on its way into the database: nothing that anybody else could act upon.
 //!
 //! ```text
 //!  append of batch k ───────────────────────────────────▶ durable ─▶ packs leave, effects of k ─▶ append of batch k + 1
@@ -9,7 +9,7 @@
 //! are loaded again.
 //!
 //! Only what a fan-out consists of is judged ahead: completions, and branches that begin. Whatever else is there, and whatever is
-//! due by time, waits for the append as it always did.
+//! due by time, waits for the append as it always did. Who asks what a run waits for may be told of what is not durable yet.
 
 use std::cmp::Reverse;
 use std::future::Future;
@@ -19,25 +19,28 @@ use std::time::Duration;
 
 use futures_util::poll;
 use rejoin_engine::event::Event;
+use rejoin_shared::ids::RunId;
 use rejoin_shared::run::RunStatus;
 
 use super::Owner;
 use super::batch::{Draft, Drafts};
-use super::inbound::{Item, What};
-use super::judge::is_full;
-use crate::broker::publisher::{Fate, Outgoing, Purpose};
-use crate::dispatcher::Runs;
+use super::inbound::{Item, Origin, What};
+use super::judge::{ITEMS_MAX, is_full};
+use crate::broker::publisher::{Fate, Purpose};
+use crate::dispatcher::{Pumped, Runs};
 
 /// Items judged between two looks at the append.
-const SLICE: usize = 256;
+const SLICE: usize = 64;
 
 /// What was done ahead of an append.
 #[derive(Default)]
 pub(super) struct Ahead {
     /// The next batch, as far as it was judged.
     pub drafts: Drafts,
+    /// Items in it.
+    judged: usize,
     /// Packs of what the batch under way makes ready.
-    held: Vec<Outgoing>,
+    held: Pumped,
     /// How long after its batch was durable the last of them had left.
     pub took: Duration,
 }
@@ -89,9 +92,12 @@ impl Owner {
 
     /// Judges a slice of what is there; `false`: there is nothing that may be judged now.
     fn judge_ahead(&mut self) -> bool {
+        if !self.may_judge_ahead() || self.ahead.judged >= ITEMS_MAX || is_full(&self.ahead.drafts) {
+            return false;
+        }
         let mut drafts = std::mem::take(&mut self.ahead.drafts);
         let mut count = 0;
-        while count < SLICE && self.may_judge_ahead() && !is_full(&drafts) {
+        while count < SLICE {
             if !self.backlog.front().is_some_and(|item| may_be_ahead(&self.runs, item)) {
                 break;
             }
@@ -100,7 +106,14 @@ impl Owner {
             count += 1;
         }
         self.ahead.drafts = drafts;
+        self.ahead.judged += count;
         count > 0
+    }
+
+    /// The next batch as far as it was judged ahead.
+    pub(super) fn take_ahead(&mut self) -> Drafts {
+        self.ahead.judged = 0;
+        std::mem::take(&mut self.ahead.drafts)
     }
 
     /// What is due by time, or needs all that was decided to be durable, comes first.
@@ -114,24 +127,37 @@ impl Owner {
     pub(super) fn let_packs_go(&mut self) {
         let durable_at = self.parts.clock.now();
         let held = std::mem::take(&mut self.ahead.held);
-        self.publish_all(held);
+        for pack in &held.outgoing {
+            if let Purpose::Pack(number) = pack.purpose {
+                self.dispatcher.leaves(number, durable_at);
+            }
+        }
+        self.let_go(held);
         self.ahead.took = self.parts.clock.now().since(durable_at);
     }
 
     /// The batch is not durable, or not all of it: what was built upon it is undone.
     pub(super) fn undo_ahead(&mut self) {
-        for pack in std::mem::take(&mut self.ahead.held) {
+        for pack in std::mem::take(&mut self.ahead.held).outgoing {
             if let Purpose::Pack(number) = pack.purpose {
                 let (dispatcher, runs, around) = self.dispatching();
                 dispatcher.published(number, Fate::Withheld, runs, &around);
             }
         }
-        let drafts = std::mem::take(&mut self.ahead.drafts).into_vec();
-        for draft in drafts.into_iter().rev() {
+        for draft in self.take_ahead().into_vec() {
             self.forget(draft.run);
-            for (item, _) in draft.items.into_iter().rev() {
-                self.backlog.push_front(item);
-            }
+            let items = draft.items.into_iter().map(|(item, _)| item);
+            // What is the owner's own is made anew with the run.
+            let items = items.filter(|item| !matches!(item.origin, Origin::Own)).collect();
+            self.load_or_pass_on(draft.run, items);
+        }
+    }
+
+    /// Judges items by a run that is read anew, or has whoever owns it now judge them.
+    fn load_or_pass_on(&mut self, run: RunId, items: Vec<Item>) {
+        match self.claims.contains_key(&run.partition()) {
+            true => self.load(run, items),
+            false => items.into_iter().for_each(|item| self.pass_on(item)),
         }
     }
 }

@@ -62,7 +62,9 @@ impl Owner {
     }
 
     /// What was not appended as one: it is halved where the database refuses, unless it is to stay one.
-    async fn commit_in_parts(&mut self, drafts: Vec<Draft>, is_whole: bool, failure: Failure) {
+    async fn commit_in_parts(&mut self, mut drafts: Vec<Draft>, is_whole: bool, failure: Failure) {
+        // The packs that were made meanwhile do not leave with it.
+        drafts.iter_mut().for_each(|draft| draft.dispatched_before = None);
         let mut parts = vec![drafts];
         let mut failed = Some(failure);
         while let Some(mut part) = parts.pop() {

@@ -20,14 +20,14 @@ use crate::inbox::verdict_text;
 /// Rows of a batch.
 const ROWS_MAX: usize = 4_096;
 /// Items of a batch.
-const ITEMS_MAX: usize = 4_096;
+pub(super) const ITEMS_MAX: usize = 4_096;
 /// Bytes of a batch.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Owner {
     /// Judges what is in the backlog, as far as one batch takes it; it begins with what was judged ahead.
     pub(super) fn judge_backlog(&mut self) -> Drafts {
-        let mut drafts = std::mem::take(&mut self.ahead.drafts);
+        let mut drafts = self.take_ahead();
         for (run, reason, items) in std::mem::take(&mut self.broken) {
             for item in items {
                 let message = format!("the run cannot be handled: {reason}");

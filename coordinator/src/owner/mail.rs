@@ -131,6 +131,7 @@ impl Owner {
         let rows: Vec<u64> = page.items.iter().map(|item| item.id).collect();
         let is_ours = |item: &&InboxItem| self.claims.contains_key(&item.run.partition());
         let ours: Vec<u64> = page.items.iter().filter(is_ours).map(|item| item.id).collect();
+        let is_stale = !self.mail.done_meanwhile.is_empty();
         let new = self.mail.page_was_read(&ours);
         for item in page.items {
             if new.contains(&item.id) {
@@ -138,7 +139,9 @@ impl Owner {
             }
         }
         let now = self.parts.clock.now();
-        if self.mail.passes(page.after, &rows, page.next, now) {
+        // Of a page that was done with meanwhile nothing is left that would ask for the next one.
+        let is_done = is_stale && new.is_empty() && self.mail.is_full;
+        if is_done || self.mail.passes(page.after, &rows, page.next, now) {
             self.read_inbox();
         }
     }

@@ -1,7 +1,8 @@
 //! The one shell (DESIGN 3, 4): events of one batch are decided, appended in one statement, and only then acted upon.
 //!
 //! ```text
-//!  wait ─▶ take in ─▶ judge (the one caller of `decide`) ─▶ commit ─▶ act (the one executor of effects) ─▶ pump
+//!  wait ─▶ take in ─▶ judge (the one caller of `decide`) ─▶ commit ─▶ packs leave ─▶ act (the one executor of effects)
+//!                                                           └ meanwhile: pack what it makes ready, judge what comes
 //! ```
 //! One batch is in flight at a time, so nothing can overtake: acks, answers, verdicts and revocations of a batch leave
 //! after its commit, those of ignored events too. While it is, what nobody else can see is done for the next one ([`ahead`]).
@@ -53,7 +54,7 @@ use uuid::Uuid;
 use crate::broker::consumers::Consumers;
 use crate::broker::gate::Gate;
 use crate::broker::publisher::Outgoing;
-use crate::dispatcher::{Around, Dispatcher, Runs};
+use crate::dispatcher::{Around, Dispatcher, Pumped, Runs};
 use crate::fleet::{Deaf, Fleet};
 use crate::members::Membership;
 use crate::members::lease::Lease;
@@ -413,21 +414,31 @@ impl Owner {
     }
 
     fn pump(&mut self) {
-        let packs = self.pumped();
-        self.publish_all(packs);
+        let pumped = self.pumped();
+        self.let_go(pumped);
     }
 
     /// The packs of what has credit; what they need to be decided goes into the backlog.
-    fn pumped(&mut self) -> Vec<Outgoing> {
+    fn pumped(&mut self) -> Pumped {
         if self.home.is_none() || self.is_draining {
-            return Vec::new();
+            return Pumped::default();
         }
         let (dispatcher, runs, around) = self.dispatching();
-        let pumped = dispatcher.pump(runs, &around);
-        for (run, event) in pumped.events {
+        let mut pumped = dispatcher.pump(runs, &around);
+        for (run, event) in std::mem::take(&mut pumped.events) {
             self.push_own(run, event);
         }
-        pumped.outgoing
+        pumped
+    }
+
+    /// Packs leave.
+    fn let_go(&self, pumped: Pumped) {
+        let now = self.parts.clock.now();
+        for joined_at in pumped.joined {
+            let waited = now.since(joined_at);
+            self.parts.metrics.join_seconds.observe(waited.as_secs_f64());
+        }
+        self.publish_all(pumped.outgoing);
     }
 
     fn publish_all(&self, outgoing: Vec<Outgoing>) {

@@ -1,5 +1,6 @@
 //! The store of a simulated process: appends meet faults, leases run by simulated time, commits are noted.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -118,6 +119,12 @@ impl FaultyStore {
     }
 }
 
+/// Whether a batch can be halved: it is about several runs, of which no two begin together.
+fn concerns_several(batch: &Batch) -> bool {
+    let runs: BTreeSet<RunId> = batch.rows.iter().map(|row| row.run).collect();
+    runs.len() > 1 && batch.created.len() < 2
+}
+
 #[async_trait]
 impl Store for FaultyStore {
     async fn append(&self, batch: &Batch) -> Result<Timestamp, StoreError> {
@@ -140,6 +147,8 @@ impl Store for FaultyStore {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 self.commit(batch).await
             }
+            // The rows of one run are refused with the others': each by itself is taken.
+            13..=15 if faults && concerns_several(batch) => Err(StoreError::Refused("simulated".to_owned())),
             _ => self.commit(batch).await,
         }
     }

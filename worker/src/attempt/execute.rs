@@ -29,7 +29,11 @@ pub(crate) struct Ended {
 pub(crate) async fn execute(attempt: Arc<Attempt>, handler: Arc<dyn Handle>, clock: &dyn Clock) -> Ended {
     let started_at = clock.now();
     attempt.control.beat();
-    let outcome = outcome_of(&attempt, handler.as_ref()).await;
+    // Around all of it: a handler may panic before it has returned its future, and where that is dropped.
+    let outcome = AssertUnwindSafe(outcome_of(&attempt, handler.as_ref()))
+        .catch_unwind()
+        .await;
+    let outcome = outcome.unwrap_or_else(|panic| Some(panicked(panic.as_ref())));
     Ended {
         key: attempt.key(),
         completion: outcome.map(|end| complete(&attempt, end, (started_at, clock.now()))),
@@ -44,12 +48,10 @@ async fn outcome_of(attempt: &Arc<Attempt>, handler: &dyn Handle) -> Option<Outc
         return None;
     }
     let order = attempt.order();
-    // Within it, as a handler may panic before it has returned its future.
-    let handling = AssertUnwindSafe(async { handler.handle(attempt.clone()).await }).catch_unwind();
     tokio::select! {
         biased;
         () = attempt.control.killed() => None,
-        handled = handling => Some(handled.unwrap_or_else(|panic| panicked(panic.as_ref()))),
+        handled = handler.handle(attempt.clone()) => Some(handled),
         () = after(order.timeout_ms) => {
             let limit = order.timeout_ms.unwrap_or_default();
             Some(failed("rejoin.timeout", format!("the attempt took longer than {limit} ms")))
@@ -122,6 +124,24 @@ mod tests {
         }
     }
 
+    /// Panics where its future is dropped.
+    struct Falling;
+
+    #[async_trait]
+    impl Handle for Falling {
+        async fn handle(&self, attempt: Arc<Attempt>) -> Outcome {
+            struct Fall;
+            impl Drop for Fall {
+                fn drop(&mut self) {
+                    panic!("it fell");
+                }
+            }
+            let _fall = Fall;
+            attempt.control.kill();
+            std::future::pending().await
+        }
+    }
+
     struct GivingUp;
 
     #[async_trait]
@@ -147,6 +167,14 @@ mod tests {
         assert!(ended.completion.is_none() && ended.has_begun);
         let ended = execute(Arc::new(lost::free()), Arc::new(GivingUp), &SystemClock).await;
         assert!(ended.completion.is_none() && !ended.has_begun);
+    }
+
+    /// Others may begin in the same task.
+    #[tokio::test]
+    async fn one_that_panics_where_it_is_dropped_ends_alone() {
+        let ended = execute(Arc::new(lost::free()), Arc::new(Falling), &SystemClock).await;
+        let end = ended.completion.expect("a completion").end;
+        assert!(matches!(end, AttemptEnd::Error(error) if error.kind == ERROR_PANIC && error.message == "it fell"));
     }
 
     #[tokio::test]

@@ -23,6 +23,8 @@ use crate::handler::Handle;
 
 /// What one task polls one after the other is likely to take no longer: slots are for running side by side.
 const TOGETHER_NANOS: u64 = 500_000;
+/// Attempts that one may hold up which takes longer than its like.
+const TOGETHER_MAX: usize = 16;
 /// Weight of the last sample in a mean: one eighth.
 const SHARE: u64 = 8;
 
@@ -83,7 +85,7 @@ fn parted(starting: Vec<Starting>) -> Vec<Vec<Starting>> {
         let fits = left.and_then(|left| left.checked_sub(nanos));
         left = fits.or_else(|| TOGETHER_NANOS.checked_sub(nanos));
         match (fits, parts.last_mut()) {
-            (Some(_), Some(last)) => last.push(one),
+            (Some(_), Some(last)) if last.len() < TOGETHER_MAX => last.push(one),
             (_, _) => parts.push(vec![one]),
         }
     }
@@ -213,7 +215,7 @@ mod tests {
             let starting = paces.iter().map(|pace| starting(Ending(0), pace)).collect();
             parted(starting).iter().map(Vec::len).collect::<Vec<_>>()
         };
-        assert_eq!(sizes(&[&quick; 100]), [100]);
+        assert_eq!(sizes(&[&quick; 40]), [16, 16, 8]);
         assert_eq!(sizes(&[&half; 5]), [2, 2, 1]);
         assert_eq!(sizes(&[&slow, &slow, &quick, &quick, &slow, &quick]), [1, 1, 2, 1, 1]);
         assert_eq!(sizes(&[&Arc::default(), &of_pace(0), &quick]), [1, 2]);
