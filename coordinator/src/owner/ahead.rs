@@ -25,7 +25,7 @@ use rejoin_shared::run::RunStatus;
 use super::Owner;
 use super::batch::{Draft, Drafts};
 use super::inbound::{Item, Origin, What};
-use super::judge::{ITEMS_MAX, is_full};
+use super::judge::is_full;
 use crate::broker::publisher::{Fate, Purpose};
 use crate::dispatcher::{Pumped, Runs};
 
@@ -37,8 +37,6 @@ const SLICE: usize = 64;
 pub(super) struct Ahead {
     /// The next batch, as far as it was judged.
     pub drafts: Drafts,
-    /// Items in it.
-    judged: usize,
     /// Packs of what the batch under way makes ready.
     held: Pumped,
     /// How long after its batch was durable the last of them had left.
@@ -92,7 +90,7 @@ impl Owner {
 
     /// Judges a slice of what is there; `false`: there is nothing that may be judged now.
     fn judge_ahead(&mut self) -> bool {
-        if !self.may_judge_ahead() || self.ahead.judged >= ITEMS_MAX || is_full(&self.ahead.drafts) {
+        if !self.may_judge_ahead() || is_full(&self.ahead.drafts) {
             return false;
         }
         let mut drafts = std::mem::take(&mut self.ahead.drafts);
@@ -106,14 +104,7 @@ impl Owner {
             count += 1;
         }
         self.ahead.drafts = drafts;
-        self.ahead.judged += count;
         count > 0
-    }
-
-    /// The next batch as far as it was judged ahead.
-    pub(super) fn take_ahead(&mut self) -> Drafts {
-        self.ahead.judged = 0;
-        std::mem::take(&mut self.ahead.drafts)
     }
 
     /// What is due by time, or needs all that was decided to be durable, comes first.
@@ -144,7 +135,7 @@ impl Owner {
                 dispatcher.published(number, Fate::Withheld, runs, &around);
             }
         }
-        for draft in self.take_ahead().into_vec() {
+        for draft in std::mem::take(&mut self.ahead.drafts).into_vec() {
             self.forget(draft.run);
             let items = draft.items.into_iter().map(|(item, _)| item);
             // What is the owner's own is made anew with the run.

@@ -380,10 +380,10 @@ impl Drafts {
         self.is_whole
     }
 
-    /// Rows and bytes so far.
-    pub fn size(&self) -> (usize, usize) {
-        self.all.iter().fold((0, 0), |(rows, bytes), draft| {
-            (rows + draft.rows.len(), bytes + draft.bytes)
+    /// Items, rows and bytes so far.
+    pub fn size(&self) -> (usize, usize, usize) {
+        self.all.iter().fold((0, 0, 0), |(items, rows, bytes), draft| {
+            (items + draft.items.len(), rows + draft.rows.len(), bytes + draft.bytes)
         })
     }
 

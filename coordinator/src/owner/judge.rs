@@ -20,14 +20,14 @@ use crate::inbox::verdict_text;
 /// Rows of a batch.
 const ROWS_MAX: usize = 4_096;
 /// Items of a batch.
-pub(super) const ITEMS_MAX: usize = 4_096;
+const ITEMS_MAX: usize = 4_096;
 /// Bytes of a batch.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Owner {
     /// Judges what is in the backlog, as far as one batch takes it; it begins with what was judged ahead.
     pub(super) fn judge_backlog(&mut self) -> Drafts {
-        let mut drafts = self.take_ahead();
+        let mut drafts = std::mem::take(&mut self.ahead.drafts);
         for (run, reason, items) in std::mem::take(&mut self.broken) {
             for item in items {
                 let message = format!("the run cannot be handled: {reason}");
@@ -385,8 +385,8 @@ impl Owner {
 
 /// Whether a batch takes no more.
 pub(super) fn is_full(drafts: &Drafts) -> bool {
-    let (rows, bytes) = drafts.size();
-    rows >= ROWS_MAX || bytes >= BYTES_MAX
+    let (items, rows, bytes) = drafts.size();
+    items >= ITEMS_MAX || rows >= ROWS_MAX || bytes >= BYTES_MAX
 }
 
 /// Whether an item of the owner's own comes again by itself once its run is loaded.

@@ -82,10 +82,11 @@ fn parted(starting: Vec<Starting>) -> Vec<Vec<Starting>> {
     let mut left: Option<u64> = None;
     for one in starting {
         let nanos = one.pace.nanos();
-        let fits = left.and_then(|left| left.checked_sub(nanos));
+        let has_room = parts.last().is_some_and(|last| last.len() < TOGETHER_MAX);
+        let fits = left.filter(|_| has_room).and_then(|left| left.checked_sub(nanos));
         left = fits.or_else(|| TOGETHER_NANOS.checked_sub(nanos));
         match (fits, parts.last_mut()) {
-            (Some(_), Some(last)) if last.len() < TOGETHER_MAX => last.push(one),
+            (Some(_), Some(last)) => last.push(one),
             (_, _) => parts.push(vec![one]),
         }
     }
@@ -217,6 +218,8 @@ mod tests {
         };
         assert_eq!(sizes(&[&quick; 40]), [16, 16, 8]);
         assert_eq!(sizes(&[&half; 5]), [2, 2, 1]);
+        let near = of_pace(TOGETHER_NANOS / 20);
+        assert_eq!(sizes(&[&near; 32]), [16, 16], "each part has its own time");
         assert_eq!(sizes(&[&slow, &slow, &quick, &quick, &slow, &quick]), [1, 1, 2, 1, 1]);
         assert_eq!(sizes(&[&Arc::default(), &of_pace(0), &quick]), [1, 2]);
         assert!(sizes(&[]).is_empty());
