@@ -11,7 +11,7 @@ use rejoin_coordinator::owner::command::{Command, CommandError, NewRun, Reply};
 use rejoin_shared::ids::{PARTITIONS, Partition, RunId};
 use rejoin_shared::run::RunStatus;
 use support::faulty::{Fault, Faulty};
-use support::{Log, World, soon, start, start_of, started};
+use support::{Log, World, soon, start, start_of, started, until};
 
 const FAN_OUT: &str = "
 workflow: w
@@ -133,6 +133,31 @@ async fn a_run_whose_data_the_database_refuses_fails_alone() {
     let error = String::from_utf8(row.error.expect("an error").to_vec()).expect("text");
     assert!(error.contains("rejoin.internal"), "{error}");
     assert!(met.load(Ordering::SeqCst) > 0, "the fault did not happen");
+}
+
+/// What was judged of a run while its append was under way stands on records that are not written: it may not be written either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_judged_ahead_of_a_refused_append_leaves_no_gap() {
+    let mut world = World::new(FAN_OUT).await;
+    let met = Arc::new(AtomicUsize::new(0));
+    let faulty = Arc::new(Faulty::new(world.store.clone(), Fault::RefusedOnce, met.clone()));
+    world.store = faulty.clone();
+    let log = Log::new(0);
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(8));
+    for round in 1..=6 {
+        let run = start(&coordinator, r#"{"n": 8}"#).await;
+        *faulty.refused.lock().expect("the run") = Some(run);
+        until("all to begin", || log.starts() == 8 * round).await;
+        log.permits.add_permits(1);
+        until("the refusal", || met.load(Ordering::SeqCst) == round).await;
+        log.permits.add_permits(7);
+        world.reaches(run, RunStatus::Failed).await;
+        soon("a later round of the owner", coordinator.explain(run)).await;
+        let journal = world.store.journal(run, 0, 1_000).await.expect("the journal");
+        let seqs: Vec<u64> = journal.iter().map(|stored| stored.row.seq).collect();
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    }
 }
 
 async fn started_together(coordinator: &Coordinator, runs: &[RunId]) -> Result<Reply, CommandError> {

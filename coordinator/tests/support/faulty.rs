@@ -25,6 +25,8 @@ pub enum Fault {
     Away,
     /// Completions of one run are refused.
     RefusedRun,
+    /// The first completions of one run are refused, after a while in which more of them come.
+    RefusedOnce,
     /// The start of one run is refused.
     RefusedStart,
     /// The last record of one run has a format of a newer version.
@@ -38,6 +40,9 @@ pub enum Fault {
     /// The workflow `newer` is not what was registered.
     AlteredDefinition,
 }
+
+/// Well below the owner's tick, so that what comes meanwhile is judged ahead in most of all cases.
+const REFUSED_AFTER: Duration = Duration::from_millis(60);
 
 pub struct Faulty {
     inner: Arc<dyn Store>,
@@ -110,7 +115,13 @@ impl Store for Faulty {
                 self.met.fetch_add(1, Ordering::SeqCst);
                 return Err(StoreError::Refused("these data".to_owned()));
             }
-            Fault::RefusedRun | Fault::RefusedStart => {}
+            Fault::RefusedOnce if self.is_refused(batch) => {
+                *self.refused.lock().expect("the run") = None;
+                self.met.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(REFUSED_AFTER).await;
+                return Err(StoreError::Refused("these data".to_owned()));
+            }
+            Fault::RefusedRun | Fault::RefusedOnce | Fault::RefusedStart => {}
             Fault::UnknownCommitted if is_met => {
                 self.inner.append(batch).await?;
                 self.met.fetch_add(1, Ordering::SeqCst);
@@ -164,6 +175,7 @@ impl Store for Faulty {
                 | Fault::UnknownOvertaken
                 | Fault::Away
                 | Fault::RefusedRun
+                | Fault::RefusedOnce
                 | Fault::RefusedStart
                 | Fault::NewerDefinition
                 | Fault::AlteredDefinition => false,
