@@ -20,7 +20,9 @@ const WINDOW_MIN: usize = 1024;
 /// So long after runs have shared the queue, long ones leave room for others.
 const SHARED_FOR: Duration = Duration::from_secs(1);
 /// What others may find before them in the queue then: what its workers do in so many parts of a second.
-const SHARED_PARTS: usize = 200;
+const SHARED_PARTS: usize = 400;
+/// Light steps that others may find there in any case: fewer would be more messages than work.
+const SHARED_LIGHT: usize = 64;
 /// A pack should not keep a slot busy for longer.
 const PACK_MS: f64 = 20.0;
 /// So little work may always travel in one message: parting it would cost more than doing it.
@@ -52,6 +54,8 @@ pub struct TaskQueue {
     pub(super) sent_log: VecDeque<(Timestamp, AttemptKey)>,
     /// Mean time of a step of each handler, recent ones weighing more.
     step_ms: HashMap<Arc<str>, f64>,
+    /// The same of all handlers.
+    any_step_ms: Option<f64>,
     done: usize,
     done_per_s: usize,
     /// Attempts of a short run have waited beside others not long before.
@@ -71,6 +75,7 @@ impl TaskQueue {
             doubt: Doubt::default(),
             sent_log: VecDeque::new(),
             step_ms: HashMap::default(),
+            any_step_ms: None,
             done: 0,
             done_per_s: 0,
             shared_until: Timestamp(0),
@@ -97,7 +102,18 @@ impl TaskQueue {
         if self.shared_until <= around.now {
             return window;
         }
-        window.min(self.slots(around).max(self.done_per_s / SHARED_PARTS))
+        window.min(
+            self.to_keep_busy(self.slots(around))
+                .max(self.done_per_s / SHARED_PARTS),
+        )
+    }
+
+    /// How many attempts keep the workers busy: as many as they have slots, but light ones hardly need theirs.
+    fn to_keep_busy(&self, slots: usize) -> usize {
+        match self.any_step_ms.is_some_and(|ms| ms < LIGHT_MS) {
+            true => slots.min(SHARED_LIGHT),
+            false => slots,
+        }
     }
 
     /// How full a pack may be now.
@@ -124,8 +140,9 @@ impl TaskQueue {
 
     pub(super) fn step_took(&mut self, handler: &Arc<str>, ms: f64) {
         self.done += 1;
+        self.any_step_ms = Some(self.any_step_ms.map_or(ms, |mean| mean_with(mean, ms)));
         match self.step_ms.get_mut(handler) {
-            Some(mean) => *mean = *mean * 0.9 + ms * 0.1,
+            Some(mean) => *mean = mean_with(*mean, ms),
             None => drop(self.step_ms.insert(handler.clone(), ms)),
         }
     }
@@ -184,6 +201,11 @@ impl TaskQueue {
     }
 }
 
+/// A mean with one more value, which weighs a tenth.
+fn mean_with(mean: f64, value: f64) -> f64 {
+    mean * 0.9 + value * 0.1
+}
+
 /// How full a pack may be.
 #[derive(Clone, Copy)]
 pub(super) struct PackLimits {
@@ -203,7 +225,21 @@ impl PackLimits {
 
 #[cfg(test)]
 mod tests {
+    use rejoin_shared::ids::Namespace;
+
     use super::*;
+
+    #[test]
+    fn light_steps_of_a_long_run_do_not_fill_the_slots_that_they_hardly_need() {
+        let mut queue = TaskQueue::new(QueueKey::new(Namespace::default_name(), "default".into()));
+        assert_eq!(queue.to_keep_busy(128), 128);
+        let handler: Arc<str> = "sleep".into();
+        queue.step_took(&handler, 20.0);
+        assert_eq!(queue.to_keep_busy(128), 128);
+        (0..100).for_each(|_| queue.step_took(&"noop".into(), 0.01));
+        assert_eq!(queue.to_keep_busy(128), SHARED_LIGHT);
+        assert_eq!(queue.to_keep_busy(2), 2);
+    }
 
     const LIMITS: PackLimits = PackLimits { fair: 8, most: 128 };
 

@@ -1,7 +1,8 @@
 //! What goes back to owners: completions and hand-backs, packed by event queue, kept until confirmed.
 //!
-//! There is no timer: a message carries what is there when a publish slot of its queue is free. A lane with nothing
-//! under way sends at once; further messages overlap only when they are full.
+//! There is no timer: a message carries what is there when a publish slot of its queue is free. A lane with at most one message
+//! under way sends at once, so that what ends meanwhile does not wait for a whole confirm; further messages overlap only when
+//! they are full.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use super::{Runner, Sent};
 
 /// Messages of one event queue that may be under way at once.
 const IN_FLIGHT_MAX: usize = 4;
+/// Of these, those that leave with whatever is there. With one alone a completion waits for half a confirm, beside a large
+/// fan-out as long as the database takes to record it.
+const OPEN_MAX: usize = 2;
 /// Bytes of completions in one message, unless a single one is larger.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// What a completion weighs beside its output and logs.
@@ -146,7 +150,7 @@ impl Lane {
             return Some(Content::HandBack(std::mem::take(&mut self.hand_backs)));
         }
         let full = self.completions.len() >= PACK_ATTEMPTS_MAX;
-        if self.completions.is_empty() || (self.in_flight > 0 && !full) {
+        if self.completions.is_empty() || (self.in_flight >= OPEN_MAX && !full) {
             return None;
         }
         Some(Content::Completions(self.take_completions()))
@@ -264,5 +268,57 @@ impl Runner {
             Err(e) => tracing::debug!(queue = &*batch.to, error = %e, "completions are sent again"),
         }
         self.outbox.note_failed(batch, Instant::now(), &*self.setup.dice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::{Partition, RunId, StepKey};
+    use rejoin_shared::time::Timestamp;
+
+    use super::*;
+
+    fn completion(branch: u32) -> Completion {
+        Completion {
+            run: RunId::new_in(Partition(1)),
+            step: StepKey {
+                scope: 2,
+                branch,
+                pos: 0,
+            },
+            attempt: 1,
+            token: None,
+            end: AttemptEnd::Ok {
+                output: None,
+                set: None,
+                unset: Vec::new(),
+            },
+            started_at: Timestamp(0),
+            finished_at: Timestamp(0),
+            logs: Vec::new(),
+            checkpoint: None,
+        }
+    }
+
+    /// How many completions leave in each message, once so many more have ended.
+    fn sent(outbox: &mut Outbox, to: &Arc<str>, ended: usize) -> Vec<usize> {
+        (0..ended).for_each(|_| outbox.add_completion(to, completion(0)));
+        let batches = outbox.take(Instant::now(), true);
+        batches.iter().map(|batch| batch.keys().len()).collect()
+    }
+
+    #[test]
+    fn two_messages_leave_with_what_is_there_and_more_only_when_they_are_full() {
+        let (mut outbox, to): (Outbox, Arc<str>) = (Outbox::default(), "events".into());
+        assert_eq!(sent(&mut outbox, &to, 1), [1]);
+        assert_eq!(sent(&mut outbox, &to, 3), [3]);
+        assert!(sent(&mut outbox, &to, 5).is_empty());
+        assert_eq!(sent(&mut outbox, &to, PACK_ATTEMPTS_MAX), [PACK_ATTEMPTS_MAX]);
+        outbox.note_accepted(&to);
+        assert!(sent(&mut outbox, &to, 0).is_empty(), "two are still under way");
+        outbox.note_accepted(&to);
+        assert_eq!(sent(&mut outbox, &to, 0), [5]);
+        // Whatever is there, no more than so many.
+        assert_eq!(sent(&mut outbox, &to, 5 * PACK_ATTEMPTS_MAX), [PACK_ATTEMPTS_MAX; 2]);
     }
 }
