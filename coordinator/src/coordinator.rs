@@ -274,6 +274,9 @@ impl Coordinator {
                 answered => return answered,
             }
         }
+        if command.is_for_own() {
+            return Err(CommandError::Superseded);
+        }
         inbox::ask(&self.parts.store, &self.parts.link, &self.parts.topology, run, &command).await
     }
 

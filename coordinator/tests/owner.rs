@@ -77,6 +77,7 @@ async fn a_run_that_is_asked_for_twice_at_once_begins_once_and_both_are_told() {
         let ask = || {
             let start = StartRun {
                 may_exist: true,
+                expects_newest: false,
                 ..start_of(r#"{"n": 1}"#)
             };
             coordinator.submit(run, Command::Start(Box::new(start)))
@@ -85,6 +86,53 @@ async fn a_run_that_is_asked_for_twice_at_once_begins_once_and_both_are_told() {
         let changed = [one, other, third].map(|answer| answer.expect("the run is there").changed);
         assert_eq!(changed.iter().filter(|changed| **changed).count(), 1, "{changed:?}");
     }
+    coordinator.shutdown().await;
+}
+
+/// Runs that are to begin with the newest version do not begin with another one, nor does that keep others from it which are
+/// written together with them.
+#[tokio::test]
+async fn a_run_begins_with_the_newest_version_where_it_is_to() {
+    let world = World::new(FAN_OUT).await;
+    let coordinator = world.coordinator("a");
+    soon("ownership", coordinator.owns(1)).await;
+    let begin = |run, version, expects_newest| {
+        let start = StartRun {
+            version,
+            expects_newest,
+            ..start_of(r#"{"n": 1}"#)
+        };
+        coordinator.submit(run, Command::Start(Box::new(start)))
+    };
+    let ids = || [(); 3].map(|()| coordinator.new_run_id());
+    let [one, other, third] = ids();
+    let answers = tokio::join!(begin(one, 1, true), begin(other, 1, true), begin(third, 1, false));
+    assert!(answers.0.is_ok() && answers.1.is_ok() && answers.2.is_ok());
+    world.put("w", "{ workflow: w, steps: [ { step: count } ] }").await;
+    for _ in 0..20 {
+        let [outdated, named, newest] = ids();
+        let answers = tokio::join!(begin(outdated, 1, true), begin(named, 1, false), begin(newest, 2, true));
+        assert!(matches!(answers.0, Err(CommandError::Superseded)), "{:?}", answers.0);
+        assert!(answers.1.expect("begun").changed && answers.2.expect("begun").changed);
+        let row = world.store.run(outdated).await.expect("read");
+        assert!(row.is_none(), "nothing of it was written");
+        assert_eq!(
+            (world.row(named).await.version, world.row(newest).await.version),
+            (1, 2)
+        );
+        // Its id is as good as new.
+        assert!(begin(outdated, 2, true).await.expect("begun").changed);
+    }
+    // Who owns a partition elsewhere cannot be asked so.
+    let elsewhere = world.coordinator("b");
+    soon("a part", elsewhere.owns(1)).await;
+    let start = Command::Start(Box::new(StartRun {
+        expects_newest: true,
+        ..start_of(r#"{"n": 1}"#)
+    }));
+    let answer = coordinator.submit(elsewhere.new_run_id(), start).await;
+    assert!(matches!(answer, Err(CommandError::Superseded)), "{answer:?}");
+    elsewhere.shutdown().await;
     coordinator.shutdown().await;
 }
 

@@ -128,6 +128,7 @@ async fn start(coordinator: &Coordinator) -> Result<RunId, Failure> {
         traceparent: None,
         idempotency_key: None,
         may_exist: false,
+        expects_newest: false,
     };
     coordinator
         .submit(run, Command::Start(Box::new(start)))

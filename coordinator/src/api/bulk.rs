@@ -189,7 +189,9 @@ impl Api {
                 | CommandError::Full
                 | CommandError::Refused { .. },
             ) => Ok(false),
-            Err(error @ (CommandError::Elsewhere | CommandError::Unavailable { .. })) => Err(error.into()),
+            Err(error @ (CommandError::Superseded | CommandError::Elsewhere | CommandError::Unavailable { .. })) => {
+                Err(error.into())
+            }
         }
     }
 }

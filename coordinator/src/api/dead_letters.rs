@@ -129,6 +129,7 @@ impl Api {
                 error @ (CommandError::NotAllowed { .. }
                 | CommandError::Full
                 | CommandError::Refused { .. }
+                | CommandError::Superseded
                 | CommandError::Elsewhere
                 | CommandError::Unavailable { .. }),
             ) => Err(error.into()),

@@ -1,7 +1,7 @@
 //! Registered definitions, compiled once: a small cache over the store.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rejoin_shared::definition::{self, model::Definition};
 use rejoin_shared::ids::Namespace;
@@ -30,9 +30,17 @@ pub struct Known {
 /// A version's name.
 type Key = (Namespace, String, u32);
 
+/// What is kept.
+#[derive(Default)]
+struct Kept {
+    versions: HashMap<Key, Arc<Known>>,
+    /// Those that were the newest when they were last looked up.
+    newest: HashMap<(Namespace, String), Arc<Known>>,
+}
+
 /// The cache.
 pub struct Definitions {
-    known: Mutex<HashMap<Key, Arc<Known>>>,
+    kept: Mutex<Kept>,
     limits: Arc<Limits>,
 }
 
@@ -41,7 +49,7 @@ impl Definitions {
     #[must_use]
     pub fn new(limits: Arc<Limits>) -> Definitions {
         Definitions {
-            known: Mutex::new(HashMap::new()),
+            kept: Mutex::default(),
             limits,
         }
     }
@@ -68,24 +76,40 @@ impl Definitions {
             Some(version) => Problem::not_found("workflow", &format!("{name} of version {version}")),
         })?;
         let key = (namespace.clone(), name.to_owned(), row.version);
-        if let Some(known) = self.cached(&key) {
-            return Ok(known);
+        let known = match self.cached(&key) {
+            Some(known) => known,
+            None => self.keep(key, Arc::new(self.compile(row)?)),
+        };
+        if version.is_none() {
+            let newest = &mut self.lock().newest;
+            newest.insert((namespace.clone(), name.to_owned()), known.clone());
         }
-        let known = Arc::new(self.compile(row)?);
-        let mut cache = self.known.lock().expect("nothing panics under this lock");
-        if cache.len() >= CACHED_MAX {
-            cache.clear();
-        }
-        cache.insert(key, Arc::clone(&known));
         Ok(known)
     }
 
+    /// The version that was the newest when it was last looked up here. Whoever begins a run with it has to expect that it is not
+    /// any more ([`crate::owner::command::StartRun::expects_newest`]).
+    #[must_use]
+    pub fn last_newest(&self, namespace: &Namespace, name: &str) -> Option<Arc<Known>> {
+        let key = (namespace.clone(), name.to_owned());
+        self.lock().newest.get(&key).cloned()
+    }
+
     fn cached(&self, key: &Key) -> Option<Arc<Known>> {
-        self.known
-            .lock()
-            .expect("nothing panics under this lock")
-            .get(key)
-            .cloned()
+        self.lock().versions.get(key).cloned()
+    }
+
+    fn keep(&self, key: Key, known: Arc<Known>) -> Arc<Known> {
+        let mut kept = self.lock();
+        if kept.versions.len() >= CACHED_MAX {
+            *kept = Kept::default();
+        }
+        kept.versions.insert(key, known.clone());
+        known
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("nothing panics under this lock")
     }
 
     fn compile(&self, row: WorkflowRow) -> Result<Known, Problem> {

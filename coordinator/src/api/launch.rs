@@ -89,6 +89,7 @@ impl Runs for Api {
             Err(
                 error @ (CommandError::Full
                 | CommandError::Refused { .. }
+                | CommandError::Superseded
                 | CommandError::Elsewhere
                 | CommandError::Unavailable { .. }),
             ) => Err(RunsError::Passing(error.to_string())),

@@ -353,7 +353,7 @@ impl From<CommandError> for Problem {
             CommandError::NotAllowed { .. } => Code::Conflict,
             CommandError::Full => Code::TooMany,
             CommandError::Refused { .. } => Code::InvalidRequest,
-            CommandError::Elsewhere | CommandError::Unavailable { .. } => Code::Unavailable,
+            CommandError::Superseded | CommandError::Elsewhere | CommandError::Unavailable { .. } => Code::Unavailable,
         };
         Problem::new(code, error.to_string())
     }

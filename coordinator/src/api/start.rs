@@ -1,6 +1,7 @@
 //! Starting runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -19,7 +20,7 @@ use super::extract::{Body, Fields, InNamespace, Params, wrong_kind, wrong_member
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use super::wait::{Growth, WAIT_MAX};
-use crate::owner::command::{Command, StartRun};
+use crate::owner::command::{Command, CommandError, StartRun};
 use crate::store::Reserved;
 
 /// Tags of one run.
@@ -32,6 +33,7 @@ const TAG_VALUE_BYTES_MAX: usize = 256;
 const KEY_BYTES_MAX: usize = 256;
 
 /// A request to start, read and checked as far as it can be without the definition.
+#[derive(Clone)]
 pub(super) struct Request {
     pub(super) input: Json,
     pub(super) version: Option<u32>,
@@ -62,6 +64,7 @@ impl Request {
             traceparent: self.traceparent,
             idempotency_key: self.key,
             may_exist,
+            expects_newest: false,
         }
     }
 }
@@ -103,6 +106,13 @@ pub(super) struct Launched {
     pub growth: Option<Growth>,
 }
 
+/// The version that a run is to begin with.
+struct Chosen {
+    known: Arc<Known>,
+    /// It was the newest when it was last looked up here; the append finds out whether it still is.
+    is_likely: bool,
+}
+
 impl Api {
     /// Starts a run, or finds the one that its key had started; returns whether it is new.
     pub(super) async fn launch(
@@ -123,11 +133,7 @@ impl Api {
         request: Request,
         is_watched: bool,
     ) -> Result<Launched, Problem> {
-        let known = self
-            .definitions
-            .get(&*self.store, namespace, workflow, request.version)
-            .await?;
-        known.check_input(&request.input)?;
+        let chosen = self.choose(namespace, workflow, &request).await?;
         let (mut run, mut is_first) = place(self, namespace, &request).await?;
         let is_there = !is_first && self.store.run(run).await?.is_some();
         if !is_first && !is_there {
@@ -135,13 +141,61 @@ impl Api {
             (run, is_first) = place(self, namespace, &request).await?;
         }
         let growth = (is_watched && !is_there).then(|| Growth::of(self, run));
-        let begins = !is_there && begin(self, namespace, &known, run, request, !is_first).await?;
+        let begins = !is_there && self.begin(namespace, chosen, run, request, !is_first).await?;
         Ok(Launched {
             run,
             // The first request under a key is the one that starts the run, whoever's message about it the owner read first.
             is_new: begins || (is_first && !is_there),
             growth: growth.filter(|_| begins),
         })
+    }
+
+    /// The version that a run is to begin with, whose schema its input fits.
+    async fn choose(&self, namespace: &Namespace, workflow: &str, request: &Request) -> Result<Chosen, Problem> {
+        let last = match request.version {
+            None => self.definitions.last_newest(namespace, workflow),
+            Some(_) => None,
+        };
+        // What does not fit the last one may fit a newer one.
+        match last.filter(|known| known.check_input(&request.input).is_ok()) {
+            Some(known) => Ok(Chosen { known, is_likely: true }),
+            None => self.look_up(namespace, workflow, request).await,
+        }
+    }
+
+    async fn look_up(&self, namespace: &Namespace, workflow: &str, request: &Request) -> Result<Chosen, Problem> {
+        let (store, version) = (&*self.store, request.version);
+        let known = self.definitions.get(store, namespace, workflow, version).await?;
+        known.check_input(&request.input)?;
+        Ok(Chosen {
+            known,
+            is_likely: false,
+        })
+    }
+
+    /// Whether the run was begun by this very call.
+    async fn begin(
+        &self,
+        namespace: &Namespace,
+        chosen: Chosen,
+        run: RunId,
+        request: Request,
+        may_exist: bool,
+    ) -> Result<bool, Problem> {
+        let again = chosen.is_likely.then(|| request.clone());
+        let start = |chosen: &Chosen, request: Request| {
+            let mut start = request.into_start(namespace, &chosen.known, may_exist);
+            start.expects_newest = chosen.is_likely;
+            self.backend.submit(run, Command::Start(Box::new(start)))
+        };
+        let reply = match (start(&chosen, request).await, again) {
+            (Err(CommandError::Superseded), Some(request)) => {
+                let workflow = &chosen.known.row.name;
+                start(&self.look_up(namespace, workflow, &request).await?, request).await
+            }
+            (reply, _) => reply,
+        };
+        Ok(reply?.changed)
     }
 
     /// An input as it was given; none is null.
@@ -183,20 +237,6 @@ async fn place(api: &Api, namespace: &Namespace, request: &Request) -> Result<(R
 /// What is said of a key whose run has gone before it.
 pub(super) fn deleted_run(key: &str, run: RunId) -> String {
     format!("run {run}, which idempotency key {key:?} started, has ended and was deleted")
-}
-
-/// Whether the run was begun by this very call.
-async fn begin(
-    api: &Api,
-    namespace: &Namespace,
-    known: &Known,
-    run: RunId,
-    request: Request,
-    may_exist: bool,
-) -> Result<bool, Problem> {
-    let start = request.into_start(namespace, known, may_exist);
-    let reply = api.backend.submit(run, Command::Start(Box::new(start))).await?;
-    Ok(reply.changed)
 }
 
 fn read(api: &Api, workflow: &str, body: &Body) -> Result<Request, Problem> {

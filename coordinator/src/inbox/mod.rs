@@ -139,6 +139,7 @@ async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Re
                 traceparent: None,
                 idempotency_key: None,
                 may_exist: true,
+                expects_newest: false,
             };
             let command = Command::Start(Box::new(start.clone()));
             let prepared = Prepared::Start(Box::new(PreparedStart { start, definition }));

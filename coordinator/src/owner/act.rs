@@ -42,6 +42,10 @@ impl Owner {
                 has_ended: draft.has_finished,
             };
             self.parts.watchers.tell(id, &written);
+            self.parts
+                .metrics
+                .runs_started
+                .inc_by(f64::from(u8::from(draft.created.is_some())));
             self.measure(id, &draft.ended_at, draft.has_joined.then_some(draft.dispatched_before));
         }
         for effect in draft.effects {

@@ -18,7 +18,8 @@ use super::run::Run;
 use crate::broker::publisher::Outgoing;
 use crate::read::waits::question;
 use crate::store::{
-    Batch, Broadcast, Claim, InboxMessage, JoinedScope, JournalRow, RunChange, RunEnd, RunRow, WaitKind, WaitRow,
+    Batch, Broadcast, Claim, InboxMessage, JoinedScope, JournalRow, NewestVersion, RunChange, RunEnd, RunRow, WaitKind,
+    WaitRow,
 };
 
 /// Everything a batch does to one run.
@@ -27,6 +28,8 @@ pub struct Draft {
     pub run: RunId,
     /// Its row, if it begins.
     pub created: Option<RunRow>,
+    /// The version it begins with, if it is to be the newest.
+    pub expected: Option<NewestVersion>,
     /// New rows.
     pub rows: Vec<JournalRow>,
     rows_lent: usize,
@@ -71,6 +74,7 @@ impl Draft {
         Draft {
             run,
             created: None,
+            expected: None,
             rows: Vec::new(),
             rows_lent: 0,
             change: None,
@@ -431,7 +435,11 @@ pub fn batch_of(drafts: &mut [Draft], claim: impl Fn(Partition) -> Option<Claim>
         batch.sent.extend(draft.sent.iter().cloned());
         batch.broadcasts.extend(draft.broadcasts.iter().cloned());
         batch.joins.extend(draft.joins.iter().cloned());
+        batch.newest.extend(draft.expected.clone());
     }
+    // Of the many runs of one version it is asked once.
+    batch.newest.sort();
+    batch.newest.dedup();
     Ok(batch)
 }
 

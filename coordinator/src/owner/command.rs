@@ -14,7 +14,7 @@ use rejoin_shared::time::Timestamp;
 use rejoin_shared::trace::TraceParent;
 use serde::{Deserialize, Serialize};
 
-use crate::store::ForkedFrom;
+use crate::store::{ForkedFrom, NewestVersion};
 
 /// A run to be started; its id was drawn by the caller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,22 @@ pub struct StartRun {
     /// The same start may have been asked before (a repeated request with a key): look first.
     #[serde(default)]
     pub may_exist: bool,
+    /// The version was the newest when it was last looked up, and the run is to begin with no older one. Only the owner in the
+    /// same process is asked so.
+    #[serde(skip)]
+    pub expects_newest: bool,
+}
+
+impl StartRun {
+    /// What has to be true for it to begin.
+    #[must_use]
+    pub fn expected(&self) -> Option<NewestVersion> {
+        self.expects_newest.then(|| NewestVersion {
+            namespace: self.namespace.clone(),
+            workflow: self.workflow.clone(),
+            version: self.version,
+        })
+    }
 }
 
 /// A run to be started because another one calls it.
@@ -134,6 +150,7 @@ impl ForkRun {
             traceparent: self.traceparent,
             idempotency_key: None,
             may_exist: true,
+            expects_newest: false,
         }
     }
 }
@@ -265,6 +282,12 @@ impl Command {
         }
     }
 
+    /// Whether only an owner in this process can be asked: what a start expects does not travel.
+    #[must_use]
+    pub fn is_for_own(&self) -> bool {
+        matches!(self, Command::Start(start) if start.expects_newest)
+    }
+
     /// Its name in the inbox.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -323,6 +346,9 @@ pub enum CommandError {
         /// Why.
         message: String,
     },
+    /// A start did not begin with the newest version: whoever asked looks it up and asks again.
+    #[error("a newer version of the workflow was registered meanwhile")]
+    Superseded,
     /// The run has gone to another owner, and nothing was judged: whoever asked asks that one.
     #[error("the run has another owner now")]
     Elsewhere,

@@ -15,7 +15,7 @@ use super::command::CommandError;
 use super::inbound::{Answer, Item, Origin, What};
 use super::judge::settle;
 use crate::metrics::as_f64;
-use crate::store::{Batch, Claim, RunChange, RunEnd, StoreError};
+use crate::store::{Batch, Claim, NewestVersion, RunChange, RunEnd, StoreError};
 
 /// First pause while the database is away; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +34,8 @@ enum Failure {
     LeaseOver,
     /// These data are refused, now and later.
     Refused(String),
+    /// Runs were to begin with this version as the newest, which it is not any more.
+    Superseded(NewestVersion),
 }
 
 /// An item that is judged anew: a start may have been committed.
@@ -76,6 +78,13 @@ impl Owner {
                 Ok(at) => part.into_iter().for_each(|draft| self.act(draft, at)),
                 Err(Failure::Refused(reason)) if is_whole || part.len() <= 1 => {
                     part.into_iter().for_each(|draft| self.refuse(draft, &reason));
+                }
+                Err(Failure::Superseded(version)) => {
+                    let (outdated, rest): (Vec<Draft>, _) = part
+                        .into_iter()
+                        .partition(|draft: &Draft| is_whole || draft.expected.as_ref() == Some(&version));
+                    outdated.into_iter().for_each(|draft| self.turn_back(draft));
+                    parts.push(rest);
                 }
                 Err(Failure::Refused(_)) => {
                     let second = part.split_off(part.len() / 2);
@@ -140,7 +149,12 @@ impl Owner {
                 Err(error @ (StoreError::Away(_) | StoreError::Unknown(_))) => {
                     tracing::warn!(%error, "whether a batch was written cannot be told yet");
                 }
-                Err(StoreError::NotOwner(_) | StoreError::Schema(_) | StoreError::Refused(_)) => {
+                Err(
+                    StoreError::NotOwner(_)
+                    | StoreError::Schema(_)
+                    | StoreError::Refused(_)
+                    | StoreError::Superseded(_),
+                ) => {
                     return Err(Failure::Unknown);
                 }
             }
@@ -178,6 +192,13 @@ impl Owner {
                     return Err(Failure::Unknown);
                 }
                 Err(StoreError::Refused(reason)) => return Err(Failure::Refused(reason)),
+                Err(StoreError::Superseded(place)) => {
+                    let version = batch.newest.get(place).cloned();
+                    return Err(version.map_or_else(
+                        || Failure::Refused(format!("it names version {place} of those that it expects")),
+                        Failure::Superseded,
+                    ));
+                }
                 Err(
                     error
                     @ (StoreError::Away(_) | StoreError::Schema(_) | StoreError::Sealed(_) | StoreError::Newer(_)),
@@ -219,7 +240,7 @@ impl Owner {
             Failure::NotOwner(Some(partition)) => self.lose(partition),
             Failure::NotOwner(None) | Failure::Unknown => self.reclaim().await,
             Failure::LeaseOver => self.lose_all(),
-            Failure::Refused(_) => {}
+            Failure::Refused(_) | Failure::Superseded(_) => {}
         }
         for (run, items) in again_for {
             match self.claims.contains_key(&run.partition()) {
@@ -266,6 +287,22 @@ impl Owner {
         }
     }
 
+    /// The run did not begin: with which version it can is not known here.
+    fn turn_back(&mut self, mut draft: Draft) {
+        for (_, answer) in &mut draft.items {
+            *answer = Answer::Command(Err(CommandError::Superseded));
+        }
+        self.void(draft);
+    }
+
+    /// Nothing of a draft was written: only its answers leave.
+    fn void(&mut self, mut draft: Draft) {
+        draft.effects.clear();
+        draft.verdicts.clear();
+        self.forget(draft.run);
+        self.act(draft, None);
+    }
+
     /// The database refuses what this one run writes: it is quarantined, its events go to the dead letters.
     fn refuse(&mut self, mut draft: Draft, reason: &str) {
         let id = draft.run;
@@ -283,10 +320,7 @@ impl Owner {
                 })),
             };
         }
-        draft.effects.clear();
-        draft.verdicts.clear();
-        self.forget(id);
-        self.act(draft, None);
+        self.void(draft);
         if is_new || is_final {
             return;
         }

@@ -180,10 +180,10 @@ impl Owner {
         };
         // A run that ends at once gets its result by a change beside its row.
         (run.row_status, run.row_wake_at) = (row.status, row.wake_at);
-        drafts.of(id).created = Some(row);
+        let draft = drafts.of(id);
+        (draft.created, draft.expected) = (Some(row), prepared.start.expected());
         self.runs.insert(id, run);
         self.applied(drafts, id, apply);
-        self.parts.metrics.runs_started.inc();
         status
     }
 }

@@ -246,6 +246,19 @@ pub struct Batch {
     pub broadcasts: Vec<Broadcast>,
     /// Joined scopes whose branches' snapshots go.
     pub joins: Vec<JoinedScope>,
+    /// Versions with which new runs begin as the newest: where one of them is not any more, nothing is written.
+    pub newest: Vec<NewestVersion>,
+}
+
+/// The newest version of a workflow, as far as somebody knows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NewestVersion {
+    /// The workflow's namespace.
+    pub namespace: Namespace,
+    /// Its name.
+    pub workflow: String,
+    /// The version.
+    pub version: u32,
 }
 
 /// A joined scope whose branches' snapshots go (`snapshots_after_join: drop`).
@@ -543,6 +556,9 @@ pub enum StoreError {
     /// The database refuses these very data, now and later.
     #[error("the database refuses the data: {0}")]
     Refused(String),
+    /// A newer version is registered than the one at this place of [`Batch::newest`]: nothing was written.
+    #[error("a newer version of a workflow is registered than a run was to begin with")]
+    Superseded(usize),
     /// The schema is not what this version needs.
     #[error("the database's schema does not fit: {0}")]
     Schema(String),
@@ -584,9 +600,11 @@ impl StoreError {
         match self {
             StoreError::NotOwner(_) | StoreError::Unknown(_) => Retry::AfterReload,
             StoreError::Away(_) => Retry::Later,
-            StoreError::Refused(_) | StoreError::Schema(_) | StoreError::Sealed(_) | StoreError::Newer(_) => {
-                Retry::Never
-            }
+            StoreError::Refused(_)
+            | StoreError::Superseded(_)
+            | StoreError::Schema(_)
+            | StoreError::Sealed(_)
+            | StoreError::Newer(_) => Retry::Never,
         }
     }
 }

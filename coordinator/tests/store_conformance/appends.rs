@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rejoin_coordinator::store::{Batch, Claim, Epoch, HEAD_BYTES_MAX, HEAD_ROWS, JOURNAL_FORMAT, JournalRow, RunRow};
-use rejoin_shared::ids::{Partition, RunId};
+use rejoin_coordinator::store::{
+    Batch, Claim, Epoch, HEAD_BYTES_MAX, HEAD_ROWS, JOURNAL_FORMAT, JournalRow, NewestVersion, RunRow, StoreError,
+};
+use rejoin_shared::ids::{Namespace, Partition, RunId};
 use rejoin_shared::run::{Counts, Outcome, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 
@@ -27,6 +29,7 @@ on_every_store!(
     a_change_of_an_unknown_run_writes_nothing,
     a_takeover_ends_the_appends_of_the_former_owner,
     one_batch_spans_many_partitions,
+    runs_that_begin_with_the_newest_version_do_not_begin_with_an_older_one,
 );
 
 async fn a_record_is_read_back_as_it_was_appended(s: &Subject) {
@@ -447,4 +450,59 @@ async fn one_batch_spans_many_partitions(s: &Subject) {
     for run in created {
         assert_eq!(s.whole_journal(run.id).await.len(), 2);
     }
+}
+
+async fn runs_that_begin_with_the_newest_version_do_not_begin_with_an_older_one(s: &Subject) {
+    let mut claim = s.own(Partition(5)).await;
+    let default = Namespace::default_name();
+    let register = async |of: &Namespace, name: &str, digest: &str| {
+        let put = s.store.put_workflow(of, name, digest, b"{}").await;
+        put.expect("registered");
+    };
+    for (name, digest) in [("a", "d1"), ("b", "d1"), ("b", "d2"), ("c", "d1")] {
+        register(&default, name, digest).await;
+    }
+    register(&namespace("other"), "c", "d1").await;
+    register(&namespace("other"), "c", "d2").await;
+    let newest = |workflow: &str, version| NewestVersion {
+        namespace: default.clone(),
+        workflow: workflow.to_owned(),
+        version,
+    };
+    let beginning = |newest: Vec<NewestVersion>| {
+        let run = RunRow {
+            id: RunId::new_in(Partition(5)),
+            ..new_run(Partition(5))
+        };
+        let rows = records(run.id, 1..=1);
+        Batch {
+            created: vec![run],
+            rows,
+            newest,
+            ..Batch::default()
+        }
+    };
+    // What another namespace has of that name does not count.
+    s.append(
+        &mut claim,
+        beginning(vec![newest("a", 1), newest("b", 2), newest("c", 1)]),
+    )
+    .await;
+    for (outdated, place) in [
+        (vec![newest("b", 1)], 0),
+        (vec![newest("a", 1), newest("b", 1), newest("c", 1)], 1),
+    ] {
+        let mut refused = beginning(outdated);
+        refused.claims = vec![claim];
+        let outcome = s.store.append(&refused).await;
+        assert!(
+            matches!(outcome, Err(StoreError::Superseded(at)) if at == place),
+            "{outcome:?}"
+        );
+        let run = refused.created[0].id;
+        assert!(s.store.run(run).await.expect("read").is_none() && s.whole_journal(run).await.is_empty());
+    }
+    // The chain did not move: the next one fits.
+    register(&default, "a", "d2").await;
+    s.append(&mut claim, beginning(vec![newest("a", 2)])).await;
 }

@@ -15,7 +15,7 @@ use rejoin_coordinator::members::lease::TaskKeeper;
 use rejoin_coordinator::owner::command::{Command, CommandError, Reply, StartRun};
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::{RunRow, Store};
-use rejoin_shared::definition::{Format, read};
+use rejoin_shared::definition::{Format, digest_of_stored, read};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
@@ -54,12 +54,13 @@ impl World {
         world
     }
 
-    /// Registers another workflow.
+    /// Registers a workflow, or another version of it.
     pub async fn put(&self, name: &str, document: &str) {
         let tree = read(document.as_bytes(), Format::Yaml, &Limits::default()).expect("the document");
         let text = tree.canonical_json();
         let namespace = Namespace::default_name();
-        let stored = self.store.put_workflow(&namespace, name, "digest", text.as_ref()).await;
+        let digest = digest_of_stored(text.as_ref()).expect("a document");
+        let stored = self.store.put_workflow(&namespace, name, &digest, text.as_ref()).await;
         stored.expect("the workflow");
     }
 
@@ -140,6 +141,7 @@ pub fn start_of(input: &str) -> StartRun {
         traceparent: None,
         idempotency_key: None,
         may_exist: false,
+        expects_newest: false,
     }
 }
 

@@ -305,6 +305,7 @@ impl<'a> Shell<'a> {
                     traceparent: None,
                     idempotency_key: None,
                     may_exist: true,
+                    expects_newest: false,
                 }));
                 if coordinator.submit(id, start).await.is_ok() {
                     return Ok(id);

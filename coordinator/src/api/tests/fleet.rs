@@ -14,7 +14,7 @@ use crate::store::embedded::EmbeddedStore;
 
 /// Two coordinators that own partitions each, of which one may still give some to the other. A run that is started lies with the
 /// coordinator that is asked.
-async fn two() -> (Server, Server, MemoryBroker) {
+pub(super) async fn two() -> (Server, Server, MemoryBroker) {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().expect("a store in memory"));
     let broker = MemoryBroker::new();
     let one = Server::over(store.clone(), &broker, "one").await;

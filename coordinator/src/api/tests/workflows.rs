@@ -61,3 +61,57 @@ async fn a_workflow_built_in_rust_is_the_version_that_its_yaml_made() {
     assert_eq!((other.status, other.json().get("version")), (201, Some(&Json::Int(2))));
     server.stop().await;
 }
+
+/// Whoever registered a version, and wherever: from then on runs begin with it, whichever coordinator is asked, and whatever it
+/// knew before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_begins_with_the_newest_version_whichever_coordinator_is_asked() {
+    let (one, two, _broker) = super::fleet::two().await;
+    for version in 1..=20_i64 {
+        let wants = if version % 2 == 0 { "integer" } else { "string" };
+        let input = if version % 2 == 0 { "1" } else { "\"a\"" };
+        let document = format!(
+            "workflow: told\ndescription: v{version}\ninput: {{ type: {wants} }}\nsteps: [ {{ set: s, values: {{ x: 1 }} }} ]\n"
+        );
+        let put = two.call("PUT /v1/workflows", "", &document).await;
+        assert_eq!(put.status, 201, "{}", put.body);
+        for (server, query) in [(&one, ""), (&one, "?wait=10s"), (&two, "")] {
+            let body = format!("{{\"input\":{input}}}");
+            let started = server
+                .call(&format!("POST /v1/workflows/told/runs{query}"), "", &body)
+                .await;
+            assert_eq!(started.status, 201, "{}", started.body);
+            assert_eq!(started.json().get("version"), Some(&Json::Int(version)));
+        }
+    }
+    // What fits no version is refused by the newest.
+    let refused = one.call("POST /v1/workflows/told/runs", "", r#"{"input":[]}"#).await;
+    assert_eq!((refused.status, &*refused.text("code")), (422, "invalid_input"));
+    one.stop().await;
+    two.stop().await;
+}
+
+/// A key stays with its request, also where its start was turned back once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_a_key_begins_once_also_where_the_newest_version_was_not_known() {
+    let (one, two, _broker) = super::fleet::two().await;
+    let mut runs = std::collections::BTreeSet::new();
+    for version in 1..=10_i64 {
+        let document =
+            format!("workflow: told\ndescription: v{version}\nsteps: [ {{ set: s, values: {{ x: 1 }} }} ]\n");
+        let put = two.call("PUT /v1/workflows", "", &document).await;
+        assert_eq!(put.status, 201, "{}", put.body);
+        let body = format!("{{\"idempotency_key\":\"k{version}\"}}");
+        let started = one.call("POST /v1/workflows/told/runs", "", &body).await;
+        assert_eq!(
+            (started.status, started.json().get("version")),
+            (201, Some(&Json::Int(version)))
+        );
+        let again = two.call("POST /v1/workflows/told/runs", "", &body).await;
+        assert_eq!((again.status, again.text("id")), (200, started.text("id")));
+        runs.insert(started.text("id"));
+    }
+    assert_eq!(runs.len(), 10);
+    one.stop().await;
+    two.stop().await;
+}

@@ -6,12 +6,13 @@ use rejoin_shared::time::Timestamp;
 
 use super::super::{Batch, Claim, JOURNAL_FORMAT, JournalRow, RunChange, RunRow, StoredRow, priority};
 use super::tables::{JOURNAL, Journal, PARTITIONS, RUN_ENDINGS, RUN_STATES, RUNS, key, status};
-use super::{Result, StoreError, forks, inbox, snapshots, waits};
+use super::{Result, StoreError, forks, inbox, snapshots, waits, workflows};
 
 type JournalTable<'tx> = redb::Table<'tx, (u128, u64), Journal>;
 
 pub(super) fn append(tx: &WriteTransaction, batch: &Batch, at: Timestamp) -> Result<Timestamp> {
     move_chain(tx, &batch.claims)?;
+    workflows::expect_newest(tx, &batch.newest)?;
     create(tx, &batch.created, at)?;
     insert_rows(tx, &batch.rows, at)?;
     for change in &batch.changed {

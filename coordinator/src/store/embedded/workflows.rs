@@ -5,7 +5,7 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::time::Timestamp;
 
-use super::super::{KeyBinding, Reserved, WorkflowRow};
+use super::super::{KeyBinding, NewestVersion, Reserved, StoreError, WorkflowRow};
 use super::Result;
 use super::tables::{KEYS, WORKFLOWS, key, run_id};
 
@@ -40,6 +40,19 @@ pub(super) fn put(tx: &WriteTransaction, new: WorkflowRow) -> Result<(WorkflowRo
         },
         true,
     ))
+}
+
+/// Fails an append whose runs begin with versions that are not the newest any more.
+pub(super) fn expect_newest(tx: &WriteTransaction, newest: &[NewestVersion]) -> Result<()> {
+    let table = tx.open_table(WORKFLOWS)?;
+    for (place, one) in newest.iter().enumerate() {
+        let (namespace, workflow) = (&*one.namespace.0, one.workflow.as_str());
+        let newer = (namespace, workflow, one.version.saturating_add(1))..=(namespace, workflow, u32::MAX);
+        if table.range(newer)?.next().is_some() {
+            return Err(StoreError::Superseded(place));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn get(

@@ -27,6 +27,7 @@ pub(super) struct Appender {
 struct Line {
     client: Client,
     append: Statement,
+    append_with_newest: Statement,
     append_with_waits: Statement,
     append_with_forks: Statement,
     _driver: AbortOnDropHandle<()>,
@@ -52,10 +53,11 @@ impl Appender {
             None => slot.insert(self.connect().await?),
         };
         let params = columns.params();
-        let statement = match (columns.has_forks(), columns.has_waits()) {
-            (true, _) => &line.append_with_forks,
-            (false, true) => &line.append_with_waits,
-            (false, false) => &line.append,
+        let statement = match (columns.has_forks(), columns.has_waits(), columns.has_newest()) {
+            (true, _, _) => &line.append_with_forks,
+            (false, true, _) => &line.append_with_waits,
+            (false, false, true) => &line.append_with_newest,
+            (false, false, false) => &line.append,
         };
         let answer = tokio::time::timeout(self.answer_timeout, line.client.query_one(statement, &params)).await;
         match answer {
@@ -99,11 +101,13 @@ impl Appender {
             prepared.map_err(|e| store_error(&e, Phase::NothingToLose))
         };
         let append = prepare(sql::BATCH_APPEND_IF_OWNER).await?;
+        let append_with_newest = prepare(sql::BATCH_APPEND_WITH_NEWEST_IF_OWNER).await?;
         let append_with_waits = prepare(sql::BATCH_APPEND_WITH_WAITS_IF_OWNER).await?;
         let append_with_forks = prepare(sql::BATCH_APPEND_WITH_FORKS_IF_OWNER).await?;
         Ok(Line {
             client,
             append,
+            append_with_newest,
             append_with_waits,
             append_with_forks,
             _driver: driver,

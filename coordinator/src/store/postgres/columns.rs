@@ -7,7 +7,9 @@ use rejoin_shared::run::{Counts, Progress};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::super::{Batch, Claim, InboxMessage, JOURNAL_FORMAT, JournalRow, RunChange, RunRow, StoreError, priority};
+use super::super::{
+    Batch, Claim, InboxMessage, JOURNAL_FORMAT, JournalRow, NewestVersion, RunChange, RunRow, StoreError, priority,
+};
 use super::values::{At, bigint, integer, outcome_number};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -28,6 +30,7 @@ pub(super) struct Columns<'a> {
     received: Vec<i64>,
     answered: Vec<i64>,
     verdicts: Bodies<'a>,
+    newest: Newest<'a>,
     waits: Option<Waits<'a>>,
     forks: Vec<Uuid>,
 }
@@ -46,6 +49,7 @@ impl<'a> Columns<'a> {
             received: ids(&mut batch.received.iter().copied())?,
             answered: ids(&mut batch.answered.iter().map(|(id, _)| *id))?,
             verdicts: batch.answered.iter().map(|(_, verdict)| &**verdict).collect(),
+            newest: Newest::of(&batch.newest)?,
             waits: Waits::of(batch)?,
             forks: forks_of(batch),
         })
@@ -53,7 +57,7 @@ impl<'a> Columns<'a> {
 
     /// The parameters in the order of `rejoin_append`.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut params: Vec<Param<'_>> = Vec::with_capacity(82);
+        let mut params: Vec<Param<'_>> = Vec::with_capacity(85);
         self.claims.push_to(&mut params);
         self.created.push_to(&mut params);
         self.tags.push_to(&mut params);
@@ -61,6 +65,9 @@ impl<'a> Columns<'a> {
         self.changed.push_to(&mut params);
         self.sent.push_to(&mut params);
         params.extend([&self.received as Param<'_>, &self.answered, &self.verdicts]);
+        if self.has_newest() || self.has_waits() {
+            self.newest.push_to(&mut params);
+        }
         if let Some(waits) = &self.waits {
             waits.push_to(&mut params);
         }
@@ -70,15 +77,43 @@ impl<'a> Columns<'a> {
         params
     }
 
+    /// Whether there is something for `rejoin_expect_newest`, whose parameters then follow those of `rejoin_append`.
+    pub(super) fn has_newest(&self) -> bool {
+        !self.newest.versions.is_empty()
+    }
+
     /// Whether there are forks, which `rejoin_begin_forks` marks; the parameters of `rejoin_put_waits` and `rejoin_put_joins` are
     /// there too then.
     pub(super) fn has_forks(&self) -> bool {
         !self.forks.is_empty()
     }
 
-    /// Whether there is something for `rejoin_put_waits` or `rejoin_put_joins`, whose parameters then follow.
+    /// Whether there is something for `rejoin_put_waits` or `rejoin_put_joins`, whose parameters then follow those of
+    /// `rejoin_expect_newest`.
     pub(super) fn has_waits(&self) -> bool {
         self.waits.is_some()
+    }
+}
+
+/// Versions that runs begin with as the newest.
+struct Newest<'a> {
+    namespaces: Texts<'a>,
+    workflows: Texts<'a>,
+    versions: Vec<i32>,
+}
+
+impl<'a> Newest<'a> {
+    fn of(newest: &'a [NewestVersion]) -> Result<Newest<'a>> {
+        let versions = newest.iter().map(|one| integer(one.version));
+        Ok(Newest {
+            namespaces: newest.iter().map(|one| &*one.namespace.0).collect(),
+            workflows: newest.iter().map(|one| one.workflow.as_str()).collect(),
+            versions: versions.collect::<Result<_>>()?,
+        })
+    }
+
+    fn push_to<'b>(&'b self, params: &mut Vec<Param<'b>>) {
+        params.extend([&self.namespaces as Param<'b>, &self.workflows, &self.versions]);
     }
 }
 

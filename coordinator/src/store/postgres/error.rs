@@ -18,6 +18,8 @@ pub(super) enum Phase {
 
 /// Raised by `rejoin_append`: a claim does not match.
 const NOT_OWNER: &str = "RJ001";
+/// Raised by `rejoin_expect_newest`: one of its versions is not the newest; the detail is which, counted from 1.
+const SUPERSEDED: &str = "RJ003";
 
 /// Translates an error of a statement.
 pub(super) fn store_error(error: &tokio_postgres::Error, phase: Phase) -> StoreError {
@@ -58,6 +60,10 @@ fn of_answer(answer: &DbError, phase: Phase) -> StoreError {
     if code == NOT_OWNER {
         let partition = answer.detail().and_then(|number| number.parse().ok());
         return StoreError::NotOwner(partition.map(Partition));
+    }
+    if code == SUPERSEDED {
+        let place = answer.detail().and_then(|place| place.parse::<usize>().ok());
+        return StoreError::Superseded(place.map_or(0, |place| place.saturating_sub(1)));
     }
     if code == "25006" {
         return StoreError::Away(text);

@@ -64,6 +64,7 @@ fn away(error: StoreError) -> StoreError {
         other @ (StoreError::NotOwner(_)
         | StoreError::Away(_)
         | StoreError::Refused(_)
+        | StoreError::Superseded(_)
         | StoreError::Schema(_)
         | StoreError::Newer(_)
         | StoreError::Sealed(_)) => other,

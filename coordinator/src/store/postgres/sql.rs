@@ -186,23 +186,29 @@ statements! {
     BATCH_APPEND_IF_OWNER = "select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
         $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, \
         $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57)";
-    /// The same with waits, broadcasts and joins; `waits`, `wait_events` and `joined_scopes` by their primary keys.
+    /// The same with runs that begin with the newest versions; `workflows` by its primary key.
+    BATCH_APPEND_WITH_NEWEST_IF_OWNER = "with appended as materialized (select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+        $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, \
+        $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57) \
+            as at) \
+        select rejoin_expect_newest(at, $58, $59, $60) from appended";
+    /// The same with waits, broadcasts and joins, and newest versions; `waits`, `wait_events` and `joined_scopes` by their primary keys.
     BATCH_APPEND_WITH_WAITS_IF_OWNER = "with appended as materialized (select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, \
         $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, \
         $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57) \
             as at), \
-        joined as materialized (select rejoin_put_joins(at, $78, $79, $80, $81) as at from appended) \
-        select rejoin_put_waits(at, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, $72, $73, $74, $75, \
-            $76, $77) from joined";
+        joined as materialized (select rejoin_put_joins(at, $81, $82, $83, $84) as at from appended) \
+        select rejoin_put_waits(rejoin_expect_newest(at, $58, $59, $60), $61, $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, \
+            $72, $73, $74, $75, $76, $77, $78, $79, $80) from joined";
     /// The same with forks; `forks` by its primary key.
     BATCH_APPEND_WITH_FORKS_IF_OWNER = "with appended as materialized (select rejoin_append($1, $2, $3, $4, $5, $6, $7, $8, $9, \
         $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, \
         $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57) \
             as at), \
-        joined as materialized (select rejoin_put_joins(at, $78, $79, $80, $81) as at from appended), \
-        put as materialized (select rejoin_put_waits(at, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, \
-            $72, $73, $74, $75, $76, $77) as at from joined) \
-        select rejoin_begin_forks(at, $82) from put";
+        joined as materialized (select rejoin_put_joins(at, $81, $82, $83, $84) as at from appended), \
+        put as materialized (select rejoin_put_waits(rejoin_expect_newest(at, $58, $59, $60), $61, $62, $63, $64, $65, $66, $67, $68, \
+            $69, $70, $71, $72, $73, $74, $75, $76, $77, $78, $79, $80) as at from joined) \
+        select rejoin_begin_forks(at, $85) from put";
     /// All kinds; a small table.
     KINDS_READ = "select id, name from journal_kinds";
     /// A new kind of record. Unique (name).
