@@ -89,6 +89,41 @@ async fn a_run_that_is_asked_for_twice_at_once_begins_once_and_both_are_told() {
     coordinator.shutdown().await;
 }
 
+/// What a run completes with is its context, unless its workflow says otherwise; that is kept once.
+#[tokio::test]
+async fn an_output_that_is_the_context_is_kept_once_and_another_one_beside_it() {
+    let world = World::new("{ workflow: w, steps: [ { set: s, values: { x: 1 } } ] }").await;
+    world
+        .put(
+            "other",
+            "{ workflow: other, steps: [ { finish: f, output: '= input.n' } ] }",
+        )
+        .await;
+    let coordinator = world.coordinator("a");
+    let run = start(&coordinator, r#"{"n": 5}"#).await;
+    let other = coordinator.new_run_id();
+    let begun = StartRun {
+        workflow: "other".to_owned(),
+        ..start_of(r#"{"n": 5}"#)
+    };
+    let begun = coordinator.submit(other, Command::Start(Box::new(begun))).await;
+    begun.expect("begun");
+    for (run, context, output, is_kept) in [
+        (run, r#"{"n":5,"x":1}"#, r#"{"n":5,"x":1}"#, false),
+        (other, r#"{"n":5}"#, "5", true),
+    ] {
+        let row = world.reaches(run, RunStatus::Completed).await;
+        assert_eq!(
+            (row.context.as_deref(), row.output.as_deref()),
+            (Some(context.as_bytes()), Some(output.as_bytes()))
+        );
+        let journal = world.store.journal(run, 0, 100).await.expect("read");
+        let last = journal.last().expect("a record");
+        assert_eq!((&*last.row.kind, last.row.output.is_some()), ("run_finished", is_kept));
+    }
+    coordinator.shutdown().await;
+}
+
 /// Runs that are to begin with the newest version do not begin with another one, nor does that keep others from it which are
 /// written together with them.
 #[tokio::test]

@@ -723,9 +723,12 @@ pub enum Choice {
 #[allow(missing_docs)]
 pub struct RunFinished {
     pub status: RunStatus,
-    /// `finish`'s, or the final context.
+    /// `finish`'s.
     #[serde(skip)]
     pub output: Option<Json>,
+    /// The output is the final context, which a reader of the journal has anyway. Before format 3 it stood in `output` all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_is_context: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorValue>,
     /// Why an operator cancelled it.

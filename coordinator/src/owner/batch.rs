@@ -291,9 +291,11 @@ fn text_of(command: &Command) -> Bytes {
 fn end_of(run: &Run) -> RunEnd {
     let (output, error) = run.state.result();
     let text = |json: &Json| Bytes::from(json.to_bytes());
+    let context = run.state.context();
+    let is_context = run.state.status() == RunStatus::Completed && output.as_ref() == Some(&context);
     RunEnd {
-        context: Some(text(&run.state.context())),
-        output: output.as_ref().map(text),
+        context: Some(text(&context)),
+        output: output.filter(|_| !is_context).as_ref().map(text),
         error: error.map(|error| text(&error.to_json())),
         compensated: run.state.is_compensated(),
     }

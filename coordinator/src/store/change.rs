@@ -23,5 +23,13 @@ impl RunRow {
             self.error.clone_from(&end.error);
             (self.compensated, self.finished_at) = (end.compensated, Some(at));
         }
+        self.fill_output();
+    }
+
+    /// Reads the context of a run that completed as its output, where no other is kept.
+    pub(super) fn fill_output(&mut self) {
+        if self.status == RunStatus::Completed && self.output.is_none() {
+            self.output.clone_from(&self.context);
+        }
     }
 }

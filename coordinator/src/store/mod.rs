@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 
 use seal::SealError;
 
-/// Version of the layout of [`JournalRow::body`], stored with each row. Since 2 a completed step has a short one.
-pub const JOURNAL_FORMAT: i16 = 2;
+/// Version of the layout of [`JournalRow::body`], stored with each row. Since 2 a completed step has a short one; since 3 the end of
+/// a run does not repeat the context that is its output.
+pub const JOURNAL_FORMAT: i16 = 3;
 /// Those that are read.
 pub const JOURNAL_FORMATS: std::ops::RangeInclusive<i16> = 1..=JOURNAL_FORMAT;
 /// A page of a journal ends once it holds this many bytes.
@@ -196,6 +197,7 @@ pub const LOOK_AT_ONCE: Timestamp = Timestamp(0);
 #[allow(missing_docs)]
 pub struct RunEnd {
     pub context: Option<Bytes>,
+    /// Of a run that completed, none stands for the context: kept once, and read back as both.
     pub output: Option<Bytes>,
     pub error: Option<Bytes>,
     pub compensated: bool,

@@ -1,6 +1,6 @@
 //! A run's row over its life: begins, goes on, ends, goes on again, is deleted.
 
-use rejoin_coordinator::store::{Batch, InboxMessage, Reserved, RunChange, RunRow};
+use rejoin_coordinator::store::{Batch, InboxMessage, Reserved, RunChange, RunFilter, RunRow};
 use rejoin_shared::ids::{Namespace, Partition};
 use rejoin_shared::run::{Counts, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
@@ -12,6 +12,7 @@ on_every_store!(
     a_scheduled_run_starts_when_it_first_leaves_that_state,
     an_end_is_written_and_a_reopening_clears_it,
     a_run_may_be_created_changed_and_ended_in_one_batch,
+    an_output_that_is_the_context_of_a_completed_run_is_read_from_there,
     a_run_that_has_not_ended_cannot_be_deleted,
     a_deleted_run_is_gone_with_all_that_belongs_to_it,
     the_key_of_a_deleted_run_stays_bound_for_a_day,
@@ -252,4 +253,23 @@ async fn the_key_of_a_deleted_run_stays_bound_for_a_day(s: &Subject) {
             is_deleted: true,
         }
     );
+}
+
+async fn an_output_that_is_the_context_of_a_completed_run_is_read_from_there(s: &Subject) {
+    let mut claim = s.own(Partition(2)).await;
+    for status in [RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled] {
+        let run = s.started(&mut claim).await;
+        let mut ended = end(run, status);
+        ended.ended.as_mut().expect("it ends").output = None;
+        let after = changed(s, &mut claim, vec![ended]).await;
+        assert_eq!(after.context, Some(json("{\"a\":1.0}")));
+        let expected = after.context.clone().filter(|_| status == RunStatus::Completed);
+        assert_eq!(after.output, expected, "{status:?}");
+        let listed = s
+            .store
+            .runs(&Namespace::default_name(), &RunFilter::default(), None, 10)
+            .await;
+        let listed = listed.expect("read").into_iter().find(|row| row.id == run);
+        assert_eq!(listed.expect("listed").output, expected);
+    }
 }

@@ -322,7 +322,7 @@ async fn a_row_that_somebody_has_in_hand_is_not_waited_for_and_what_they_write_s
     let resealing = resealing.expect("nobody is alive");
     let mut client = database.client().await;
     let theirs = client.transaction().await.expect("begun");
-    let sql = "update runs set output = null where id = $1";
+    let sql = "update runs set error = null where id = $1";
     assert_eq!(theirs.execute(sql, &[&written.run.0]).await.expect("changed"), 1);
     let pass = resealing.run_once(|_| {}).await.expect("not held up");
     let of_runs = pass.iter().find(|(kept, _)| *kept == Kept::Runs).expect("the table");
@@ -332,7 +332,7 @@ async fn a_row_that_somebody_has_in_hand_is_not_waited_for_and_what_they_write_s
     assert!(outcome.is_done, "{outcome:?}");
     let store = database.store_with(codec(&["k2"], None)).await;
     let row = store.run(written.run).await.expect("read").expect("there");
-    assert_eq!((row.output, row.input), (None, secret()));
+    assert_eq!((row.error, row.input), (None, secret()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

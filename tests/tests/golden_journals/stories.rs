@@ -40,6 +40,9 @@ pub fn all() -> Vec<Story> {
         ("graph_2", GRAPH, graph()),
         ("reduced_2", REDUCED, reduced()),
         ("undone_2", UNDONE, undone()),
+        // Told again since the end of a run does not repeat the context that is its output.
+        ("flow_3", FLOW, flow()),
+        ("finishing_3", FINISHING, finishing()),
     ]
 }
 

@@ -162,7 +162,10 @@ impl RunState {
         }
         self.phase = Phase::Ended {
             status: finished.status,
-            output: finished.output.clone(),
+            output: match finished.output_is_context {
+                true => Some(self.root.ctx.clone()),
+                false => finished.output.clone(),
+            },
             error: finished.error.clone(),
         };
         self.tally.outstanding = 0;

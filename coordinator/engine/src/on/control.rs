@@ -94,6 +94,7 @@ impl Machine<'_> {
             output: None,
             error: None,
             reason,
+            output_is_context: false,
             undoes_children: false,
         }));
         Ok(())
@@ -151,6 +152,7 @@ impl Machine<'_> {
             output: None,
             error: Some(error),
             reason: None,
+            output_is_context: false,
             undoes_children: false,
         }));
         Ok(())

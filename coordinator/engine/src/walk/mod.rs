@@ -111,10 +111,8 @@ impl Machine<'_> {
             }
             (None, Leaf::Done) => RunFinished {
                 status: RunStatus::Completed,
-                output: Some(match &self.state.early_output {
-                    Some(output) => output.clone(),
-                    None => self.state.root.ctx.clone(),
-                }),
+                output: self.state.early_output.clone(),
+                output_is_context: self.state.early_output.is_none(),
                 error: None,
                 reason: None,
                 undoes_children: false,

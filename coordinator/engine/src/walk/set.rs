@@ -112,6 +112,7 @@ impl Machine<'_> {
                 output: Some(output),
                 error: None,
                 reason: None,
+                output_is_context: false,
                 undoes_children: false,
             })),
         }

@@ -22,6 +22,7 @@ impl Machine<'_> {
             output: None,
             error,
             reason,
+            output_is_context: false,
             undoes_children: true,
         }));
     }
@@ -54,6 +55,7 @@ impl Machine<'_> {
             output: None,
             error,
             reason,
+            output_is_context: false,
             undoes_children: false,
         }));
     }

@@ -90,11 +90,10 @@ impl RunTables {
         let state = self.states.get(id)?.ok_or_else(|| half_a_run(id))?;
         let ending = self.endings.get(id)?.ok_or_else(|| half_a_run(id))?;
         let forked = self.forks.get(id)?.map(|row| forks::forked_from(row.value()));
-        let row = run_row(run_id(id), head, &state.value(), &ending.value())?;
-        Ok(RunRow {
-            forked_from: forked,
-            ..row
-        })
+        let mut row = run_row(run_id(id), head, &state.value(), &ending.value())?;
+        row.forked_from = forked;
+        row.fill_output();
+        Ok(row)
     }
 }
 

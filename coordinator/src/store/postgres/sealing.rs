@@ -133,6 +133,7 @@ impl Sealing {
     /// A run's row as it was written.
     pub(super) fn open_run(&self, mut run: RunRow) -> Result<RunRow> {
         run_payloads(&mut run).try_for_each(|(place, payload)| self.open_in(place, payload))?;
+        run.fill_output();
         Ok(run)
     }
 
@@ -143,6 +144,7 @@ impl Sealing {
                 *payload = serde_json::json!({ "$sealed": error.to_string() }).to_string().into();
             }
         }
+        run.fill_output();
         run
     }
 
