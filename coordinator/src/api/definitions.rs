@@ -81,8 +81,11 @@ impl Definitions {
             None => self.keep(key, Arc::new(self.compile(row)?)),
         };
         if version.is_none() {
-            let newest = &mut self.lock().newest;
-            newest.insert((namespace.clone(), name.to_owned()), known.clone());
+            let (newest, key) = (&mut self.lock().newest, (namespace.clone(), name.to_owned()));
+            // Two may have looked at once, and this one have read first.
+            if newest.get(&key).is_none_or(|kept| kept.row.version < known.row.version) {
+                newest.insert(key, known.clone());
+            }
         }
         Ok(known)
     }

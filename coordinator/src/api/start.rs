@@ -152,9 +152,10 @@ impl Api {
 
     /// The version that a run is to begin with, whose schema its input fits.
     async fn choose(&self, namespace: &Namespace, workflow: &str, request: &Request) -> Result<Chosen, Problem> {
-        let last = match request.version {
-            None => self.definitions.last_newest(namespace, workflow),
-            Some(_) => None,
+        // A key is bound before the run begins: to a request of which it is certain that it can be obeyed.
+        let last = match (request.version, &request.key) {
+            (None, None) => self.definitions.last_newest(namespace, workflow),
+            (Some(_), _) | (None, Some(_)) => None,
         };
         // What does not fit the last one may fit a newer one.
         match last.filter(|known| known.check_input(&request.input).is_ok()) {

@@ -52,10 +52,8 @@ pub struct TaskQueue {
     pub(super) doubt: Doubt,
     /// Sent attempts in the order of their time, each looked at once it is old enough to be doubted.
     pub(super) sent_log: VecDeque<(Timestamp, AttemptKey)>,
-    /// Mean time of a step of each handler, recent ones weighing more.
-    step_ms: HashMap<Arc<str>, f64>,
-    /// The same of all handlers.
-    any_step_ms: Option<f64>,
+    /// Mean time of a step of each handler that was sent here, recent ones weighing more; none, until one has ended.
+    step_ms: HashMap<Arc<str>, Option<f64>>,
     done: usize,
     done_per_s: usize,
     /// Attempts of a short run have waited beside others not long before.
@@ -75,7 +73,6 @@ impl TaskQueue {
             doubt: Doubt::default(),
             sent_log: VecDeque::new(),
             step_ms: HashMap::default(),
-            any_step_ms: None,
             done: 0,
             done_per_s: 0,
             shared_until: Timestamp(0),
@@ -108,9 +105,11 @@ impl TaskQueue {
         )
     }
 
-    /// How many attempts keep the workers busy: as many as they have slots, but light ones hardly need theirs.
+    /// How many attempts keep the workers busy: as many as they have slots, but light ones hardly need theirs. Those on their way
+    /// may be of any handler that was ever sent here, so all of them have to be light.
     fn to_keep_busy(&self, slots: usize) -> usize {
-        match self.any_step_ms.is_some_and(|ms| ms < LIGHT_MS) {
+        let are_light = self.step_ms.values().all(|ms| ms.is_some_and(|ms| ms < LIGHT_MS));
+        match are_light {
             true => slots.min(SHARED_LIGHT),
             false => slots,
         }
@@ -133,17 +132,20 @@ impl TaskQueue {
         }
     }
 
-    /// How long a step of this handler is likely to take.
-    pub(super) fn likely_ms(&self, handler: &str) -> f64 {
-        self.step_ms.get(handler).copied().unwrap_or(STEP_MS_UNKNOWN)
+    /// How long a step of this handler, which is being sent, is likely to take.
+    pub(super) fn likely_ms(&mut self, handler: &Arc<str>) -> f64 {
+        let known = match self.step_ms.get(handler) {
+            Some(known) => *known,
+            None => *self.step_ms.entry(handler.clone()).or_default(),
+        };
+        known.unwrap_or(STEP_MS_UNKNOWN)
     }
 
     pub(super) fn step_took(&mut self, handler: &Arc<str>, ms: f64) {
         self.done += 1;
-        self.any_step_ms = Some(self.any_step_ms.map_or(ms, |mean| mean_with(mean, ms)));
         match self.step_ms.get_mut(handler) {
-            Some(mean) => *mean = mean_with(*mean, ms),
-            None => drop(self.step_ms.insert(handler.clone(), ms)),
+            Some(known) => *known = Some(known.map_or(ms, |mean| mean * 0.9 + ms * 0.1)),
+            None => drop(self.step_ms.insert(handler.clone(), Some(ms))),
         }
     }
 
@@ -201,11 +203,6 @@ impl TaskQueue {
     }
 }
 
-/// A mean with one more value, which weighs a tenth.
-fn mean_with(mean: f64, value: f64) -> f64 {
-    mean * 0.9 + value * 0.1
-}
-
 /// How full a pack may be.
 #[derive(Clone, Copy)]
 pub(super) struct PackLimits {
@@ -232,13 +229,18 @@ mod tests {
     #[test]
     fn light_steps_of_a_long_run_do_not_fill_the_slots_that_they_hardly_need() {
         let mut queue = TaskQueue::new(QueueKey::new(Namespace::default_name(), "default".into()));
+        let [noop, sleep]: [Arc<str>; 2] = ["noop".into(), "sleep".into()];
+        assert!(queue.likely_ms(&noop) > LIGHT_MS);
+        assert_eq!(queue.to_keep_busy(128), 128, "nobody knows what it takes");
+        (0..100).for_each(|_| queue.step_took(&noop, 0.01));
+        assert_eq!((queue.to_keep_busy(128), queue.to_keep_busy(2)), (SHARED_LIGHT, 2));
+        // One that may take long fills slots, however many light ones end beside it.
+        queue.likely_ms(&sleep);
+        (0..100).for_each(|_| queue.step_took(&noop, 0.01));
         assert_eq!(queue.to_keep_busy(128), 128);
-        let handler: Arc<str> = "sleep".into();
-        queue.step_took(&handler, 20.0);
+        queue.step_took(&sleep, 1_000.0);
+        (0..100).for_each(|_| queue.step_took(&noop, 0.01));
         assert_eq!(queue.to_keep_busy(128), 128);
-        (0..100).for_each(|_| queue.step_took(&"noop".into(), 0.01));
-        assert_eq!(queue.to_keep_busy(128), SHARED_LIGHT);
-        assert_eq!(queue.to_keep_busy(2), 2);
     }
 
     const LIMITS: PackLimits = PackLimits { fair: 8, most: 128 };
