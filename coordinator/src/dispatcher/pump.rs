@@ -121,9 +121,11 @@ impl Dispatcher {
         let held = granted.or_else(|| inherited.then(|| around.fleet.holder(&run.key(attempt))).flatten());
         if let Some(holder) = claimed.or(held) {
             flight.phase = Phase::Held(holder);
+            queue.on_its_way(&flight.handler);
             queue.sent_log.push_back((around.now, run.key(attempt)));
         } else if inherited && !queue.doubt.is_cleared_since(run.loaded_moment) {
             flight.phase = Phase::Doubtful;
+            queue.on_its_way(&flight.handler);
             queue.doubt.add(run.key(attempt));
         } else {
             if inherited {

@@ -52,7 +52,7 @@ pub struct TaskQueue {
     pub(super) doubt: Doubt,
     /// Sent attempts in the order of their time, each looked at once it is old enough to be doubted.
     pub(super) sent_log: VecDeque<(Timestamp, AttemptKey)>,
-    /// Mean time of a step of each handler that was sent here, recent ones weighing more; none, until one has ended.
+    /// Mean time of a step of each handler that is or was on its way here, recent ones weighing more; none, until one has ended.
     step_ms: HashMap<Arc<str>, Option<f64>>,
     done: usize,
     done_per_s: usize,
@@ -106,7 +106,7 @@ impl TaskQueue {
     }
 
     /// How many attempts keep the workers busy: as many as they have slots, but light ones hardly need theirs. Those on their way
-    /// may be of any handler that was ever sent here, so all of them have to be light.
+    /// may be of any handler that ever was, so all of them have to be light.
     fn to_keep_busy(&self, slots: usize) -> usize {
         let are_light = self.step_ms.values().all(|ms| ms.is_some_and(|ms| ms < LIGHT_MS));
         match are_light {
@@ -134,11 +134,15 @@ impl TaskQueue {
 
     /// How long a step of this handler, which is being sent, is likely to take.
     pub(super) fn likely_ms(&mut self, handler: &Arc<str>) -> f64 {
-        let known = match self.step_ms.get(handler) {
+        self.on_its_way(handler).unwrap_or(STEP_MS_UNKNOWN)
+    }
+
+    /// A step of this handler is on its way, sent by this owner or by one before it: what is known of its like.
+    pub(super) fn on_its_way(&mut self, handler: &Arc<str>) -> Option<f64> {
+        match self.step_ms.get(handler) {
             Some(known) => *known,
             None => *self.step_ms.entry(handler.clone()).or_default(),
-        };
-        known.unwrap_or(STEP_MS_UNKNOWN)
+        }
     }
 
     pub(super) fn step_took(&mut self, handler: &Arc<str>, ms: f64) {
@@ -234,8 +238,8 @@ mod tests {
         assert_eq!(queue.to_keep_busy(128), 128, "nobody knows what it takes");
         (0..100).for_each(|_| queue.step_took(&noop, 0.01));
         assert_eq!((queue.to_keep_busy(128), queue.to_keep_busy(2)), (SHARED_LIGHT, 2));
-        // One that may take long fills slots, however many light ones end beside it.
-        queue.likely_ms(&sleep);
+        // One that may take long fills slots, however many light ones end beside it, and whoever sent it.
+        queue.on_its_way(&sleep);
         (0..100).for_each(|_| queue.step_took(&noop, 0.01));
         assert_eq!(queue.to_keep_busy(128), 128);
         queue.step_took(&sleep, 1_000.0);
