@@ -31,9 +31,9 @@ const KIND: &str = "bench";
 pub struct Pipeline {
     sender: Arc<AmqpLink>,
     recorder: Arc<AmqpLink>,
+    completed: Box<dyn Consumer>,
     database: Connection,
     tasks: String,
-    events: String,
     _worker: AbortOnDropHandle<Result<(), LinkError>>,
 }
 
@@ -51,21 +51,24 @@ impl Pipeline {
         let database = database::connect(&fleet.database_url, None).await?;
         let table = "create table bench_steps (run uuid, seq bigint, body bytea, primary key (run, seq))";
         database.client.batch_execute(table).await.map_err(|e| failure(&e))?;
-        let work = tokio::spawn(work(worker, tasks.name.clone(), events.name.clone()));
+        let completed = recorder.consume(&events.name, PREFETCH).await.map_err(|e| broken(&e))?;
+        let work = tokio::spawn(work(worker, tasks.name.clone(), events.name));
         Ok(Pipeline {
             sender,
             recorder,
+            completed,
             database,
             tasks: tasks.name,
-            events: events.name,
             _worker: AbortOnDropHandle::new(work),
         })
     }
 
     /// Passes so many steps through it, so many a message: the time until the last is recorded.
-    pub async fn pass(&self, steps: u32, pack: u32) -> Result<Duration, Failure> {
+    pub async fn pass(&mut self, steps: u32, pack: u32) -> Result<Duration, Failure> {
         let began = Instant::now();
-        let (sent, recorded) = tokio::join!(self.send(steps, pack), self.record(steps));
+        let to = Address::Queue(self.tasks.clone());
+        let sender = self.sender.clone();
+        let (sent, recorded) = tokio::join!(send(&sender, &to, steps, pack), self.record(steps));
         sent.and(recorded)?;
         Ok(began.elapsed())
     }
@@ -76,33 +79,11 @@ impl Pipeline {
         self.recorder.close().await;
     }
 
-    async fn send(&self, steps: u32, pack: u32) -> Result<(), Failure> {
-        let pack = usize::try_from(pack).unwrap_or(1).max(1);
-        let all: Vec<u32> = (0..steps).collect();
-        let to = Address::Queue(self.tasks.clone());
-        let mut under_way = FuturesUnordered::new();
-        for steps in all.chunks(pack) {
-            let body = vec![b' '; steps.len() * STEP_BYTES];
-            let numbers = serde_json::to_vec(steps).map_err(|e| Failure::general(e.to_string()))?;
-            let message = Message::new(KIND, true, [numbers, body].concat());
-            under_way.push(self.sender.publish(&to, message));
-        }
-        while let Some(published) = under_way.next().await {
-            published.map_err(|e| broken(&e))?;
-        }
-        Ok(())
-    }
-
-    async fn record(&self, steps: u32) -> Result<(), Failure> {
-        let mut consumer = self
-            .recorder
-            .consume(&self.events, PREFETCH)
-            .await
-            .map_err(|e| broken(&e))?;
+    async fn record(&mut self, steps: u32) -> Result<(), Failure> {
         let run = Uuid::now_v7();
         let mut left = i64::from(steps);
         while left > 0 {
-            let batch = take_what_is_there(consumer.as_mut()).await;
+            let batch = take_what_is_there(self.completed.as_mut()).await;
             if batch.is_empty() {
                 return Err(broken(&LinkError::Down));
             }
@@ -129,6 +110,22 @@ impl Pipeline {
         let done = done.map_err(|e| failure(&e))?;
         Ok(i64::try_from(done).unwrap_or(i64::MAX))
     }
+}
+
+async fn send(sender: &AmqpLink, to: &Address, steps: u32, pack: u32) -> Result<(), Failure> {
+    let pack = usize::try_from(pack).unwrap_or(1).max(1);
+    let all: Vec<u32> = (0..steps).collect();
+    let mut under_way = FuturesUnordered::new();
+    for steps in all.chunks(pack) {
+        let body = vec![b' '; steps.len() * STEP_BYTES];
+        let numbers = serde_json::to_vec(steps).map_err(|e| Failure::general(e.to_string()))?;
+        let message = Message::new(KIND, true, [numbers, body].concat());
+        under_way.push(sender.publish(to, message));
+    }
+    while let Some(published) = under_way.next().await {
+        published.map_err(|e| broken(&e))?;
+    }
+    Ok(())
 }
 
 /// Answers each message with one of the same numbers; acknowledges it once that is confirmed.

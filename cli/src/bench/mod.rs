@@ -4,6 +4,8 @@
 //! ```text
 //! Fleet (own database, own prefix) ─▶ scenario, once to warm up, then --repeat times ─▶ Measure ─▶ table or JSON
 //! ```
+//! A value of what is over within milliseconds is of several in a row ([`VALUE_MIN`]): what one of them takes depends on what
+//! else the machine does in just that moment.
 
 mod composed;
 mod compute;
@@ -17,6 +19,9 @@ mod sleepers;
 mod takeover;
 mod versions;
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use clap::ValueEnum;
 
 use crate::args::{BenchArgs, Global, Scenario};
@@ -28,10 +33,10 @@ use report::{Measure, Report, Unit};
 
 /// Branches of a fan-out that nobody measures: connections, plans and caches are warm after it.
 const WARM_UP_BRANCHES: u32 = 2_000;
-/// Steps that the composed limit passes.
-const COMPOSED_STEPS: [u32; 2] = [1_000, 20_000];
-/// Steps in one of its messages.
-const COMPOSED_PACKS: [u32; 2] = [1, 50];
+/// Steps in one message of the composed limit, and the most that it passes so: one a message takes its time.
+const COMPOSED_PACKS: [(u32, u32); 2] = [(1, 20_000), (50, 100_000)];
+/// A value is of as many fan-outs in a row as take at least so long.
+const VALUE_MIN: Duration = Duration::from_millis(250);
 
 /// Runs the scenarios and prints their medians.
 pub async fn run(global: &Global, args: BenchArgs) -> Result<u8, Failure> {
@@ -91,13 +96,23 @@ async fn measure_fanout(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>,
     let mut measures = Vec::new();
     for branches in &args.branches {
         let mut measure = Measure::new(format!("fanout {branches}"), Unit::BranchesPerSecond);
+        let client = fleet.client()?;
         for _ in 0..args.repeat.max(1) {
-            let took = scenario::fanout(fleet.client()?, *branches).await?;
-            measure.add(f64::from(*branches) / took.as_secs_f64());
+            measure.add(rate_of(*branches, async || scenario::fanout(client, *branches).await).await?);
         }
         measures.push(measure);
     }
     Ok(measures)
+}
+
+/// Branches a second of one value: of so many branches each time, as often as it takes.
+async fn rate_of(branches: u32, mut pass: impl AsyncFnMut() -> Result<Duration, Failure>) -> Result<f64, Failure> {
+    let (mut took, mut passed) = (Duration::ZERO, 0.0);
+    while took < VALUE_MIN {
+        took += pass().await?;
+        passed += f64::from(branches);
+    }
+    Ok(passed / took.as_secs_f64())
 }
 
 async fn measure_join(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failure> {
@@ -196,15 +211,15 @@ async fn measure_latency(fleet: &Fleet, args: &BenchArgs) -> Result<[Measure; 2]
 }
 
 async fn measure_composed(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
-    let pipeline = composed::Pipeline::open(fleet).await?;
+    let mut pipeline = composed::Pipeline::open(fleet).await?;
     let mut measures = Vec::new();
-    for pack in COMPOSED_PACKS {
-        pipeline.pass(COMPOSED_STEPS[0], pack).await?;
-        for steps in COMPOSED_STEPS {
+    for (pack, most) in COMPOSED_PACKS {
+        pipeline.pass(WARM_UP_BRANCHES, pack).await?;
+        let sizes: BTreeSet<u32> = args.branches.iter().map(|branches| (*branches).min(most)).collect();
+        for steps in sizes {
             let mut measure = Measure::new(format!("composed {steps}, {pack} a message"), Unit::BranchesPerSecond);
             for _ in 0..args.repeat.max(1) {
-                let took = pipeline.pass(steps, pack).await?;
-                measure.add(f64::from(steps) / took.as_secs_f64());
+                measure.add(rate_of(steps, async || pipeline.pass(steps, pack).await).await?);
             }
             measures.push(measure);
         }
