@@ -41,9 +41,11 @@ def throughput(own, out):
     points = sorted((int(name.split()[1]), value) for name, value in values.items() if name.startswith("fanout "))
     figure, axes = pyplot.subplots(figsize=(7, 3.6))
     axes.plot(*zip(*points), marker="o", color=BLUE, label="fan-out and join")
-    for name, style in (("composed 20000, 50 a message", "--"), ("composed 1000, 1 a message", ":")):
-        if name in values:
-            axes.axhline(values[name], color=GREY, linestyle=style, label=f"{name}: no engine")
+    for pack, style in (("50 a message", "--"), ("1 a message", ":")):
+        limit = sorted((int(name.split()[1].rstrip(",")), value) for name, value in values.items()
+                       if name.startswith("composed ") and name.endswith(f", {pack}"))
+        if limit:
+            axes.plot(*zip(*limit), color=GREY, linestyle=style, label=f"composed, {pack}: no engine")
     axes.set(xscale="log", yscale="log", xlabel="branches of one run", ylabel="branches a second")
     axes.legend(loc="lower right")
     save(figure, out, "throughput")

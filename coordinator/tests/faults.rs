@@ -160,6 +160,27 @@ async fn what_was_judged_ahead_of_a_refused_append_leaves_no_gap() {
     }
 }
 
+/// Attempts that the owner had packed while the append failed that made them ready never left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packs_that_a_refused_append_withholds_are_not_counted() {
+    let two_steps = FAN_OUT.replace("} } ]", "} }, { step: again, uses: count, with: { i: '= index' } } ]");
+    let mut world = World::new(&two_steps).await;
+    let met = Arc::new(AtomicUsize::new(0));
+    let faulty = Arc::new(Faulty::new(world.store.clone(), Fault::RefusedOnce, met.clone()));
+    world.store = faulty.clone();
+    let log = Log::new(0);
+    let coordinator = world.coordinator("a");
+    let _worker = world.work("w1", log.builder().concurrency(8));
+    let run = start(&coordinator, r#"{"n": 4}"#).await;
+    *faulty.refused.lock().expect("the run") = Some(run);
+    until("all to begin", || log.starts() == 4).await;
+    log.permits.add_permits(1);
+    world.reaches(run, RunStatus::Failed).await;
+    assert_eq!(met.load(Ordering::SeqCst), 1, "the refusal");
+    let counted = coordinator.metrics().dispatches.with_label_values(&["first"]).get();
+    assert_eq!((log.starts(), counted), (4, 4.0));
+}
+
 async fn started_together(coordinator: &Coordinator, runs: &[RunId]) -> Result<Reply, CommandError> {
     let start = start_of(r#"{"n": 1}"#);
     let runs: Vec<NewRun> = runs

@@ -60,6 +60,8 @@ pub struct Pumped {
     pub events: Vec<(RunId, Event)>,
     /// When joins became durable after which these are the first to go.
     pub joined: Vec<Timestamp>,
+    /// Why attempts go, and how many for it: counted once they do.
+    pub whys: Vec<(&'static str, usize)>,
 }
 
 impl Dispatcher {
@@ -176,7 +178,7 @@ impl Dispatcher {
         }
         for (kind, builder) in packs {
             if !builder.is_empty() {
-                pumped.outgoing.push(self.publish(key, kind, builder, around));
+                self.publish(key, kind, builder, around, pumped);
             }
         }
     }
@@ -230,7 +232,7 @@ impl Dispatcher {
         pumped.joined.extend(run.joined_at.take());
         if matches!(kind, Kind::Suspect | Kind::Claim) || builder.is_full(limits) {
             let full = std::mem::replace(builder, Builder::new(self.next_publish()));
-            pumped.outgoing.push(self.publish(key, *kind, full, around));
+            self.publish(key, *kind, full, around, pumped);
         }
     }
 
@@ -272,14 +274,21 @@ impl Dispatcher {
         true
     }
 
-    fn publish(&mut self, key: &QueueKey, kind: Kind, builder: Builder, around: &Around<'_>) -> Outgoing {
-        for (why, count) in builder.whys() {
-            around.metrics.dispatched(why.name(), count);
-        }
+    fn publish(
+        &mut self,
+        key: &QueueKey,
+        kind: Kind,
+        builder: Builder,
+        around: &Around<'_>,
+        pumped: &mut Pumped,
+    ) {
+        pumped
+            .whys
+            .extend(builder.whys().map(|(why, count)| (why.name(), count)));
         let (mut pack, keys) = builder.finish(key, around);
         (pack.check, pack.suspect) = (kind != Kind::Plain, kind == Kind::Suspect);
         pack.claim = kind == Kind::Claim;
-        self.outgoing(key, &pack, keys, around)
+        pumped.outgoing.push(self.outgoing(key, &pack, keys, around));
     }
 
     /// A pack or probe as a message, remembered until its confirm.

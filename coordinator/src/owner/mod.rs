@@ -438,6 +438,9 @@ impl Owner {
             let waited = now.since(joined_at);
             self.parts.metrics.join_seconds.observe(waited.as_secs_f64());
         }
+        for (why, count) in pumped.whys {
+            self.parts.metrics.dispatched(why, count);
+        }
         self.publish_all(pumped.outgoing);
     }
 
