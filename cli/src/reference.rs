@@ -10,7 +10,7 @@ const HEAD: &str = "\
 # Command line
 
 Every command of `rejoin`. This page is generated from the definition that parses the command line
-(`cli/src/args.rs`); `rejoin COMMAND --help` says the same.
+(`cli/src/args/`); `rejoin COMMAND --help` says the same.
 
 - An id of a run is whole, a unique prefix or suffix of it (from 4 characters), `@latest` or `@latest:WORKFLOW`.
 - Data goes to standard output in the form of `-o`, notes and errors to standard error.

@@ -274,14 +274,7 @@ impl Dispatcher {
         true
     }
 
-    fn publish(
-        &mut self,
-        key: &QueueKey,
-        kind: Kind,
-        builder: Builder,
-        around: &Around<'_>,
-        pumped: &mut Pumped,
-    ) {
+    fn publish(&mut self, key: &QueueKey, kind: Kind, builder: Builder, around: &Around<'_>, pumped: &mut Pumped) {
         pumped
             .whys
             .extend(builder.whys().map(|(why, count)| (why.name(), count)));
