@@ -97,7 +97,7 @@ pub async fn answer(
     let path = fields.take_text("path")?;
     fields.end()?;
     let row = api.run(&namespace, &id).await?;
-    let (_, state) = api.replayed(&row, None).await?;
+    let state = api.state_of(&row, None).await?;
     let definition = api.definition(&row).await?;
     let open: Vec<OpenWait> = state
         .open_waits()

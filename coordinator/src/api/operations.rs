@@ -115,7 +115,7 @@ impl Api {
     }
 
     async fn plan(&self, row: &RunRow) -> Result<Plan, Problem> {
-        let (_, state) = self.replayed(row, None).await?;
+        let state = self.state_of(row, None).await?;
         let around = Surroundings {
             now: Timestamp::now(),
             limits: &self.limits,

@@ -18,13 +18,14 @@ use super::extract::{InNamespace, Params, bad_parameter};
 use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, Problem};
-use crate::read::graph::{GraphView, graph as draw};
-use crate::read::journal::{Entry, ReadError, entry, records};
-use crate::read::replay::{self, Replayed};
-use crate::read::steps::{StepState, StepView};
+use crate::read::details::views;
+use crate::read::graph::{GraphView, graph as draw, is_drawn};
+use crate::read::journal::{Entry, ReadError, each_record, entry};
+use crate::read::replay::{Replay, Replayed};
+use crate::read::steps::{StepState, StepView, Visit};
 use crate::read::waits::WaitView;
 use crate::read::why::{ScopeView, Why, why as explain};
-use crate::store::RunRow;
+use crate::store::{PAGE_BYTES_MAX, RunRow, StoredRow};
 
 /// Rows of a journal read at once.
 const PAGE_ROWS: usize = 2_000;
@@ -59,12 +60,29 @@ impl Api {
         Ok(Arc::clone(&known.definition))
     }
 
-    /// The run's records up to `until`, and the state they give.
-    pub(super) async fn replayed(&self, row: &RunRow, until: Option<u64>) -> Result<(Vec<Record>, RunState), Problem> {
+    /// The state that the run's records up to `until` give.
+    pub(super) async fn state_of(&self, row: &RunRow, until: Option<u64>) -> Result<RunState, Problem> {
         let definition = self.definition(row).await?;
-        let records = records(&*self.store, row.id, until).await?;
-        let state = replay::state(&definition, &records).map_err(|e| unreadable(row.id, &e))?;
-        Ok((records, state))
+        let mut state = None;
+        each_record(&*self.store, row.id, until, |record| {
+            match &mut state {
+                None => state = Some(RunState::begin(&definition, &record).map_err(|e| e.to_string())?),
+                Some(state) => state.apply(&record).map_err(|e| e.to_string())?,
+            }
+            Ok(())
+        })
+        .await?;
+        state.ok_or_else(|| unreadable(row.id, "the journal is empty"))
+    }
+
+    /// The context at a position, or now.
+    async fn context_at(&self, row: &RunRow, at: Option<u64>) -> Result<Json, Problem> {
+        let state = self.state_of(row, at).await?;
+        if let Some(at) = at.filter(|at| *at > state.last_seq()) {
+            let detail = format!("{at}: the last is {}", state.last_seq());
+            return Err(Problem::not_found("journal position", &detail));
+        }
+        Ok(state.context())
     }
 
     /// Refuses a position that was dropped after its scope's join, naming the readable ones around it.
@@ -100,13 +118,19 @@ impl Api {
         }
     }
 
-    async fn steps_of(&self, row: &RunRow) -> Result<(Vec<Record>, Replayed), Problem> {
+    /// Steps and state of the run; `see` is shown each record on the way.
+    async fn steps_of(&self, row: &RunRow, mut see: impl FnMut(Record) + Send) -> Result<Replayed, Problem> {
         let definition = self.definition(row).await?;
-        let records = records(&*self.store, row.id, None).await?;
+        let mut replay = Replay::new(&definition);
+        each_record(&*self.store, row.id, None, |record| {
+            replay.take(&record)?;
+            see(record);
+            Ok(())
+        })
+        .await?;
         let held = self.backend.holders(row.id).await;
-        let window = self.limits.in_flight_per_run_max;
-        let replayed = replay::steps(&definition, &records, &held, window).map_err(|e| unreadable(row.id, &e))?;
-        Ok((records, replayed))
+        let replayed = replay.finish(&held, self.limits.in_flight_per_run_max);
+        replayed.map_err(|reason| unreadable(row.id, &reason))
     }
 }
 
@@ -136,12 +160,18 @@ pub async fn steps(
     let after: usize = params.read("after", "the `next` of the page before")?.unwrap_or(0);
     let limit = params.limit()?;
     let row = api.run(&namespace, &id).await?;
-    let (_, Replayed { steps: all, .. }) = api.steps_of(&row).await?;
-    let wanted = |step: &StepView| {
+    let Replayed { steps: all, .. } = api.steps_of(&row, drop).await?;
+    let wanted = |step: &Visit| {
         (states.is_empty() || states.contains(&step.state)) && path.is_none_or(|p| is_at_or_below(&step.path, p))
     };
-    let items = all.into_iter().filter(wanted).skip(after).take(limit + 1).collect();
-    Ok(Answer(Page::cut(items, limit, |_| (after + limit).to_string())))
+    let mut visits: Vec<Visit> = all.into_iter().filter(wanted).skip(after).take(limit + 1).collect();
+    let more = visits.len() > limit;
+    visits.truncate(limit);
+    let count = visits.len();
+    let items = views(&*api.store, row.id, visits).await?;
+    // Large outputs end a page early.
+    let next = (more || items.len() < count).then(|| (after + items.len()).to_string());
+    Ok(Answer(Page { items, next }))
 }
 
 /// Whether `path` is `above`, or lies inside it.
@@ -161,17 +191,21 @@ pub async fn journal(
     let after = params.read("after", "a sequence number")?.unwrap_or(0);
     let limit = params.limit()?;
     let row = api.run(&namespace, &id).await?;
-    let mut rows = Vec::new();
-    // The store's pages are bounded in bytes too, so one may be shorter than asked for.
-    while rows.len() <= limit {
-        let from = rows.last().map_or(after, |r: &crate::store::StoredRow| r.row.seq);
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    // The store's pages are bounded in bytes too, so one may be shorter than asked for; so is this one.
+    while rows.len() <= limit && bytes < PAGE_BYTES_MAX {
+        let from = rows.last().map_or(after, |r: &StoredRow| r.row.seq);
         let page = api.store.journal(row.id, from, limit + 1 - rows.len()).await?;
         if page.is_empty() {
             break;
         }
+        bytes += page.iter().map(|stored| stored.row.payload_bytes()).sum::<usize>();
         rows.extend(page);
     }
-    let page = Page::cut(rows, limit, |stored| stored.row.seq.to_string());
+    let ends_early = rows.len() <= limit && bytes >= PAGE_BYTES_MAX;
+    let early = rows.last().filter(|_| ends_early).map(|last| last.row.seq.to_string());
+    let mut page = Page::cut(rows, limit, |stored| stored.row.seq.to_string());
+    page.next = page.next.or(early);
     Ok(Answer(page.map(|stored| entry(&stored))))
 }
 
@@ -194,12 +228,13 @@ pub async fn context(
     if let Some(at) = at {
         api.check_kept(&row, at).await?;
     }
-    let (_, state) = api.replayed(&row, at).await?;
-    if let Some(at) = at.filter(|at| *at > state.last_seq()) {
-        let detail = format!("{at}: the last is {}", state.last_seq());
-        return Err(Problem::not_found("journal position", &detail));
-    }
-    let context = state.context();
+    let context = match (&row.context, at) {
+        // The row of an ended run has what its journal comes to.
+        (Some(text), None) if row.status.is_terminal() => {
+            Json::parse_own(text).map_err(|error| unreadable(row.id, &format!("its final context: {error}")))?
+        }
+        _ => api.context_at(&row, at).await?,
+    };
     match path {
         None => Ok(Answer(context)),
         Some(path) => match path.read(&context) {
@@ -216,7 +251,13 @@ pub async fn graph(
     Segments(id): Segments<String>,
 ) -> Result<Answer<GraphView>, Problem> {
     let row = api.run(&namespace, &id).await?;
-    let (records, Replayed { steps, state }) = api.steps_of(&row).await?;
+    let mut records = Vec::new();
+    let keep = |record: Record| {
+        if is_drawn(&record.fact) {
+            records.push(record);
+        }
+    };
+    let Replayed { steps, state } = api.steps_of(&row, keep).await?;
     let definition = api.definition(&row).await?;
     let open: Vec<OpenScope> = state.open_scopes().collect();
     Ok(Answer(draw(&definition, row.version, &records, &steps, &open)))
@@ -230,7 +271,7 @@ pub async fn why(
 ) -> Result<Answer<Why>, Problem> {
     let row = api.run(&namespace, &id).await?;
     let fleet = api.backend.fleet().await;
-    let (_, Replayed { steps, state }) = api.steps_of(&row).await?;
+    let Replayed { steps, state } = api.steps_of(&row, drop).await?;
     let scopes = state.open_scopes().take(SCOPES_SHOWN_MAX).map(ScopeView::of).collect();
     let is_served = |queue: &str, handler: &str| fleet.serves(&namespace, queue, handler);
     let error = row

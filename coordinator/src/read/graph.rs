@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::locate;
-use super::steps::{StepState, StepView, handler_call};
+use super::steps::{StepState, Visit, handler_call};
 
 /// The answer of `GET /v1/runs/{id}/graph`; without a run (`/workflows/{name}/…`) all counts are empty.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -75,9 +75,24 @@ struct Marks {
     branches: BTreeMap<String, BranchCounts>,
 }
 
-/// Draws `def` with the states that `records`, `steps` and the scopes that are `open` give its nodes.
+/// Whether [`graph`] looks at a record: not at those of steps, which are nearly all of a large run.
 #[must_use]
-pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[StepView], open: &[OpenScope]) -> GraphView {
+pub fn is_drawn(fact: &Fact) -> bool {
+    !matches!(
+        fact,
+        Fact::StepCompleted(_)
+            | Fact::StepFailed(_)
+            | Fact::StepClaimed(_)
+            | Fact::ClaimReturned(_)
+            | Fact::StepOpened { .. }
+            | Fact::BranchStarted { .. }
+            | Fact::Late { .. }
+    )
+}
+
+/// Draws `def` with the states that `records` (those that are drawn), `steps` and the scopes that are `open` give its nodes.
+#[must_use]
+pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[Visit], open: &[OpenScope]) -> GraphView {
     let mut marks = Marks::default();
     for step in steps {
         mark(&mut marks, &step.path, step.state);

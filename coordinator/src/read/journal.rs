@@ -73,23 +73,26 @@ pub fn record(stored: &StoredRow) -> Result<Record, ReadError> {
     })
 }
 
-/// All records of a run, up to and with `until`.
+/// Shows `take` all records of a run, up to and with `until`, a page of them in memory at a time.
 ///
 /// # Errors
-/// As [`record`], and the store's.
-pub async fn records(store: &dyn Store, run: RunId, until: Option<u64>) -> Result<Vec<Record>, ReadError> {
-    let mut records: Vec<Record> = Vec::new();
+/// As [`record`], the store's, and [`ReadError::Unreadable`] with what `take` says.
+pub async fn each_record(
+    store: &dyn Store,
+    run: RunId,
+    until: Option<u64>,
+    mut take: impl FnMut(Record) -> Result<(), String> + Send,
+) -> Result<(), ReadError> {
+    let mut after = 0;
     loop {
-        let after = records.last().map_or(0, |r| r.seq);
         let page = store.journal(run, after, PAGE_ROWS).await?;
-        if page.is_empty() {
-            return Ok(records);
-        }
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.row.seq;
         for stored in &page {
             if until.is_some_and(|until| stored.row.seq > until) {
-                return Ok(records);
+                return Ok(());
             }
-            records.push(record(stored)?);
+            take(record(stored)?).map_err(|reason| ReadError::Unreadable { run, reason })?;
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing in here decides or writes. [`journal`] fetches records, [`replay`] folds them with the engine, the others
 //! shape the outcome.
 
+pub mod details;
 pub mod graph;
 pub mod journal;
 pub mod locate;

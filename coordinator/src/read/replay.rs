@@ -9,61 +9,77 @@ use rejoin_engine::state::view::OpenStep;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::StepKey;
 
-use super::steps::{Fold, StepView};
+use super::steps::{Fold, Visit};
 use crate::fleet::Held;
 
 /// A run as its records leave it.
 #[derive(Debug)]
 pub struct Replayed {
     /// Its steps, in the order in which they were opened.
-    pub steps: Vec<StepView>,
+    pub steps: Vec<Visit>,
     /// Its state, with what its owner may have dispatched since.
     pub state: RunState,
 }
 
-/// Folds `records` into the state they give.
-///
-/// # Errors
-/// Text, if they do not fit the definition or each other.
-pub fn state(def: &Arc<Definition>, records: &[Record]) -> Result<RunState, String> {
-    let (first, rest) = records.split_first().ok_or("the journal is empty")?;
-    let mut state = RunState::begin(def, first).map_err(|e| e.to_string())?;
-    for record in rest {
-        state.apply(record).map_err(|e| e.to_string())?;
-    }
-    Ok(state)
-}
-
-/// The steps of the run that these records are of.
+/// Folds a run's records, one by one as they are read, into its steps and its state.
 ///
 /// What was open when its scope or the run ended was cancelled and has no record of its own; it is read from the state
-/// just before. `window` is how many attempts an owner dispatches at once: those of branches without a record are open too.
-///
-/// # Errors
-/// As [`state`].
-pub fn steps(def: &Arc<Definition>, records: &[Record], held: &Held, window: usize) -> Result<Replayed, String> {
-    let (first, rest) = records.split_first().ok_or("the journal is empty")?;
-    let mut state = RunState::begin(def, first).map_err(|e| e.to_string())?;
-    let mut fold = Fold::new(def);
-    let mut quotas = HashMap::new();
-    fold.record(first);
-    for record in rest {
-        let before = match may_cancel(&record.fact, &mut quotas, record.seq) {
+/// just before.
+pub struct Replay<'a> {
+    def: &'a Arc<Definition>,
+    fold: Fold<'a>,
+    quotas: HashMap<u64, Quota>,
+    state: Option<RunState>,
+}
+
+impl<'a> Replay<'a> {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(def: &'a Arc<Definition>) -> Replay<'a> {
+        Replay {
+            def,
+            fold: Fold::new(def),
+            quotas: HashMap::new(),
+            state: None,
+        }
+    }
+
+    /// Takes the next record in.
+    ///
+    /// # Errors
+    /// Text, if it does not fit the definition or those before.
+    pub fn take(&mut self, record: &Record) -> Result<(), String> {
+        let Some(state) = &mut self.state else {
+            self.state = Some(RunState::begin(self.def, record).map_err(|e| e.to_string())?);
+            self.fold.record(record);
+            return Ok(());
+        };
+        let before = match may_cancel(&record.fact, &mut self.quotas, record.seq) {
             true => state.open_steps().collect(),
             false => Vec::new(),
         };
         state.apply(record).map_err(|e| e.to_string())?;
-        fold.record(record);
+        self.fold.record(record);
         if !before.is_empty() {
-            cancel_what_vanished(&mut fold, before, &state);
+            cancel_what_vanished(&mut self.fold, before, state);
         }
+        Ok(())
     }
-    state.look_ahead(window);
-    let open: Vec<OpenStep> = state.open_steps().collect();
-    Ok(Replayed {
-        steps: fold.finish(&open, held),
-        state,
-    })
+
+    /// What all of them gave. `window` is how many attempts an owner dispatches at once: those of branches without a record are
+    /// open too.
+    ///
+    /// # Errors
+    /// Text, if there were none.
+    pub fn finish(self, held: &Held, window: usize) -> Result<Replayed, String> {
+        let mut state = self.state.ok_or("the journal is empty")?;
+        state.look_ahead(window);
+        let open: Vec<OpenStep> = state.open_steps().collect();
+        Ok(Replayed {
+            steps: self.fold.finish(&open, held),
+            state,
+        })
+    }
 }
 
 /// Whether this record can end steps that have no record of their own. A join that waited for all of its branches cannot;

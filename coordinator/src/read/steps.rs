@@ -3,9 +3,12 @@
 //! ```text
 //! records ──▶ Fold::record ──▶ attempts, ends, scopes, order of opening
 //! engine ───▶ Fold::finish ◀── the visits that have no recorded end
+//! journal ──▶ details ──▶ outputs, logs and attempts of those visits that are shown
 //! ```
+//! A fold keeps little of a visit: a run may have a million of them, and outputs of any size.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use rejoin_engine::record::{Claimed, Fact, Record, StepCompleted, StepFailed, ThreadKey};
 use rejoin_engine::state::view::{OpenStatus, OpenStep};
@@ -86,8 +89,6 @@ pub struct StepView {
     /// Of a step with `idempotent: false`: who has the only right to run the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimView>,
-    #[serde(skip)]
-    pub step: Option<StepKey>,
 }
 
 /// A claim that holds.
@@ -99,7 +100,65 @@ pub struct ClaimView {
     pub claimed_at: Timestamp,
 }
 
-impl StepView {
+/// What a step calls.
+#[derive(Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Call {
+    pub handler: String,
+    pub queue: String,
+}
+
+/// What a visit ended with.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// Nothing, so far.
+    None,
+    /// What the record of this number says.
+    At(u64),
+    /// What an operator said.
+    Is(Box<Json>),
+}
+
+/// An attempt that has ended.
+#[derive(Debug, PartialEq)]
+pub enum Ended {
+    /// As the record of this number says.
+    At(u64),
+    /// A claimed one that was cut off: it may have begun, and nothing records how it ended.
+    CutOff(Box<AttemptView>),
+}
+
+/// One visit of a step, as far as the fold keeps it.
+#[derive(Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Visit {
+    opened_seq: u64,
+    pub step: Option<StepKey>,
+    pub path: Box<str>,
+    pub call: Option<Arc<Call>>,
+    pub state: StepState,
+    pub attempt: u32,
+    pub worker: Option<Arc<str>>,
+    pub next_retry_at: Option<Timestamp>,
+    pub output: Output,
+    pub error: Option<Box<ErrorValue>>,
+    pub attempts: Vec<Ended>,
+    pub claim: Option<Box<ClaimView>>,
+}
+
+impl Visit {
+    /// What calls it: handler and queue.
+    #[must_use]
+    pub fn called(&self) -> Option<(&str, &str)> {
+        self.call.as_ref().map(|call| (&*call.handler, &*call.queue))
+    }
+
+    fn ended(&mut self, seq: u64) {
+        // Nearly all have one attempt.
+        self.attempts.reserve_exact(1);
+        self.attempts.push(Ended::At(seq));
+    }
+
     /// An attempt has ended by a record of its own.
     fn end_claim(&mut self, attempt: u32) {
         match &self.claim {
@@ -108,10 +167,10 @@ impl StepView {
         }
     }
 
-    /// A claimed attempt was cut off: it may have begun, and nothing records how it ended.
+    /// A claimed attempt was cut off.
     fn close_claim(&mut self) {
         if let Some(claim) = self.claim.take() {
-            self.attempts.push(AttemptView {
+            self.attempts.push(Ended::CutOff(Box::new(AttemptView {
                 attempt: claim.attempt,
                 outcome: Some(Outcome::Cancelled),
                 error: None,
@@ -119,7 +178,7 @@ impl StepView {
                 started_at: Some(claim.claimed_at),
                 finished_at: None,
                 logs: Vec::new(),
-            });
+            })));
         }
     }
 }
@@ -137,15 +196,10 @@ pub struct AttemptView {
     pub logs: Vec<String>,
 }
 
-struct Entry {
-    opened_seq: u64,
-    view: StepView,
-}
-
 /// Gathers steps from records.
 pub struct Fold<'a> {
     def: &'a Definition,
-    entries: Vec<Entry>,
+    visits: Vec<Visit>,
     by_key: HashMap<StepKey, usize>,
     /// Sequence number of the last record about a thread: what it does next was opened then.
     last_seq: HashMap<ThreadKey, u64>,
@@ -153,7 +207,7 @@ pub struct Fold<'a> {
     parents: HashMap<u64, ThreadKey>,
     joined: HashSet<u64>,
     ended: bool,
-    calls: HashMap<String, Option<(String, String)>>,
+    calls: HashMap<String, Option<Arc<Call>>>,
 }
 
 impl<'a> Fold<'a> {
@@ -162,7 +216,7 @@ impl<'a> Fold<'a> {
     pub fn new(def: &'a Definition) -> Fold<'a> {
         Fold {
             def,
-            entries: Vec::new(),
+            visits: Vec::new(),
             by_key: HashMap::new(),
             last_seq: HashMap::new(),
             parents: HashMap::new(),
@@ -186,13 +240,13 @@ impl<'a> Fold<'a> {
             Fact::StepSkipped { step, path, output, .. } => {
                 let entry = self.entry(*step, path);
                 entry.state = StepState::Skipped;
-                entry.output = Some(output.clone());
+                entry.output = Output::Is(Box::new(output.clone()));
                 self.last_seq.insert(ThreadKey::of(*step), seq);
             }
             Fact::StepGivenUp { step, path, error } => {
                 let entry = self.entry(*step, path);
                 entry.state = StepState::Failed;
-                entry.error = Some(error.clone());
+                entry.error = Some(Box::new(error.clone()));
                 self.last_seq.insert(ThreadKey::of(*step), seq);
             }
             Fact::NodeSkipped { thread, path } => {
@@ -258,11 +312,11 @@ impl<'a> Fold<'a> {
         let entry = self.entry(claimed.step, &claimed.path);
         entry.close_claim();
         entry.attempt = claimed.attempt;
-        entry.claim = Some(ClaimView {
+        entry.claim = Some(Box::new(ClaimView {
             attempt: claimed.attempt,
             worker: claimed.worker.clone(),
             claimed_at: at,
-        });
+        }));
     }
 
     fn completed(&mut self, seq: u64, c: &StepCompleted) {
@@ -270,18 +324,10 @@ impl<'a> Fold<'a> {
         entry.end_claim(c.attempt);
         entry.attempt = c.attempt;
         entry.state = StepState::Completed;
-        entry.output = Some(c.output.clone());
+        entry.output = Output::At(seq);
         entry.error = None;
-        entry.worker = c.worker.as_deref().map(str::to_owned);
-        entry.attempts.push(AttemptView {
-            attempt: c.attempt,
-            outcome: Some(Outcome::Ok),
-            error: None,
-            worker: c.worker.as_deref().map(str::to_owned),
-            started_at: Some(c.started_at),
-            finished_at: Some(c.finished_at),
-            logs: c.logs.clone(),
-        });
+        entry.worker = c.worker.clone();
+        entry.ended(seq);
         self.last_seq.insert(ThreadKey::of(c.step), seq);
     }
 
@@ -294,17 +340,9 @@ impl<'a> Fold<'a> {
             None => StepState::Failed,
         };
         entry.end_claim(f.attempt);
-        entry.error = Some(f.error.clone());
-        entry.worker = f.worker.as_deref().map(str::to_owned);
-        entry.attempts.push(AttemptView {
-            attempt: f.attempt,
-            outcome: f.outcome,
-            error: Some(f.error.clone()),
-            worker: f.worker.as_deref().map(str::to_owned),
-            started_at: f.started_at,
-            finished_at: f.finished_at,
-            logs: f.logs.clone(),
-        });
+        entry.error = Some(Box::new(f.error.clone()));
+        entry.worker = f.worker.clone();
+        entry.ended(seq);
         if f.retry.is_none() {
             self.last_seq.insert(ThreadKey::of(f.step), seq);
         }
@@ -314,46 +352,45 @@ impl<'a> Fold<'a> {
         if self.call(path).is_none() {
             return;
         }
-        let view = self.fresh(path, None, StepState::Skipped);
-        self.entries.push(Entry { opened_seq: seq, view });
+        let visit = self.fresh(seq, path, None, StepState::Skipped);
+        self.visits.push(visit);
     }
 
-    /// The entry of a visit, made where it is met for the first time.
-    fn entry(&mut self, step: StepKey, path: &str) -> &mut StepView {
+    /// The visit of this step, made where it is met for the first time.
+    fn entry(&mut self, step: StepKey, path: &str) -> &mut Visit {
         let index = match self.by_key.get(&step) {
             Some(index) => *index,
             None => {
                 let thread = ThreadKey::of(step);
                 let opened_seq = self.last_seq.get(&thread).copied().unwrap_or(step.scope);
-                let view = self.fresh(path, Some(step), StepState::Pending);
-                self.entries.push(Entry { opened_seq, view });
-                self.by_key.insert(step, self.entries.len() - 1);
-                self.entries.len() - 1
+                let visit = self.fresh(opened_seq, path, Some(step), StepState::Pending);
+                self.visits.push(visit);
+                self.by_key.insert(step, self.visits.len() - 1);
+                self.visits.len() - 1
             }
         };
-        &mut self.entries[index].view
+        &mut self.visits[index]
     }
 
-    fn fresh(&mut self, path: &str, step: Option<StepKey>, state: StepState) -> StepView {
-        let (handler, queue) = self.call(path).unzip();
-        StepView {
-            path: path.to_owned(),
-            handler,
-            queue,
+    fn fresh(&mut self, opened_seq: u64, path: &str, step: Option<StepKey>, state: StepState) -> Visit {
+        Visit {
+            opened_seq,
+            step,
+            path: path.into(),
+            call: self.call(path),
             state,
             attempt: u32::from(step.is_some()),
             worker: None,
             next_retry_at: None,
-            output: None,
+            output: Output::None,
             error: None,
             attempts: Vec::new(),
             claim: None,
-            step,
         }
     }
 
     /// Handler and queue of the step at `path`; looked up once a node.
-    fn call(&mut self, path: &str) -> Option<(String, String)> {
+    fn call(&mut self, path: &str) -> Option<Arc<Call>> {
         let pattern = locate::pattern(path);
         if let Some(known) = self.calls.get(&pattern) {
             return known.clone();
@@ -364,9 +401,14 @@ impl<'a> Fold<'a> {
                 .map(|compensate| &compensate.call),
             None => locate::node(self.def, path).and_then(|id| handler_call(&self.def.node(id).kind)),
         };
-        let names = call.map(|call| (call.uses.to_string(), call.queue.to_string()));
-        self.calls.insert(pattern, names.clone());
-        names
+        let call = call.map(|call| {
+            Arc::new(Call {
+                handler: call.uses.to_string(),
+                queue: call.queue.to_string(),
+            })
+        });
+        self.calls.insert(pattern, call.clone());
+        call
     }
 
     /// These visits were open when their scope, or the run, ended: they were cancelled.
@@ -395,36 +437,40 @@ impl<'a> Fold<'a> {
 
     /// All visits in the order they were opened, with those that are `open` now.
     #[must_use]
-    pub fn finish(mut self, open: &[OpenStep], held: &BTreeMap<(StepKey, u32), String>) -> Vec<StepView> {
+    pub fn finish(mut self, open: &[OpenStep], held: &BTreeMap<(StepKey, u32), String>) -> Vec<Visit> {
         for step in open {
             self.open(step, held.get(&(step.step, step.attempt)));
         }
         let is_open: HashSet<StepKey> = open.iter().map(|o| o.step).collect();
-        for index in 0..self.entries.len() {
-            let view = &self.entries[index].view;
+        for index in 0..self.visits.len() {
+            let visit = &self.visits[index];
             let unsettled = matches!(
-                view.state,
+                visit.state,
                 StepState::Pending | StepState::Retrying | StepState::Running
             );
-            let Some(step) = view.step.filter(|step| unsettled && !is_open.contains(step)) else {
+            let Some(step) = visit.step.filter(|step| unsettled && !is_open.contains(step)) else {
                 continue;
             };
             if self.ended || self.enclosing(step.scope).iter().any(|s| self.joined.contains(s)) {
-                self.entries[index].view.state = StepState::Cancelled;
-                self.entries[index].view.close_claim();
+                self.visits[index].state = StepState::Cancelled;
+                self.visits[index].close_claim();
             }
         }
-        let place = |e: &Entry| (e.opened_seq, e.view.step.map(|s| (s.scope, s.branch, s.pos)));
-        self.entries.sort_by_key(place);
-        self.entries.into_iter().map(|e| e.view).collect()
+        let place = |visit: &Visit| (visit.opened_seq, visit.step.map(|s| (s.scope, s.branch, s.pos)));
+        self.visits.sort_by_key(place);
+        self.visits
     }
 
     fn open(&mut self, step: &OpenStep, held_by: Option<&String>) {
         // Whoever else lists a claimed attempt has a copy that will not run.
         let held_by = step.claim.as_ref().map(|claim| &claim.worker).or(held_by);
         let entry = self.entry(step.step, &step.path);
-        entry.handler = Some(step.handler.to_string());
-        entry.queue = Some(step.queue.to_string());
+        if entry.called() != Some((&step.handler, &step.queue)) {
+            entry.call = Some(Arc::new(Call {
+                handler: step.handler.to_string(),
+                queue: step.queue.to_string(),
+            }));
+        }
         entry.attempt = step.attempt;
         entry.next_retry_at = match step.status {
             OpenStatus::Retrying(at) => Some(at),
@@ -439,10 +485,10 @@ impl<'a> Fold<'a> {
             (OpenStatus::Cancelled, _) => StepState::Cancelled,
         };
         if entry.state == StepState::Running {
-            entry.worker = held_by.cloned();
+            entry.worker = held_by.map(|worker| worker.as_str().into());
         }
         if let Some(error) = &step.last_error {
-            entry.error = Some(error.clone());
+            entry.error = Some(Box::new(error.clone()));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a run waits for, in words and in ranges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rejoin_engine::state::view::OpenScope;
 use rejoin_shared::ids::{Namespace, RunId};
@@ -9,7 +10,7 @@ use rejoin_shared::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::steps::{StepState, StepView};
+use super::steps::{StepState, Visit};
 use super::waits::WaitView;
 use super::{locate, ranges};
 
@@ -95,7 +96,7 @@ struct Key {
     scope: u64,
     state: StepState,
     attempt: u32,
-    worker: Option<String>,
+    worker: Option<Arc<str>>,
     error: Option<String>,
 }
 
@@ -105,17 +106,14 @@ pub fn why(
     run: RunId,
     state: RunStatus,
     error: Option<ErrorValue>,
-    steps: &[StepView],
+    steps: &[Visit],
     scopes: Vec<ScopeView>,
     waits: Vec<WaitView>,
     serves: &dyn Fn(&str, &str) -> bool,
 ) -> Why {
     let mut groups: BTreeMap<Key, (Missing, BTreeSet<u32>)> = BTreeMap::new();
     for step in steps.iter().filter(|s| is_missing(s)) {
-        let served = match (&step.queue, &step.handler) {
-            (Some(queue), Some(handler)) => serves(queue, handler),
-            _ => true,
-        };
+        let served = step.called().is_none_or(|(handler, queue)| serves(queue, handler));
         let (missing, branches) = groups
             .entry(key(step, served))
             .or_insert_with(|| (first(step, state, served), BTreeSet::new()));
@@ -145,14 +143,14 @@ pub fn no_worker(handler: &str, queue: &str, namespace: &Namespace) -> String {
     }
 }
 
-fn is_missing(step: &StepView) -> bool {
+fn is_missing(step: &Visit) -> bool {
     match step.state {
         StepState::Pending | StepState::Running | StepState::Retrying | StepState::Parked => true,
         StepState::Completed | StepState::Failed | StepState::Cancelled | StepState::Skipped => false,
     }
 }
 
-fn key(step: &StepView, served: bool) -> Key {
+fn key(step: &Visit, served: bool) -> Key {
     Key {
         served,
         node: locate::pattern(&step.path),
@@ -164,26 +162,25 @@ fn key(step: &StepView, served: bool) -> Key {
     }
 }
 
-fn first(step: &StepView, run: RunStatus, served: bool) -> Missing {
+fn first(step: &Visit, run: RunStatus, served: bool) -> Missing {
     Missing {
-        path: step.path.clone(),
+        path: step.path.to_string(),
         node: locate::pattern(&step.path),
         branches: None,
         count: 0,
-        handler: step.handler.clone(),
-        queue: step.queue.clone(),
+        handler: step.called().map(|(handler, _)| handler.to_owned()),
+        queue: step.called().map(|(_, queue)| queue.to_owned()),
         state: step.state,
         attempt: step.attempt,
-        worker: step.worker.clone(),
+        worker: step.worker.as_deref().map(str::to_owned),
         next_retry_at: step.next_retry_at,
-        last_error: step.error.clone(),
+        last_error: step.error.as_deref().cloned(),
         reason: reason(step, run, served),
     }
 }
 
-fn reason(step: &StepView, run: RunStatus, served: bool) -> String {
-    let handler = step.handler.as_deref().unwrap_or("?");
-    let queue = step.queue.as_deref().unwrap_or("?");
+fn reason(step: &Visit, run: RunStatus, served: bool) -> String {
+    let (handler, queue) = step.called().unwrap_or(("?", "?"));
     match step.state {
         StepState::Running => match &step.claim {
             Some(claim) => format!("claimed by worker {}: no other may run this attempt", claim.worker),
