@@ -24,6 +24,7 @@ mod links;
 mod requests;
 mod retention;
 mod rules;
+mod steps;
 mod waiting;
 mod workflows;
 
