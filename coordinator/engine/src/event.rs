@@ -226,6 +226,8 @@ pub struct Failure {
     pub retryable: bool,
     /// Earliest next attempt, from now.
     pub retry_after: Option<Duration>,
+    /// What the handler stored for its next attempt; none: what an attempt before stored stays.
+    pub checkpoint: Option<Json>,
 }
 
 /// A run is to be started.

@@ -597,6 +597,9 @@ pub struct StepFailed {
     /// The step waits for an operator.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_parked: bool,
+    /// What the attempt stored for the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Json>,
     /// Worker's clock; absent where no worker had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

@@ -188,7 +188,7 @@ fn order_of(run: &Run, attempt: Try, request: Request, base: usize, token: Optio
             input: request.input.as_ref().map(raw),
             item: request.item.as_ref().map(raw),
             index: request.index.as_ref().map(raw),
-            checkpoint: None,
+            checkpoint: request.checkpoint.as_ref().map(raw),
         },
     }
 }

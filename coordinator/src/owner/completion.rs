@@ -22,14 +22,23 @@ const ERROR_DETAILS_BYTES_MAX: usize = 16 * 1024;
 /// The engine's event for `completion`; its random number is still to be drawn.
 #[must_use]
 pub fn completed(completion: Completion, worker: &Arc<str>, limits: &Limits) -> Completed {
+    let mut end = end_of(completion.end, limits).unwrap_or_else(|(kind, message)| final_failure(kind, message));
+    let mut logs = cut_logs(completion.logs, limits);
+    if let End::Error(failure) = &mut end {
+        // Its error is what counts: a checkpoint that cannot be kept does not take its place.
+        match value(completion.checkpoint.as_deref(), limits) {
+            Ok(checkpoint) => failure.checkpoint = checkpoint.filter(|stored| *stored != Json::Null),
+            Err((kind, message)) => logs.push(format!("the checkpoint is not kept: {kind}: {message}")),
+        }
+    }
     Completed {
         step: completion.step,
         attempt: completion.attempt,
-        end: end_of(completion.end, limits).unwrap_or_else(|(kind, message)| final_failure(kind, message)),
+        end,
         worker: Some(worker.clone()),
         started_at: completion.started_at,
         finished_at: completion.finished_at,
-        logs: cut_logs(completion.logs, limits),
+        logs,
         random: 0,
     }
 }
@@ -98,6 +107,7 @@ fn failure(error: HandlerError) -> Failure {
         outcome: outcome_of(&kind),
         retryable: error.retryable,
         retry_after: error.retry_after_ms.map(Duration::from_millis),
+        checkpoint: None,
         error: ErrorValue {
             kind: cut(kind, ERROR_TYPE_BYTES_MAX),
             message: cut(error.message, ERROR_MESSAGE_BYTES_MAX),
@@ -148,6 +158,7 @@ pub fn final_failure(kind: &str, message: String) -> End {
         outcome: outcome_of(kind),
         retryable: false,
         retry_after: None,
+        checkpoint: None,
         error: ErrorValue {
             kind: kind.to_owned(),
             message,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use rejoin_engine::record::{Fact, Record};
 use rejoin_shared::ids::RunId;
+use rejoin_shared::json::Json;
+use rejoin_shared::run::Outcome;
 
 use super::journal::{ReadError, record};
 use super::steps::{AttemptView, Ended, Output, StepView, Visit};
@@ -85,10 +87,7 @@ fn view(visit: Visit, found: &Records) -> StepView {
     let output = match visit.output {
         Output::None => None,
         Output::Is(output) => Some(*output),
-        Output::At(seq) => found.get(&seq).and_then(|found| match &found.record.fact {
-            Fact::StepCompleted(completed) => Some(completed.output.clone()),
-            _ => None,
-        }),
+        Output::At(seq) => found.get(&seq).and_then(|found| output_of(&found.record.fact)),
     };
     let (handler, queue) = visit
         .call
@@ -114,6 +113,13 @@ fn view(visit: Visit, found: &Records) -> StepView {
     }
 }
 
+fn output_of(fact: &Fact) -> Option<Json> {
+    let Fact::StepCompleted(completed) = fact else {
+        return None;
+    };
+    Some(completed.output.clone())
+}
+
 fn attempt(ended: Ended, found: &Records) -> Option<AttemptView> {
     let seq = match ended {
         Ended::At(seq) => seq,
@@ -123,7 +129,7 @@ fn attempt(ended: Ended, found: &Records) -> Option<AttemptView> {
     if let Fact::StepCompleted(c) = fact {
         return Some(AttemptView {
             attempt: c.attempt,
-            outcome: Some(rejoin_shared::run::Outcome::Ok),
+            outcome: Some(Outcome::Ok),
             error: None,
             worker: c.worker.as_deref().map(str::to_owned),
             started_at: Some(c.started_at),

@@ -1,6 +1,5 @@
 //! A run folded by the engine, together with its steps.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rejoin_engine::record::{Fact, Joined, Quota, Record, ScopeJoined};
@@ -8,6 +7,7 @@ use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::OpenStep;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::StepKey;
+use rejoin_shared::map::{HashMap, HashSet};
 
 use super::steps::{Fold, Visit};
 use crate::fleet::Held;
@@ -39,7 +39,7 @@ impl<'a> Replay<'a> {
         Replay {
             def,
             fold: Fold::new(def),
-            quotas: HashMap::new(),
+            quotas: HashMap::default(),
             state: None,
         }
     }

@@ -7,7 +7,7 @@
 //! ```
 //! A fold keeps little of a visit: a run may have a million of them, and outputs of any size.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rejoin_engine::record::{Claimed, Fact, Record, StepCompleted, StepFailed, ThreadKey};
@@ -15,6 +15,7 @@ use rejoin_engine::state::view::{OpenStatus, OpenStep};
 use rejoin_shared::definition::model::{Decision, Definition, HandlerCall, NodeKind};
 use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
+use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::run::{ErrorValue, Outcome};
 use rejoin_shared::time::Timestamp;
 use schemars::JsonSchema;
@@ -217,12 +218,12 @@ impl<'a> Fold<'a> {
         Fold {
             def,
             visits: Vec::new(),
-            by_key: HashMap::new(),
-            last_seq: HashMap::new(),
-            parents: HashMap::new(),
-            joined: HashSet::new(),
+            by_key: HashMap::default(),
+            last_seq: HashMap::default(),
+            parents: HashMap::default(),
+            joined: HashSet::default(),
             ended: false,
-            calls: HashMap::new(),
+            calls: HashMap::default(),
         }
     }
 

@@ -40,6 +40,7 @@ pub fn completion(step: StepKey, attempt: u32, reply: Reply, at: Timestamp, rand
             outcome: Outcome::Error,
             retryable,
             retry_after: None,
+            checkpoint: None,
         }),
     };
     Completed {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use rejoin_coordinator::read::journal::{ReadError, records};
+use rejoin_coordinator::read::journal::each_record;
 use rejoin_coordinator::store::{JournalRow, RunRow, Store};
 use rejoin_engine::record::{Fact, Record};
 use rejoin_engine::state::RunState;
@@ -118,7 +118,7 @@ impl Runs {
         let mut all = Vec::new();
         for (run, called) in self.all() {
             let Some(def) = definition(case, &called) else { continue };
-            let records = records(store, run, None).await.map_err(|e: ReadError| e.to_string())?;
+            let records = records_of(store, run).await?;
             let Some(state) = fold(&records, &def)? else { continue };
             let mut mailbag = Mailbag::default();
             records
@@ -142,7 +142,7 @@ impl Runs {
     /// An operation that nobody asked for.
     pub async fn operators_did_as_told(&self, store: &dyn Store, case: &Case) -> Result<bool, String> {
         for (run, called) in self.all() {
-            let records = records(store, run, None).await.map_err(|e: ReadError| e.to_string())?;
+            let records = records_of(store, run).await?;
             let mut done = BTreeMap::<&str, u32>::new();
             for (path, what) in records.iter().filter_map(|record| operation_of(&record.fact)) {
                 let n = done.entry(path).or_default();
@@ -265,4 +265,15 @@ fn ended_as(row: &RunRow, told: &Ending, labels: &BTreeMap<RunId, String>, log: 
         ));
     }
     Ok(())
+}
+
+/// All records of a run.
+async fn records_of(store: &dyn Store, run: RunId) -> Result<Vec<Record>, String> {
+    let mut records = Vec::new();
+    let keep = |record| {
+        records.push(record);
+        Ok(())
+    };
+    each_record(store, run, None, keep).await.map_err(|e| e.to_string())?;
+    Ok(records)
 }

@@ -183,6 +183,7 @@ impl RunState {
             is_parked: false,
             input: None,
             first_started: None,
+            checkpoint: None,
             claim: None,
         }));
         self.tally.opened += 1;

@@ -101,7 +101,7 @@ impl RunState {
 
     pub(super) fn fail_step(&mut self, failed: &StepFailed) -> Result<(), Misfit> {
         if is_undo(failed.step) {
-            return self.undo_failed(failed.step, failed.attempt, &failed.error, failed.retry);
+            return self.undo_failed(failed);
         }
         let key = self.outstanding_step(failed.step, failed.attempt)?;
         self.settle_tally(key);
@@ -111,6 +111,9 @@ impl RunState {
         step.last_error = Some(failed.error.clone());
         step.claim = None;
         step.first_started = step.first_started.or(failed.started_at);
+        if let Some(checkpoint) = &failed.checkpoint {
+            step.checkpoint = Some(Box::new(checkpoint.clone()));
+        }
         match failed.retry {
             None if failed.is_parked => {
                 step.is_parked = true;

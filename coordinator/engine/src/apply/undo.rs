@@ -6,7 +6,7 @@ use rejoin_shared::run::{ErrorValue, RunStatus};
 
 use super::Misfit;
 use super::step::count;
-use crate::record::{NodeRetry, ThreadKey};
+use crate::record::{StepFailed, ThreadKey};
 use crate::state::scope::ScopeKind;
 use crate::state::undo::{Done, Undo, Undoing, Visit, undo_call};
 use crate::state::{Phase, RunState, Todo};
@@ -112,6 +112,7 @@ impl RunState {
                 allowed: Vec::new(),
                 last_error: None,
                 has_failed: false,
+                checkpoint: None,
                 visit,
             };
             undo.begun.insert(undoing.visit.key, undoing);
@@ -138,18 +139,16 @@ impl RunState {
         Ok(())
     }
 
-    pub(super) fn undo_failed(
-        &mut self,
-        step: StepKey,
-        attempt: u32,
-        error: &ErrorValue,
-        retry: Option<NodeRetry>,
-    ) -> Result<(), Misfit> {
-        self.settle_undo(step, attempt)?;
+    pub(super) fn undo_failed(&mut self, failed: &StepFailed) -> Result<(), Misfit> {
+        let step = failed.step;
+        self.settle_undo(step, failed.attempt)?;
         let undo = self.undo.as_mut().ok_or("nothing is being undone")?;
         let undoing = undo.begun.get_mut(&step).ok_or("no such compensation")?;
-        undoing.last_error = Some(error.clone());
-        match retry {
+        undoing.last_error = Some(failed.error.clone());
+        if let Some(checkpoint) = &failed.checkpoint {
+            undoing.checkpoint = Some(checkpoint.clone());
+        }
+        match failed.retry {
             Some(retry) => {
                 count(&mut undoing.allowed, retry.policy);
                 undoing.attempt += 1;

@@ -68,6 +68,7 @@ impl Machine<'_> {
             outcome: Outcome::Lost,
             retryable: true,
             retry_after: None,
+            checkpoint: None,
         };
         let random = self.draw();
         let lost = Completed {

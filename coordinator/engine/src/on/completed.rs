@@ -268,6 +268,7 @@ impl Machine<'_> {
             outcome: Some(failure.outcome),
             retry,
             is_parked: parks && retry.is_none(),
+            checkpoint: failure.checkpoint,
             started_at: by_worker.then_some(done.started_at),
             finished_at: by_worker.then_some(done.finished_at),
             worker: done.worker,
@@ -303,6 +304,7 @@ impl Machine<'_> {
             outcome: Some(failure.outcome),
             retry: retry.flatten(),
             is_parked: false,
+            checkpoint: failure.checkpoint,
             started_at: by_worker.then_some(done.started_at),
             finished_at: by_worker.then_some(done.finished_at),
             worker: done.worker,
@@ -361,6 +363,7 @@ fn final_failure(error: ErrorValue) -> Failure {
         outcome: Outcome::Error,
         retryable: true,
         retry_after: None,
+        checkpoint: None,
     }
 }
 

@@ -65,6 +65,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
                 outcome: Outcome::Error,
                 retryable: true,
                 retry_after: None,
+                checkpoint: None,
             };
             machine.unbuildable(step, attempt, failure).err()
         }

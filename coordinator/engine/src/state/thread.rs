@@ -242,6 +242,8 @@ pub struct StepState {
     pub(crate) input: Option<Json>,
     /// When its first attempt started, by the worker's clock.
     pub(crate) first_started: Option<Timestamp>,
+    /// What an attempt before stored for this one.
+    pub(crate) checkpoint: Option<Box<Json>>,
     /// Who has the only right to run the attempt.
     pub(crate) claim: Option<Box<Claim>>,
 }

@@ -51,6 +51,8 @@ pub struct Request {
     pub input: Option<Json>,
     pub item: Option<Json>,
     pub index: Option<Json>,
+    /// What an attempt before stored.
+    pub checkpoint: Option<Json>,
 }
 
 /// A step that is not done: outstanding, between two attempts, or failed for good.
@@ -297,6 +299,7 @@ impl RunState {
             input,
             item,
             index,
+            checkpoint: state.checkpoint.as_deref().cloned(),
         })
     }
 
@@ -333,6 +336,7 @@ impl RunState {
             input: Some(input),
             item: None,
             index: None,
+            checkpoint: undoing.checkpoint.clone(),
             path,
         })
     }

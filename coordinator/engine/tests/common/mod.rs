@@ -131,6 +131,7 @@ impl Run {
                 outcome: Outcome::Error,
                 retryable: true,
                 retry_after: None,
+                checkpoint: None,
             }),
         };
         self.send(Event::Completed(Box::new(Completed {

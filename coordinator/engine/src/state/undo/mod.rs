@@ -88,6 +88,8 @@ pub(crate) struct Undoing {
     pub last_error: Option<ErrorValue>,
     /// It failed for good.
     pub has_failed: bool,
+    /// What an attempt before stored for this one.
+    pub checkpoint: Option<Json>,
 }
 
 /// The compensation of a run.
