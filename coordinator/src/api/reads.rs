@@ -121,7 +121,7 @@ impl Api {
     /// Steps and state of the run; `see` is shown each record on the way.
     async fn steps_of(&self, row: &RunRow, mut see: impl FnMut(Record) + Send) -> Result<Replayed, Problem> {
         let definition = self.definition(row).await?;
-        let mut replay = Replay::new(&definition);
+        let mut replay = Replay::new(&definition, self.limits.in_flight_per_run_max);
         each_record(&*self.store, row.id, None, |record| {
             replay.take(&record)?;
             see(record);
@@ -129,8 +129,7 @@ impl Api {
         })
         .await?;
         let held = self.backend.holders(row.id).await;
-        let replayed = replay.finish(&held, self.limits.in_flight_per_run_max);
-        replayed.map_err(|reason| unreadable(row.id, &reason))
+        replay.finish(&held).map_err(|reason| unreadable(row.id, &reason))
     }
 }
 

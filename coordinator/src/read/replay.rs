@@ -24,9 +24,11 @@ pub struct Replayed {
 /// Folds a run's records, one by one as they are read, into its steps and its state.
 ///
 /// What was open when its scope or the run ended was cancelled and has no record of its own; it is read from the state
-/// just before.
+/// just before, with what its owner may have dispatched by then.
 pub struct Replay<'a> {
     def: &'a Arc<Definition>,
+    /// How many attempts an owner dispatches at once: those of branches without a record are open too.
+    window: usize,
     fold: Fold<'a>,
     quotas: HashMap<u64, Quota>,
     state: Option<RunState>,
@@ -35,9 +37,10 @@ pub struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// Nothing yet.
     #[must_use]
-    pub fn new(def: &'a Arc<Definition>) -> Replay<'a> {
+    pub fn new(def: &'a Arc<Definition>, window: usize) -> Replay<'a> {
         Replay {
             def,
+            window,
             fold: Fold::new(def),
             quotas: HashMap::default(),
             state: None,
@@ -55,7 +58,10 @@ impl<'a> Replay<'a> {
             return Ok(());
         };
         let before = match may_cancel(&record.fact, &mut self.quotas, record.seq) {
-            true => state.open_steps().collect(),
+            true => {
+                state.look_ahead(self.window);
+                state.open_steps().collect()
+            }
             false => Vec::new(),
         };
         state.apply(record).map_err(|e| e.to_string())?;
@@ -66,14 +72,13 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// What all of them gave. `window` is how many attempts an owner dispatches at once: those of branches without a record are
-    /// open too.
+    /// What all of them gave.
     ///
     /// # Errors
     /// Text, if there were none.
-    pub fn finish(self, held: &Held, window: usize) -> Result<Replayed, String> {
+    pub fn finish(self, held: &Held) -> Result<Replayed, String> {
         let mut state = self.state.ok_or("the journal is empty")?;
-        state.look_ahead(window);
+        state.look_ahead(self.window);
         let open: Vec<OpenStep> = state.open_steps().collect();
         Ok(Replayed {
             steps: self.fold.finish(&open, held),
@@ -90,7 +95,8 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
             quotas.insert(seq, opened.quota);
             false
         }
-        Fact::ScopeJoined(ScopeJoined { scope, result, .. }) => match (result, quotas.remove(scope)) {
+        // A scope that failed may be joined again: a resume opens it anew.
+        Fact::ScopeJoined(ScopeJoined { scope, result, .. }) => match (result, quotas.get(scope)) {
             (Joined::Failed(_), _) | (Joined::Ok(_), Some(Quota::Need(_))) => true,
             (Joined::Ok(_), Some(Quota::All | Quota::Whatever | Quota::Tolerate(_)) | None) => false,
         },

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rejoin_engine::record::{Claimed, Fact, Record, StepCompleted, StepFailed, ThreadKey};
-use rejoin_engine::state::view::{OpenStatus, OpenStep};
+use rejoin_engine::state::view::{OpenStatus, OpenStep, is_undo};
 use rejoin_shared::definition::model::{Decision, Definition, HandlerCall, NodeKind};
 use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
@@ -207,6 +207,8 @@ pub struct Fold<'a> {
     /// The thread that opened each scope.
     parents: HashMap<u64, ThreadKey>,
     joined: HashSet<u64>,
+    /// Where the last compensation began.
+    undone_from: u64,
     ended: bool,
     calls: HashMap<String, Option<Arc<Call>>>,
 }
@@ -222,6 +224,7 @@ impl<'a> Fold<'a> {
             last_seq: HashMap::default(),
             parents: HashMap::default(),
             joined: HashSet::default(),
+            undone_from: 0,
             ended: false,
             calls: HashMap::default(),
         }
@@ -293,6 +296,7 @@ impl<'a> Fold<'a> {
             | Fact::RepeatEnded { thread, .. } => {
                 self.last_seq.insert(*thread, seq);
             }
+            Fact::CompensationStarted { .. } => self.undone_from = seq,
             Fact::RunFinished(_) => self.ended = true,
             Fact::RunResumed { .. } | Fact::RunForked(_) => self.ended = false,
             Fact::EventReceived(received) => {
@@ -302,7 +306,6 @@ impl<'a> Fold<'a> {
             Fact::RunStarted(_)
             | Fact::RunBegun
             | Fact::Late { .. }
-            | Fact::CompensationStarted { .. }
             | Fact::EventRefused { .. }
             | Fact::RunEdited(_)
             | Fact::RunPaused => {}
@@ -363,7 +366,10 @@ impl<'a> Fold<'a> {
             Some(index) => *index,
             None => {
                 let thread = ThreadKey::of(step);
-                let opened_seq = self.last_seq.get(&thread).copied().unwrap_or(step.scope);
+                let opened_seq = match is_undo(step) {
+                    true => self.undone_from,
+                    false => self.last_seq.get(&thread).copied().unwrap_or(step.scope),
+                };
                 let visit = self.fresh(opened_seq, path, Some(step), StepState::Pending);
                 self.visits.push(visit);
                 self.by_key.insert(step, self.visits.len() - 1);
@@ -416,7 +422,8 @@ impl<'a> Fold<'a> {
     pub fn cancel(&mut self, open: &[OpenStep]) {
         for step in open {
             let entry = self.entry(step.step, &step.path);
-            if !matches!(entry.state, StepState::Completed | StepState::Failed) {
+            // One that has failed, and was not tried again since, stays what it is.
+            if entry.state != StepState::Completed && step.status != OpenStatus::Failed {
                 entry.attempt = step.attempt;
                 entry.state = StepState::Cancelled;
                 entry.close_claim();

@@ -12,7 +12,8 @@ use rejoin_shared::time::Timestamp;
 
 use super::claim::Claim;
 use super::thread::StepState;
-use super::undo::{Undoing, is_undo, undo_call};
+pub use super::undo::is_undo;
+use super::undo::{Undoing, undo_call};
 use super::{Leaf, Phase, RunState};
 use crate::decision::{Surroundings, WaitChange};
 use crate::env::eval_template;

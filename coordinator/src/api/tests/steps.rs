@@ -102,3 +102,111 @@ async fn large_records_end_a_page_of_the_journal_early_and_none_is_left_out() {
     assert_eq!(kinds.count(), 12);
     server.stop().await;
 }
+
+/// Path and state of all steps, in their order.
+async fn states(server: &Server, run: &str) -> Vec<[String; 2]> {
+    let (steps, _) = all(server, &format!("/v1/runs/{run}/steps?limit=50")).await;
+    let text = |step: &Json, key| step.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+    steps
+        .iter()
+        .map(|step| ["path", "state"].map(|key| text(step, key)))
+        .collect()
+}
+
+fn worker(server: &Server) {
+    let worker = Worker::builder().name("w").build(server.broker.link("w"));
+    tokio::spawn(worker.expect("a worker").run(CancellationToken::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_were_cut_off_before_they_had_a_record_are_cancelled() {
+    let server = Server::start().await;
+    worker(&server);
+    let document = "workflow: cut\nsteps:\n  - parallel: p\n    branches:\n      a: [ { sleep: moment, for: 300ms }, { step: a, uses: \
+        rejoin.fail, with: { type: app.bad } } ]\n      b: [ { step: b, uses: nobody } ]\n";
+    let failed = server.begun(document, "cut", "{}").await;
+    server.reaches(&failed, "failed").await;
+    let expected = [["/p/b/b", "cancelled"], ["/p/a/a", "failed"]].map(|step| step.map(str::to_owned));
+    assert_eq!(states(&server, &failed).await, expected);
+    let graph = server.call(&format!("GET /v1/runs/{failed}/graph"), "", "").await;
+    assert!(graph.body.contains(r#""counts":{"cancelled":1}"#), "{}", graph.body);
+
+    // A branch that failed, is tried again by a resume and is then cut off, is cancelled too; one that was not stays failed.
+    let document = "workflow: again\nsteps:\n  - parallel: p\n    need: any\n    branches:\n      a: [ { step: a, uses: twice } ]\n      \
+        b: [ { step: b, uses: slow } ]\n";
+    let twice = |ctx: StepContext, input: Json| async move {
+        match ctx.attempt() {
+            1 => Err(StepError::fatal("once")),
+            _ => Ok(input),
+        }
+    };
+    let slow = |ctx: StepContext, input: Json| async move {
+        match ctx.attempt() {
+            1 => Err(StepError::fatal("once")),
+            _ => {
+                ctx.cancelled().await;
+                Ok(input)
+            }
+        }
+    };
+    let second = Worker::builder()
+        .name("w2")
+        .handler("twice", twice)
+        .handler("slow", slow);
+    let second = second.build(server.broker.link("w2")).expect("a worker");
+    tokio::spawn(second.run(CancellationToken::new()));
+    let run = server.begun(document, "again", "{}").await;
+    server.reaches(&run, "failed").await;
+    let resumed = server.call(&format!("POST /v1/runs/{run}/resume"), "", "").await;
+    assert_eq!(resumed.status, 200, "{}", resumed.body);
+    server.reaches(&run, "completed").await;
+    let expected = [["/p/a/a", "completed"], ["/p/b/b", "cancelled"]].map(|step| step.map(str::to_owned));
+    assert_eq!(states(&server, &run).await, expected);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_steps_of_a_cancelled_run_are_cancelled() {
+    let server = Server::start().await;
+    let document =
+        "workflow: idle\nsteps:\n  - foreach: each\n    items: '5'\n    concurrency: 2\n    steps: [ { step: s } ]\n";
+    let run = server.begun(document, "idle", "{}").await;
+    let cancelled = server.call(&format!("POST /v1/runs/{run}/cancel"), "", "").await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.body);
+    server.reaches(&run, "cancelled").await;
+    let expected = [["/each[0]/s", "cancelled"], ["/each[1]/s", "cancelled"]].map(|step| step.map(str::to_owned));
+    assert_eq!(states(&server, &run).await, expected);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_attempt_receives_the_checkpoint_until_another_is_stored() {
+    let server = Server::start().await;
+    let work = |ctx: StepContext, _: Json| async move {
+        let known: Option<i64> = ctx.last_checkpoint()?;
+        ctx.log(format!("{known:?}"));
+        match ctx.attempt() {
+            1 => ctx.checkpoint(1)?,
+            3 => ctx.checkpoint(3)?,
+            4 => return Ok(Json::Null),
+            _ => {}
+        }
+        Err::<Json, _>(StepError::retryable("on"))
+    };
+    let worker = Worker::builder().name("w").handler("work", work);
+    let worker = worker.build(server.broker.link("w")).expect("a worker");
+    tokio::spawn(worker.run(CancellationToken::new()));
+    let document = "{ workflow: cp, steps: [ { step: work, retry: { max_attempts: 4, initial: 1ms } } ] }";
+    let run = server.begun(document, "cp", "{}").await;
+    server.reaches(&run, "completed").await;
+    let steps = server.call(&format!("GET /v1/runs/{run}/steps"), "", "").await;
+    let logs: Vec<&str> = steps
+        .body
+        .split(r#""logs":["#)
+        .skip(1)
+        .filter_map(|rest| rest.split(']').next())
+        .collect();
+    let expected = ["None", "Some(1)", "Some(1)", "Some(3)"].map(|text| format!("{text:?}"));
+    assert_eq!(logs, expected, "{}", steps.body);
+    server.stop().await;
+}

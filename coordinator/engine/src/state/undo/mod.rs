@@ -18,7 +18,8 @@ use plan::Plan;
 const UNDOES: u32 = 1 << 31;
 
 /// Whether this is the key of a compensation.
-pub(crate) fn is_undo(step: StepKey) -> bool {
+#[must_use]
+pub fn is_undo(step: StepKey) -> bool {
     step.pos & UNDOES != 0
 }
 
