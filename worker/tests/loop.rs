@@ -148,19 +148,26 @@ async fn a_redelivered_pack_runs_only_what_the_owner_allows() {
 }
 
 #[tokio::test]
-async fn suspects_are_asked_about_one_by_one() {
+async fn suspects_are_asked_about_one_by_one_and_begin_one_after_the_other() {
     let mut owner = Owner::new().await;
-    let running = owner.start(builder());
-    let orders = vec![owner.order(1, "rejoin.noop", "1"), owner.order(2, "rejoin.noop", "1")];
+    let (counted, builder) = counted();
+    let running = owner.start(builder);
+    let orders = vec![owner.order(1, "count", "1"), owner.order(2, "count", "1")];
     let mut pack = owner.pack(orders);
     pack.suspect = true;
     owner.publish(&pack).await;
-    for _ in 0..2 {
+    for begun in 1..=2 {
         let check = owner.event(kind::CHECK).await;
         assert_eq!(
             (&check["suspect"], check["attempts"].as_array().map(Vec::len)),
             (&json!(true), Some(1))
         );
+        assert_eq!(counted.starts(), begun - 1, "the one before it has ended");
+        owner.answer(&check, |_| Verdict::Run).await;
+        counted.started(begun).await;
+        // The next thing that is heard of is its end, not a question about the other one.
+        counted.permits.add_permits(1);
+        assert_eq!(owner.completions(1).await.len(), 1);
     }
     running.stop().await;
 }

@@ -62,6 +62,7 @@ impl Runner {
         self.drain = Drain::Finishing(Instant::now() + self.setup.drain);
         self.hand_back_unstarted();
         self.checks.clear();
+        self.suspects.clear();
         self.contexts.drop_fetches();
         self.reports.want();
     }

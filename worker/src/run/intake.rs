@@ -131,17 +131,20 @@ impl Runner {
         }
     }
 
-    /// Asks the owner about attempts that may have run; suspects each alone, for a confirmed start blames one only.
+    /// Asks the owner about attempts that may have run; suspects one after the other, each when its turn comes.
     fn ask_about(&mut self, reply_to: &Arc<str>, asked: Vec<AttemptKey>, suspect: bool, redelivered: bool) {
-        let Some(worker) = self.worker_id() else { return };
-        let chunk = if suspect { 1 } else { asked.len().max(1) };
-        for attempts in asked.chunks(chunk) {
-            let id = self.setup.dice.id();
-            let (_, message) = self
-                .checks
-                .ask(id, &worker, reply_to, attempts.to_vec(), suspect, redelivered);
-            self.ask(reply_to.clone(), message);
+        if suspect {
+            return asked
+                .into_iter()
+                .for_each(|key| self.suspects.add(key, reply_to, redelivered));
         }
+        let Some(worker) = self.worker_id() else { return };
+        if asked.is_empty() {
+            return;
+        }
+        let id = self.setup.dice.id();
+        let (_, message) = self.checks.ask(id, &worker, reply_to, asked, false, redelivered);
+        self.ask(reply_to.clone(), message);
     }
 }
 

@@ -323,6 +323,11 @@ impl Ledger {
         }
     }
 
+    /// Whether the attempt is here, begun or not.
+    pub fn holds(&self, key: &AttemptKey) -> bool {
+        self.held.contains_key(key)
+    }
+
     /// Whether the attempt waits for its owner's answer to this question; a claim's answer fits its own question only.
     pub fn waits_for(&self, key: &AttemptKey, question: ClaimId) -> bool {
         self.held.get(key).is_some_and(|held| match held.phase {

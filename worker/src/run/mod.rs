@@ -22,6 +22,7 @@ mod reports;
 mod session;
 mod slots;
 mod span;
+mod suspects;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ use self::ledger::Ledger;
 use self::outbox::{Batch, Outbox};
 use self::reports::{ReportSent, Reports};
 use self::session::{Connection, Heard, Session};
+use self::suspects::Suspects;
 use crate::attempt::Ended;
 use crate::handler::Handlers;
 
@@ -157,6 +159,7 @@ pub(crate) struct Runner {
     connection: Connection,
     ledger: Ledger,
     checks: Checks,
+    suspects: Suspects,
     contexts: Contexts,
     outbox: Outbox,
     reports: Reports,
@@ -180,6 +183,7 @@ impl Runner {
             connection: Connection::new(),
             ledger: Ledger::default(),
             checks: Checks::default(),
+            suspects: Suspects::default(),
             contexts: Contexts::default(),
             outbox: Outbox::default(),
             reports: Reports::new(setup.clock.now()),
@@ -201,6 +205,7 @@ impl Runner {
         self.hand_back_unserved(now);
         self.fill_slots(now);
         self.ask_again(now);
+        self.ask_about_a_suspect(now);
         self.send_outbox(now);
         self.send_report(now);
     }
@@ -260,6 +265,7 @@ impl Runner {
             self.drain.due(),
             self.ledger.unserved_due(),
             self.checks.due(),
+            self.suspects.due().filter(|_| self.connection.session().is_some()),
             self.contexts.due(),
             self.outbox_due(),
             self.reports.due(self.connection.session().is_some()),

@@ -294,6 +294,7 @@ impl Runner {
         let claimed = self.ledger.drop_unstarted();
         self.hand_back(claimed);
         self.checks.clear();
+        self.suspects.clear();
         self.contexts.drop_fetches();
         self.connection.wait(now, &*self.setup.dice);
     }

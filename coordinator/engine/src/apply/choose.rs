@@ -1,6 +1,6 @@
 //! Cases, gotos and context writes.
 
-use rejoin_shared::definition::model::{Cases, NodeKind};
+use rejoin_shared::definition::model::{Branch, Cases, FlowId, NodeKind};
 use rejoin_shared::delta::Delta;
 use rejoin_shared::path;
 
@@ -28,20 +28,9 @@ impl RunState {
                 let NodeKind::Branch(branch) = &def.node(node).kind else {
                     return Err("not at a branch".to_owned());
                 };
-                let (segment, flow) = match (choice, &branch.cases) {
-                    (Choice::Case(i), Cases::Keyed { cases, .. }) => {
-                        let (name, flow) = cases.get(*i as usize).ok_or("an unknown case")?;
-                        (path::case_segment(name), Some(*flow))
-                    }
-                    (Choice::Case(i), Cases::Conditions(cases)) => (
-                        format!("[{i}]"),
-                        Some(cases.get(*i as usize).ok_or("an unknown case")?.1),
-                    ),
-                    _ => ("default".to_owned(), branch.default),
-                };
-                let parent = self.entered_path(key)?;
-                let path = path::child(&parent, &segment, 1).ok_or("a path that is too long")?;
-                self.push_case(key, flow.ok_or("no default")?, &path);
+                let (path, flow) = case_of(branch, choice, &self.entered_path(key)?)?;
+                let path = path.ok_or("a path that is too long")?;
+                self.push_case(key, flow, &path);
                 self.enter(key);
             }
         }
@@ -55,4 +44,20 @@ impl RunState {
         self.go_on(key);
         Ok(())
     }
+}
+
+/// The path of the case that is chosen, and its flow; no path: it would be too long.
+pub(crate) fn case_of(branch: &Branch, choice: &Choice, parent: &str) -> Result<(Option<String>, FlowId), Misfit> {
+    let (segment, flow) = match (choice, &branch.cases) {
+        (Choice::Case(i), Cases::Keyed { cases, .. }) => {
+            let (name, flow) = cases.get(*i as usize).ok_or("an unknown case")?;
+            (path::case_segment(name), Some(*flow))
+        }
+        (Choice::Case(i), Cases::Conditions(cases)) => (
+            format!("[{i}]"),
+            Some(cases.get(*i as usize).ok_or("an unknown case")?.1),
+        ),
+        (Choice::Default | Choice::Continue | Choice::Goto(_), _) => ("default".to_owned(), branch.default),
+    };
+    Ok((path::child(parent, &segment, 1), flow.ok_or("no default")?))
 }

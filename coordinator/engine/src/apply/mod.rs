@@ -29,6 +29,7 @@ mod undo;
 mod wait;
 
 pub(crate) use branch::graph_ready;
+pub(crate) use choose::case_of;
 pub(crate) use step::write_output;
 pub(crate) use wait::into_of;
 

@@ -5,9 +5,12 @@ use rejoin_shared::expr::Expr;
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
 
+use super::entry_error;
+use crate::apply::case_of;
 use crate::env::{eval, eval_bool, wrong_type};
 use crate::machine::Machine;
 use crate::record::{Choice, Fact, ThreadKey};
+use crate::state::thread::EntryProblem;
 
 impl Machine<'_> {
     pub(super) fn choose_case(&mut self, thread: ThreadKey, path: String, branch: &Branch) {
@@ -21,6 +24,10 @@ impl Machine<'_> {
             Ok(None) if branch.default.is_some() => Choice::Default,
             Ok(None) => Choice::Continue,
         };
+        let is_case = matches!(choice, Choice::Case(_) | Choice::Default);
+        if is_case && case_of(branch, &choice, &path).is_ok_and(|(below, _)| below.is_none()) {
+            return self.fail_node(thread, entry_error(EntryProblem::PathTooLong, &path));
+        }
         self.emit(Fact::Chosen {
             thread,
             choice,
