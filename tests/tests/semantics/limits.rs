@@ -122,3 +122,36 @@ fn what_is_emitted_and_what_a_run_is_called_with_meet_their_limits() {
         }
     }
 }
+
+/// 2 KiB of path: what would lie deeper fails its own branch, which may be tolerated or caught like any other failure.
+#[test]
+fn a_case_that_lies_too_deep_for_a_path_fails_its_branch_alone() {
+    let document = "workflow: w
+steps:
+  - foreach: f
+    items: ctx.m
+    tolerate: 1
+    merge: collect
+    concurrency: unbounded
+    steps:
+      - branch: b
+        on: \"'case'\"
+        cases: { case: [ { set: s, values: { ok: true } } ] }
+";
+    let status = |bytes: usize| {
+        let input = format!(r#"{{"m":{{"{}":1,"z":2}}}}"#, "k".repeat(bytes));
+        let run = Script::start(document, &input);
+        // What each branch that did not fail has set.
+        (run.status(), run.context().to_string().matches("\"ok\"").count())
+    };
+    let around = "/f[z]/b/case/s".len() - 1;
+    assert_eq!(status(2_048 - around), (RunStatus::Completed, 2));
+    // From the node below the case to the case itself, and on to the branch.
+    for more in 1..="/case/s".len() {
+        assert_eq!(
+            status(2_048 - around + more),
+            (RunStatus::Completed, 1),
+            "{more} bytes more"
+        );
+    }
+}
