@@ -90,15 +90,32 @@ impl Delta {
         })
     }
 
-    /// The changed keys with their values, as `merge: collect` shows them: deletions do not.
+    /// The changed keys with their values, as `merge: collect` shows them: deletions do not, at any depth.
     #[must_use]
     pub fn shown(&self) -> Json {
         let entries = self.0.iter().filter_map(|(key, change)| match change {
             Change::Set(value) => Some((key.clone(), value.clone())),
-            Change::Nested(inner) => Some((key.clone(), inner.shown())),
+            Change::Nested(inner) => {
+                let inner = inner.shown();
+                let is_more = inner.as_object().is_some_and(|map| !map.is_empty());
+                is_more.then(|| (key.clone(), inner))
+            }
             Change::Deleted => None,
         });
         Json::Object(Arc::new(entries.collect()))
+    }
+
+    /// What was changed at and below this place, as [`Self::shown`]; `None`: it was deleted, or nothing was.
+    #[must_use]
+    pub fn shown_at(&self, path: &[Arc<str>]) -> Option<Json> {
+        let Some((key, below)) = path.split_first() else {
+            return Some(self.shown());
+        };
+        match self.0.get(key)? {
+            Change::Set(value) => below.iter().try_fold(value, |value, key| value.get(key)).cloned(),
+            Change::Nested(inner) => inner.shown_at(below),
+            Change::Deleted => None,
+        }
     }
 }
 

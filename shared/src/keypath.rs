@@ -43,6 +43,12 @@ impl KeyPath {
         KeyPath(vec![key])
     }
 
+    /// The path of these keys, outermost first, whatever characters they hold.
+    #[must_use]
+    pub fn of_keys(keys: Vec<Arc<str>>) -> KeyPath {
+        KeyPath(keys)
+    }
+
     /// The keys, outermost first.
     #[must_use]
     pub fn keys(&self) -> &[Arc<str>] {

@@ -71,6 +71,29 @@ fn strict_names_path_branches_and_values() {
 }
 
 #[test]
+fn strict_shows_all_that_was_changed_below_the_place_of_a_conflict() {
+    let mut run = two(", merge: strict", r#"{"a.b":{"c":1}}"#);
+    run.sets("/p/a/s", r#"{"n":{"x":1}}"#);
+    run.sets("/p/b/s", r#"{"n":5}"#);
+    let details = run.assert_failed("rejoin.merge_conflict", "/p");
+    assert_eq!(
+        details,
+        json(r#"{"path":"n","branches":["a","b"],"values":[{"x":1},5]}"#)
+    );
+    let mut run = two(", merge: strict", r#"{"o":{"k":0}}"#);
+    run.reply("/p/a/s", "null", "{}", &["o"]);
+    run.sets("/p/b/s", r#"{"o.k":{"x.y":1}}"#);
+    let details = run.assert_failed("rejoin.merge_conflict", "/p");
+    assert_eq!(details.get("values"), Some(&json(r#"[null,{"k":{"x.y":1}}]"#)));
+    // A key's dot is written as paths write it.
+    let mut run = two(", merge: strict", "{}");
+    run.sets("/p/a/s", r#"{"q\\.r":1}"#);
+    run.sets("/p/b/s", r#"{"q\\.r":2}"#);
+    let details = run.assert_failed("rejoin.merge_conflict", "/p");
+    assert_eq!(details.get("path"), Some(&json(r#""q\\.r""#)));
+}
+
+#[test]
 fn strict_takes_equal_values_and_refuses_a_delete_against_a_change_below() {
     let mut run = two(", merge: strict", r#"{"o":{"k":0}}"#);
     run.sets("/p/a/s", r#"{"o.k":1,"x":1}"#);
@@ -88,6 +111,11 @@ fn collect_shows_changes_under_the_nodes_name_and_discard_keeps_the_base() {
     run.reply("/p/a/s", "null", r#"{"x":2}"#, &["y"]);
     run.done("/p/b/s");
     run.assert_completed(r#"{"x":1,"y":1,"p":{"a":{"x":2},"b":{}}}"#);
+    // What was deleted leaves no trace, at any depth.
+    let mut run = two(", merge: collect", r#"{"o":{"k":0,"l":{"m":0}}}"#);
+    run.reply("/p/a/s", "null", "{}", &["o.k", "o.l.m"]);
+    run.sets("/p/b/s", r#"{"o.n":{}}"#);
+    run.assert_completed(r#"{"o":{"k":0,"l":{"m":0}},"p":{"a":{},"b":{"o":{"n":{}}}}}"#);
     let mut run = two(", merge: discard, collect_as: out.all", "{}");
     run.reply("/p/a/s", "5", r#"{"x":2}"#, &[]);
     run.done("/p/b/s");

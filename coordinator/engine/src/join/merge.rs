@@ -120,20 +120,23 @@ fn collected(def: &Definition, scope: &Scope, join: &Join) -> Json {
 }
 
 pub(super) fn conflict_error(def: &Definition, scope: &Scope, conflict: &Conflict) -> ErrorValue {
-    let path = conflict.path.join(".");
+    let path = KeyPath::of_keys(conflict.path.clone()).to_string();
     let names = [conflict.branches.0, conflict.branches.1].map(|branch| scope.branch_name(def, branch));
     let shown = |value: &Option<Json>| {
         value
             .as_ref()
             .map_or_else(|| "(deleted)".to_owned(), ToString::to_string)
     };
-    let (first, second) = (shown(&conflict.values.0), shown(&conflict.values.1));
+    let (first, second) = (
+        wanted(scope, conflict, conflict.branches.0, &conflict.values.0),
+        wanted(scope, conflict, conflict.branches.1, &conflict.values.1),
+    );
     let message = format!(
         "branches {} and {} both changed {path}: {} against {}",
         names[0],
         names[1],
-        cut(&first),
-        cut(&second)
+        cut(&shown(&first)),
+        cut(&shown(&second))
     );
     let as_json = |value: &Option<Json>| value.clone().unwrap_or(Json::Null);
     ErrorValue {
@@ -143,13 +146,17 @@ pub(super) fn conflict_error(def: &Definition, scope: &Scope, conflict: &Conflic
                 "branches",
                 Json::list(names.iter().map(|name| Json::str(name)).collect()),
             ),
-            (
-                "values",
-                Json::list(vec![as_json(&conflict.values.0), as_json(&conflict.values.1)]),
-            ),
+            ("values", Json::list(vec![as_json(&first), as_json(&second)])),
         ])),
         ..ErrorValue::new("rejoin.merge_conflict", message, &scope.path)
     }
+}
+
+/// What a branch wants at the place of a conflict; where it changed something below, all that it changed there.
+fn wanted(scope: &Scope, conflict: &Conflict, branch: u32, value: &Option<Json>) -> Option<Json> {
+    let part = scope.contributions.get(&branch);
+    let changed = part.and_then(|part| part.changes.shown_at(&conflict.path));
+    value.clone().map(|value| changed.unwrap_or(value))
 }
 
 fn reduce_error(def: &Definition, scope: &Scope, path: &KeyPath, unfit: &Unfit) -> ErrorValue {
