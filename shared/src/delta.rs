@@ -90,16 +90,12 @@ impl Delta {
         })
     }
 
-    /// The changed keys with their values, as `merge: collect` shows them: deletions do not, at any depth.
+    /// The changed keys with their values, as `merge: collect` shows them: deletions do not.
     #[must_use]
     pub fn shown(&self) -> Json {
         let entries = self.0.iter().filter_map(|(key, change)| match change {
             Change::Set(value) => Some((key.clone(), value.clone())),
-            Change::Nested(inner) => {
-                let inner = inner.shown();
-                let is_more = inner.as_object().is_some_and(|map| !map.is_empty());
-                is_more.then(|| (key.clone(), inner))
-            }
+            Change::Nested(inner) => Some((key.clone(), inner.shown())),
             Change::Deleted => None,
         });
         Json::Object(Arc::new(entries.collect()))

@@ -111,11 +111,6 @@ fn collect_shows_changes_under_the_nodes_name_and_discard_keeps_the_base() {
     run.reply("/p/a/s", "null", r#"{"x":2}"#, &["y"]);
     run.done("/p/b/s");
     run.assert_completed(r#"{"x":1,"y":1,"p":{"a":{"x":2},"b":{}}}"#);
-    // What was deleted leaves no trace, at any depth.
-    let mut run = two(", merge: collect", r#"{"o":{"k":0,"l":{"m":0}}}"#);
-    run.reply("/p/a/s", "null", "{}", &["o.k", "o.l.m"]);
-    run.sets("/p/b/s", r#"{"o.n":{}}"#);
-    run.assert_completed(r#"{"o":{"k":0,"l":{"m":0}},"p":{"a":{},"b":{"o":{"n":{}}}}}"#);
     let mut run = two(", merge: discard, collect_as: out.all", "{}");
     run.reply("/p/a/s", "5", r#"{"x":2}"#, &[]);
     run.done("/p/b/s");

@@ -1,11 +1,8 @@
 //! SPEC 4.3: what a resume dispatches.
 
-use rejoin_engine::decision::Surroundings;
 use rejoin_engine::event::Event;
 use rejoin_shared::json::Json;
-use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;
-use rejoin_shared::time::Timestamp;
 use rejoin_tests::simulate::script::Script;
 
 const NESTED: &str = "workflow: w
@@ -122,27 +119,4 @@ fn a_paused_run_calls_nobody_and_undoes_nothing() {
         (run.status(), run.outstanding()),
         (RunStatus::Compensating, vec!["/a/compensate".to_owned()])
     );
-}
-
-/// Branches that have to wait for others' ends are missing too.
-#[test]
-fn the_plan_of_a_resume_counts_what_it_lists() {
-    for concurrency in ["1", "2", "unbounded"] {
-        let document = format!(
-            "workflow: w\nsteps: [ {{ foreach: f, items: '4', concurrency: {concurrency}, steps: [ {{ step: s }}, {{ step: t }} ] }} ]\n"
-        );
-        let mut run = Script::start(&document, "{}");
-        run.done("/f[0]/s");
-        run.done("/f[0]/t");
-        run.fails("/f[1]/s", "app.bad");
-        assert_eq!(run.status(), RunStatus::Failed);
-        let limits = Limits::default();
-        let around = Surroundings {
-            now: Timestamp::now(),
-            limits: &limits,
-        };
-        let plan = run.state.resume_plan(100, around).expect("a plan");
-        assert_eq!(plan.dispatch, ["/f[1]/s", "/f[2]/s", "/f[3]/s"], "{concurrency}");
-        assert_eq!((plan.attempts, plan.kept), (3, 2), "{concurrency}");
-    }
 }
