@@ -275,7 +275,7 @@ pub struct Check {
     pub id: uuid::Uuid,
     /// Who asks; the answer goes to its own queue.
     pub worker: WorkerId,
-    /// Whether the pack was marked suspect: the answer *run* then confirms a start.
+    /// Whether the pack was marked suspect, or is redelivered and holds one attempt: the answer *run* then confirms a start.
     #[serde(default)]
     pub suspect: bool,
     /// Whether the broker had delivered the message before.

@@ -15,8 +15,10 @@ use crate::owner::run::{Run, Try};
 const UNLISTED_MAX: Duration = Duration::from_secs(5);
 /// Pause of a queue whose messages came back.
 const RETURNED_PAUSE: Duration = Duration::from_millis(500);
-/// Confirmed starts whose worker vanished, then the step is poison.
+/// Starts whose worker vanished, then the step is poison.
 const STRIKES_MAX: u8 = 5;
+/// Confirmed starts on one worker that lie no further apart are to blame together: their order tells nothing yet.
+const TOGETHER: Duration = Duration::from_secs(10);
 
 impl Dispatcher {
     /// A pack that was held leaves now.
@@ -167,7 +169,7 @@ impl Dispatcher {
 
     /// A worker is no more: what it held is doubtful. Returns the attempts that are poison.
     pub fn worker_ended(&mut self, ended: &Ended, runs: &mut Runs, around: &Around<'_>) -> Vec<AttemptKey> {
-        let mut poison = Vec::new();
+        let mut confirmed = Vec::new();
         for run in runs.values_mut() {
             let held = run
                 .flights
@@ -184,12 +186,12 @@ impl Dispatcher {
                     Some(other) => self.hold(run, attempt, other),
                     None => self.doubt(run, attempt),
                 }
-                if ended.vanished && strike(run, attempt) {
-                    poison.push(key);
-                }
+                let mark = run.marks.get_mut(&attempt).filter(|_| ended.vanished);
+                let since = mark.and_then(|mark| mark.confirmed.take());
+                confirmed.extend(since.map(|since| (key, since)));
             }
         }
-        poison
+        blamed(&confirmed).filter(|key| strike(runs, key)).collect()
     }
 
     /// An attempt may be lost.
@@ -288,14 +290,53 @@ fn is_out_of_sight(flight: &Flight, since: Timestamp, key: &AttemptKey, around: 
     }
 }
 
-/// Counts a vanished worker against an attempt that it had a confirmed start of; `true`: it is poison.
-fn strike(run: &mut Run, attempt: Try) -> bool {
-    let Some(mark) = run.marks.get_mut(&attempt) else {
+/// Which of the confirmed starts on a vanished worker are to blame: the last one, and those right before it.
+///
+/// What did not survive a worker before is begun alone: whatever runs on from earlier was merely near.
+fn blamed(confirmed: &[(AttemptKey, Timestamp)]) -> impl Iterator<Item = AttemptKey> {
+    let last = confirmed.iter().map(|(_, since)| *since).max();
+    let is_blamed = move |since: Timestamp| last.is_some_and(|last| last.since(since) < TOGETHER);
+    let blamed = confirmed.iter().filter(move |(_, since)| is_blamed(*since));
+    blamed.map(|(key, _)| *key)
+}
+
+/// Counts a vanished worker against an attempt that it had a confirmed start of, and with the first one what was lost before it;
+/// `true`: it is poison.
+fn strike(runs: &mut Runs, key: &AttemptKey) -> bool {
+    let run = runs.get_mut(&key.run);
+    let Some(mark) = run.and_then(|run| run.marks.get_mut(&(key.step, key.attempt))) else {
         return false;
     };
-    if !std::mem::take(&mut mark.confirmed) {
-        return false;
-    }
-    mark.strikes += 1;
+    mark.strikes = mark
+        .strikes
+        .saturating_add(1)
+        .saturating_add(std::mem::take(&mut mark.lost));
     mark.strikes >= STRIKES_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::ids::{Partition, RunId, StepKey};
+
+    use super::*;
+
+    #[test]
+    fn what_runs_on_from_earlier_was_merely_near() {
+        let start = |pos: u32, second: u64| {
+            let step = StepKey {
+                scope: 0,
+                branch: 0,
+                pos,
+            };
+            let run = RunId::from_uuid_in(Uuid::nil(), Partition(1));
+            let since = Timestamp(0).plus(Duration::from_secs(second));
+            (AttemptKey { run, step, attempt: 1 }, since)
+        };
+        let blamed = |confirmed: &[(AttemptKey, Timestamp)]| -> Vec<u32> {
+            super::blamed(confirmed).map(|key| key.step.pos).collect()
+        };
+        assert_eq!(blamed(&[]), [0; 0]);
+        assert_eq!(blamed(&[start(1, 50), start(2, 59), start(3, 40)]), [1, 2]);
+        assert_eq!(blamed(&[start(1, 60), start(2, 30)]), [1]);
+    }
 }

@@ -73,6 +73,8 @@ pub enum Deaf {
 pub struct Fleet {
     workers: HashMap<Uuid, Worker>,
     listening_since: Timestamp,
+    /// When a worker vanished last.
+    lost_one_at: Option<Timestamp>,
     deaf: BTreeSet<Deaf>,
     /// Incarnations whose end was noticed.
     ended: HashMap<Uuid, End>,
@@ -89,6 +91,7 @@ impl Fleet {
         Fleet {
             workers: HashMap::default(),
             listening_since: now,
+            lost_one_at: None,
             deaf: BTreeSet::new(),
             ended: HashMap::default(),
             heard: 0,
@@ -134,7 +137,7 @@ impl Fleet {
         self.heard += 1;
         let mut changes = Changes::default();
         if report.gone {
-            changes.ended.extend(self.end(incarnation, End::Known, false));
+            changes.ended.extend(self.end(incarnation, End::Known, false, now));
             return changes;
         }
         // At each report, not only the first: the predecessor may have been heard a moment before.
@@ -178,11 +181,18 @@ impl Fleet {
             .collect();
         earlier
             .into_iter()
-            .filter_map(|(id, vanished)| self.end(id, End::Known, vanished))
+            .filter_map(|(id, vanished)| self.end(id, End::Known, vanished, now))
             .collect()
     }
 
-    fn end(&mut self, incarnation: Uuid, how: End, vanished: bool) -> Option<Ended> {
+    /// Whether a worker was found to have vanished since then.
+    #[must_use]
+    pub fn has_lost_one_since(&self, then: Timestamp) -> bool {
+        self.lost_one_at.is_some_and(|at| at >= then)
+    }
+
+    fn end(&mut self, incarnation: Uuid, how: End, vanished: bool, now: Timestamp) -> Option<Ended> {
+        self.lost_one_at = self.lost_one_at.max(vanished.then_some(now));
         if self.ended.len() > 10_000 {
             self.ended.clear();
         }
@@ -217,7 +227,7 @@ impl Fleet {
         let silent: Vec<Uuid> = silent.map(|worker| worker.id.incarnation).collect();
         silent
             .into_iter()
-            .filter_map(|id| self.end(id, End::Silent, true))
+            .filter_map(|id| self.end(id, End::Silent, true, now))
             .collect()
     }
 
@@ -383,7 +393,9 @@ mod tests {
         assert!(fleet.expire(at(10)).is_empty());
         assert_eq!(fleet.expire(at(11)).len(), 1);
         assert!(fleet.expire(at(30)).is_empty());
+        assert!(!fleet.has_lost_one_since(at(12)));
         assert!(fleet.expire(at(31))[0].vanished);
+        assert_eq!([31, 32].map(|s| fleet.has_lost_one_since(at(s))), [true, false]);
     }
 
     #[test]

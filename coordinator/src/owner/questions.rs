@@ -156,10 +156,13 @@ impl Owner {
         let Some(run) = self.runs.get_mut(&id) else {
             return Verdict::Drop;
         };
+        let sent_at = run.flights.get(&attempt).and_then(|flight| flight.confirmed_at);
         let mark = run.marks.entry(attempt).or_default();
-        if question.redelivered && !question.suspect {
+        if question.redelivered && !mark.suspect {
             mark.redeliveries = mark.redeliveries.saturating_add(1);
-            if mark.redeliveries > 1 {
+            let lost = sent_at.is_some_and(|sent_at| self.fleet.has_lost_one_since(sent_at));
+            mark.lost = mark.lost.saturating_add(u8::from(lost && mark.strikes == 0));
+            if mark.strikes > 0 || (mark.redeliveries > 1 && !question.suspect) {
                 mark.suspect = true;
                 mark.granted = None;
                 self.dispatcher.send_again(run, attempt);
@@ -168,7 +171,7 @@ impl Owner {
         }
         let asker = question.worker.incarnation;
         mark.check = true;
-        mark.confirmed = question.suspect;
+        mark.confirmed = question.suspect.then_some(now);
         mark.granted = Some(asker);
         run.counts.redelivered += 1;
         run.row_stale = true;

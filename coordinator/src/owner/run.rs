@@ -26,12 +26,14 @@ pub struct Mark {
     pub resumed: bool,
     /// Its deliveries may have killed workers: goes out singly and confirmed.
     pub suspect: bool,
-    /// Questions about a redelivery of it, answered *run*.
+    /// Questions about a redelivery of it.
     pub redeliveries: u8,
-    /// Confirmed starts whose worker vanished.
+    /// Deliveries before the first confirmed start that were lost while a worker vanished: they count as soon as a confirmed one does.
+    pub lost: u8,
+    /// Starts whose worker vanished.
     pub strikes: u8,
-    /// Whether it runs by a confirmed start.
-    pub confirmed: bool,
+    /// Since when it runs by a confirmed start, if it does.
+    pub confirmed: Option<Timestamp>,
     /// The worker that was allowed to run it before it was taken here.
     pub granted: Option<Uuid>,
 }

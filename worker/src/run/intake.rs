@@ -82,6 +82,7 @@ impl Runner {
             (false, true) => Right::Check,
             (false, false) => Right::Free,
         };
+        let is_single = pack.attempts.len() == 1;
         let bases: Vec<BaseRef> = pack.contexts.into_iter().map(base_ref).collect();
         let mut asked = Vec::new();
         for order in pack.attempts {
@@ -103,8 +104,15 @@ impl Runner {
         }
         if self.drain.is_begun() {
             self.hand_back_unstarted();
+        } else if pack.suspect && redelivered {
+            asked.into_iter().for_each(|key| self.suspects.add(key, &reply_to));
         } else {
-            self.ask_about(&reply_to, asked, pack.suspect, redelivered);
+            self.ask_about(
+                &reply_to,
+                asked,
+                pack.suspect || (redelivered && is_single),
+                redelivered,
+            );
         }
     }
 
@@ -131,19 +139,14 @@ impl Runner {
         }
     }
 
-    /// Asks the owner about attempts that may have run; suspects one after the other, each when its turn comes.
-    fn ask_about(&mut self, reply_to: &Arc<str>, asked: Vec<AttemptKey>, suspect: bool, redelivered: bool) {
-        if suspect {
-            return asked
-                .into_iter()
-                .for_each(|key| self.suspects.add(key, reply_to, redelivered));
-        }
+    /// Asks the owner about attempts that may have run. `confirms`: what is told to run is to blame if this worker vanishes.
+    pub(super) fn ask_about(&mut self, reply_to: &Arc<str>, asked: Vec<AttemptKey>, confirms: bool, redelivered: bool) {
         let Some(worker) = self.worker_id() else { return };
         if asked.is_empty() {
             return;
         }
         let id = self.setup.dice.id();
-        let (_, message) = self.checks.ask(id, &worker, reply_to, asked, false, redelivered);
+        let (_, message) = self.checks.ask(id, &worker, reply_to, asked, confirms, redelivered);
         self.ask(reply_to.clone(), message);
     }
 }

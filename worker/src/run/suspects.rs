@@ -1,5 +1,5 @@
-//! Attempts whose deliveries may have killed workers begin one after the other: when a worker vanishes, the one that it had begun
-//! last is to blame, and none that was merely near it (SPEC 5.4).
+//! Suspects that a worker did not survive begin one after the other: when the next one vanishes, the one that it had begun last is
+//! to blame, and none that was merely near it (SPEC 5.4).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,6 @@ const ALONE: Duration = Duration::from_secs(30);
 struct Waiting {
     key: AttemptKey,
     reply_to: Arc<str>,
-    redelivered: bool,
 }
 
 /// Suspects that are held here.
@@ -29,12 +28,9 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    pub fn add(&mut self, key: AttemptKey, reply_to: &Arc<str>, redelivered: bool) {
-        self.waiting.push_back(Waiting {
-            key,
-            reply_to: reply_to.clone(),
-            redelivered,
-        });
+    pub fn add(&mut self, key: AttemptKey, reply_to: &Arc<str>) {
+        let reply_to = reply_to.clone();
+        self.waiting.push_back(Waiting { key, reply_to });
     }
 
     /// Forgets those that wait; what runs goes on.
@@ -65,17 +61,14 @@ impl Suspects {
 impl Runner {
     /// Asks about the next suspect, for a confirmed start blames one only.
     pub(super) fn ask_about_a_suspect(&mut self, now: Instant) {
-        let Some(worker) = self.worker_id() else { return };
+        if self.worker_id().is_none() {
+            return;
+        }
         let ledger = &self.ledger;
         let Some(next) = self.suspects.next(now, |key| ledger.holds(key)) else {
             return;
         };
-        let id = self.setup.dice.id();
-        let attempts = vec![next.key];
-        let (_, message) = self
-            .checks
-            .ask(id, &worker, &next.reply_to, attempts, true, next.redelivered);
-        self.ask(next.reply_to, message);
+        self.ask_about(&next.reply_to, vec![next.key], true, true);
     }
 }
 
@@ -100,7 +93,7 @@ mod tests {
         let now = Instant::now();
         let mut suspects = Suspects::default();
         let to: Arc<str> = "events".into();
-        (1..=4).for_each(|pos| suspects.add(key(pos), &to, false));
+        (1..=4).for_each(|pos| suspects.add(key(pos), &to));
         let mut next = |at, gone: &[u32]| {
             let gone: Vec<AttemptKey> = gone.iter().map(|pos| key(*pos)).collect();
             suspects
