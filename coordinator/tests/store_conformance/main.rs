@@ -20,4 +20,5 @@ mod schedules;
 mod sealed;
 mod snapshots;
 mod tokens;
+mod views;
 mod waits;

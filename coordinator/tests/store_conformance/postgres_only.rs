@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use rejoin_coordinator::store::postgres::{PostgresStore, StoreConfig, migrate, migrate_check, sql};
 use rejoin_coordinator::store::{Batch, Claim, HEAD_BYTES_MAX, HEAD_ROWS, JournalRow, RunRow, Store, StoreError};
-use rejoin_shared::ids::{Partition, RunId};
-use rejoin_shared::run::{Outcome, RunStatus};
+use rejoin_shared::ids::Partition;
+use rejoin_shared::run::RunStatus;
 
 use crate::subject::{
-    Database, Subject, change, end, eventually, is_not_owner, is_refused, json, member, new_run, record, records,
+    Database, Subject, change, end, eventually, is_not_owner, is_refused, member, new_run, record, records,
 };
 
 async fn count(client: &tokio_postgres::Client, sql: &str) -> i64 {
@@ -352,84 +352,6 @@ async fn progress_is_updated_on_the_page() {
         found.is_some_and(|row| row.get::<_, i64>(0) >= 15)
     })
     .await;
-}
-
-fn completion(run: RunId, seq: u64, output: &'static str, snapshot: Option<&'static str>) -> JournalRow {
-    JournalRow {
-        output: Some(json(output)),
-        snapshot: snapshot.map(json),
-        ..record(run, seq)
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn views_show_completions_digit_for_digit() {
-    let Some((s, database)) = Subject::postgres().await else {
-        return;
-    };
-    let mut claim = s.own(Partition(3)).await;
-    let run = s.started(&mut claim).await;
-    let failure = JournalRow {
-        kind: "retry_scheduled".into(),
-        path: Some("main/step[1]".to_owned()),
-        outcome: Some(Outcome::Error),
-        body: json("{\"error\":{\"type\":\"x\",\"n\":1.0}}"),
-        output: None,
-        ..record(run, 1)
-    };
-    let rows = vec![
-        failure,
-        JournalRow {
-            path: Some("main/step[1]".to_owned()),
-            ..completion(run, 2, "{\"n\":1.0}", Some("{\"a\":1.50}"))
-        },
-        completion(
-            run,
-            3,
-            "9223372036854775807",
-            Some("{\"output\":1,\"__context__\":{\"c\":2.0}}"),
-        ),
-        completion(run, 4, "\"\\u0000\"", None),
-        completion(run, 5, "null", Some("[]")),
-        JournalRow {
-            kind: "scope_joined".into(),
-            attempt: None,
-            outcome: None,
-            ..record(run, 6)
-        },
-    ];
-    s.append(
-        &mut claim,
-        Batch {
-            rows,
-            changed: vec![end(run, RunStatus::Failed)],
-            ..Batch::default()
-        },
-    )
-    .await;
-    let client = database.client().await;
-    let text =
-        "select seq, outcome, output::text, context::text, worker, path, attempt from rejoin_completions order by seq";
-    let read = client.query(text, &[]).await.expect("read");
-    let shown: Vec<(i64, &str, Option<&str>, Option<&str>)> = read
-        .iter()
-        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
-        .collect();
-    let expected = vec![
-        (1, "error", None, None),
-        (2, "ok", Some("{\"n\":1.0}"), Some("{\"a\":1.50}")),
-        (3, "ok", Some("9223372036854775807"), Some("{\"c\":2.0}")),
-        (4, "ok", Some("\"\\u0000\""), None),
-        (5, "ok", Some("null"), Some("[]")),
-    ];
-    assert_eq!(shown, expected);
-    let steps = "select path, state, error::text from rejoin_steps order by path";
-    let steps = client.query(steps, &[]).await.expect("read");
-    assert_eq!(steps.len(), 4, "one row a visit");
-    assert!(steps.iter().all(|row| row.get::<_, &str>(1) == "completed"));
-    let runs = "select state, output::text, context::text, tags::text from rejoin_runs";
-    let row = client.query_one(runs, &[]).await.expect("read");
-    assert_eq!((row.get(0), row.get(1), row.get(2)), ("failed", "7", "{\"a\":1.0}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
