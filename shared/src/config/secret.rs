@@ -25,6 +25,9 @@ impl SecretUrl {
     }
 
     fn masked(&self) -> String {
+        if !self.0.contains("://") {
+            return masked_keywords(&self.0);
+        }
         let (before, query) = match self.0.split_once('?') {
             Some((before, query)) => (before, Some(query)),
             None => (&*self.0, None),
@@ -89,9 +92,44 @@ fn masked_authority(text: &str) -> String {
 
 fn masked_parameter(pair: &str) -> String {
     match pair.split_once('=') {
-        Some((key, _)) if key.contains("password") || key.contains("passphrase") => format!("{key}={MASK}"),
+        Some((key, _)) if is_secret(key) => format!("{key}={MASK}"),
         _ => pair.to_owned(),
     }
+}
+
+/// PostgreSQL's other form of an address, `host=… password=…`, where spaces may stand around `=` and values be quoted:
+/// <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
+fn masked_keywords(text: &str) -> String {
+    let (mut shown, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('=') {
+        let spaces = after.len() - after.trim_start().len();
+        let (space, from_value) = after.split_at(spaces);
+        let (value, left) = from_value.split_at(value_bytes(from_value));
+        let value = if is_secret(before) { MASK } else { value };
+        shown.extend([before, "=", space, value]);
+        rest = left;
+    }
+    shown + rest
+}
+
+/// How long the value at the beginning of a text is: up to a space, or to the quote that ends it; a backslash escapes.
+fn value_bytes(text: &str) -> usize {
+    let is_quoted = text.starts_with('\'');
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '\'' if is_quoted && at > 0 => return at + 1,
+            _ if c.is_whitespace() && !is_quoted => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn is_secret(key: &str) -> bool {
+    key.contains("password") || key.contains("passphrase")
 }
 
 impl fmt::Display for SecretUrl {
@@ -134,6 +172,13 @@ mod tests {
                 "postgres://h/db?user=a&password=b",
                 "postgres://h/db?user=a&password=***",
             ),
+            ("host=h password=b dbname=d", "host=h password=*** dbname=d"),
+            (
+                r"host=h  password = 'a \'b c' user='x y'",
+                "host=h  password = *** user='x y'",
+            ),
+            (r"password=a\ b sslpassword=c", "password=*** sslpassword=***"),
+            ("host=/run/pg user=u", "host=/run/pg user=u"),
         ] {
             assert_eq!(SecretUrl::new(url).to_string(), shown);
         }
