@@ -69,8 +69,10 @@ const SUGGESTIONS_MAX: usize = 100;
 
 /// A node that has its number; `node` is there once all of it was read.
 struct Slot {
-    /// Missing if it could not be read: then nothing can be said about gotos to it.
+    /// Missing if it could not be read.
     name: Option<Arc<str>>,
+    /// What it may be meant to be named, if it could not: nothing can be said about gotos to that.
+    perhaps: Vec<Arc<str>>,
     flow: FlowId,
     node: Option<Node>,
 }

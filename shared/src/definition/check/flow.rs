@@ -56,9 +56,18 @@ impl Checker<'_> {
             return None;
         }
         let id = NodeId(u32::try_from(self.slots.len()).expect("a document of bounded size has few nodes"));
-        let (name, node) = (None, None);
-        self.slots.push(Slot { name, flow, node });
+        self.slots.push(Slot {
+            name: None,
+            perhaps: Vec::new(),
+            flow,
+            node: None,
+        });
         self.read_node(tree, id, flow, around, seen);
+        let slot = &mut self.slots[id.0 as usize];
+        if slot.name.is_none() {
+            let values = tree.entries().unwrap_or_default().iter().map(|entry| &entry.value);
+            slot.perhaps = values.chain([tree]).filter_map(Tree::text).cloned().collect();
+        }
         Some(id)
     }
 

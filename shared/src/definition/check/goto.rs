@@ -1,6 +1,6 @@
 //! Gotos: written by name, resolved when all nodes are known (SPEC 2, "Goto").
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::flow::Here;
@@ -12,8 +12,15 @@ use crate::definition::source::Tree;
 /// Names compared for a "did you mean".
 const NAMES_COMPARED_MAX: usize = 500;
 
-/// The nodes of the flows looked at so far, by name.
-type Known = HashMap<FlowId, HashMap<Arc<str>, NodeId>>;
+/// The nodes of the flows looked at so far.
+type Known = HashMap<FlowId, Names>;
+
+/// The nodes of a flow.
+struct Names {
+    by_name: HashMap<Arc<str>, NodeId>,
+    /// What those that could not be read may be named.
+    perhaps: HashSet<Arc<str>>,
+}
 
 /// What a name means where a goto stands.
 enum Reach {
@@ -21,7 +28,7 @@ enum Reach {
     /// A node of that name stands outside of the scope.
     Outside,
     Unknown,
-    /// A node in reach has no readable name: nothing can be said.
+    /// A node in reach that could not be read may be meant: nothing can be said.
     Unclear,
 }
 
@@ -94,17 +101,23 @@ impl Checker<'_> {
     fn reach(&self, goto: &Goto, known: &mut Known) -> Reach {
         let mut unclear = self.too_many_nodes;
         for (flow, within) in self.flows_outwards(goto.from) {
-            let nodes = &self.flows[flow.0 as usize].nodes;
-            let named = known.entry(flow).or_insert_with(|| {
-                let name = |id: &NodeId| self.slots[id.0 as usize].name.clone();
-                nodes.iter().rev().filter_map(|id| Some((name(id)?, *id))).collect()
-            });
-            if let Some(id) = named.get(&goto.target) {
+            let names = known.entry(flow).or_insert_with(|| self.names_of(flow));
+            if let Some(id) = names.by_name.get(&goto.target) {
                 return if within { Reach::Node(*id) } else { Reach::Outside };
             }
-            unclear |= named.len() < nodes.len();
+            unclear |= names.perhaps.contains(&goto.target);
         }
         if unclear { Reach::Unclear } else { Reach::Unknown }
+    }
+
+    fn names_of(&self, flow: FlowId) -> Names {
+        let nodes = &self.flows[flow.0 as usize].nodes;
+        let slots = nodes.iter().map(|id| (&self.slots[id.0 as usize], *id));
+        let named = slots.clone().rev();
+        Names {
+            by_name: named.filter_map(|(slot, id)| Some((slot.name.clone()?, id))).collect(),
+            perhaps: slots.flat_map(|(slot, _)| &slot.perhaps).cloned().collect(),
+        }
     }
 
     fn names_in_reach(&self, from: NodeId) -> Vec<String> {
