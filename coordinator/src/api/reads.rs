@@ -21,7 +21,7 @@ use super::problem::{Code, Problem};
 use crate::read::details::views;
 use crate::read::graph::{GraphView, graph as draw, is_drawn};
 use crate::read::journal::{Entry, ReadError, each_record, entry};
-use crate::read::replay::{Replay, Replayed};
+use crate::read::replay::{Replay, Replayed, fold_in};
 use crate::read::steps::{StepState, StepView, Visit};
 use crate::read::waits::WaitView;
 use crate::read::why::{ScopeView, Why, why as explain};
@@ -65,11 +65,7 @@ impl Api {
         let definition = self.definition(row).await?;
         let mut state = None;
         each_record(&*self.store, row.id, until, |record| {
-            match &mut state {
-                None => state = Some(RunState::begin(&definition, &record).map_err(|e| e.to_string())?),
-                Some(state) => state.apply(&record).map_err(|e| e.to_string())?,
-            }
-            Ok(())
+            fold_in(&mut state, &definition, &record).map(drop)
         })
         .await?;
         state.ok_or_else(|| unreadable(row.id, "the journal is empty"))
@@ -150,9 +146,9 @@ pub async fn steps(
     Segments(id): Segments<String>,
     params: Params,
 ) -> Result<Answer<Page<StepView>>, Problem> {
-    let state = |name: &str| {
-        StepState::from_name(name)
-            .ok_or_else(|| bad_parameter("state", name, "pending, running, retrying, completed, …"))
+    let state = |name: String| {
+        StepState::from_name(&name)
+            .ok_or_else(|| bad_parameter("state", &name, "pending, running, retrying, completed, …"))
     };
     let states: Vec<StepState> = params.all("state").map(state).collect::<Result<_, _>>()?;
     let path = params.get("path");

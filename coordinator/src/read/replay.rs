@@ -52,20 +52,16 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// Text, if it does not fit the definition or those before.
     pub fn take(&mut self, record: &Record) -> Result<(), String> {
-        let Some(state) = &mut self.state else {
-            self.state = Some(RunState::begin(self.def, record).map_err(|e| e.to_string())?);
-            self.fold.record(record);
-            return Ok(());
-        };
-        let before = match may_cancel(&record.fact, &mut self.quotas, record.seq) {
-            true => {
+        let before = match (&mut self.state, may_cancel(&record.fact, &mut self.quotas, record.seq)) {
+            (Some(state), true) => {
                 state.look_ahead(self.window);
                 state.open_steps().collect()
             }
-            false => Vec::new(),
+            (Some(_) | None, _) => Vec::new(),
         };
-        state.apply(record).map_err(|e| e.to_string())?;
+        let state = fold_in(&mut self.state, self.def, record)?;
         self.fold.record(record);
+        self.fold.begin_branches(record.seq, state);
         if !before.is_empty() {
             cancel_what_vanished(&mut self.fold, before, state);
         }
@@ -84,6 +80,24 @@ impl<'a> Replay<'a> {
             steps: self.fold.finish(&open, held),
             state,
         })
+    }
+}
+
+/// Folds the next record into a run's state; the first one begins it.
+///
+/// # Errors
+/// Text, if it does not fit the definition or those before.
+pub fn fold_in<'a>(
+    state: &'a mut Option<RunState>,
+    def: &Arc<Definition>,
+    record: &Record,
+) -> Result<&'a RunState, String> {
+    match state {
+        Some(state) => {
+            state.apply(record)?;
+            Ok(state)
+        }
+        None => Ok(state.insert(RunState::begin(def, record)?)),
     }
 }
 

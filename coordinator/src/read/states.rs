@@ -10,6 +10,7 @@ use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::RunId;
 
 use super::journal::{ReadError, record};
+use super::replay::fold_in;
 use crate::store::Store;
 
 /// Runs kept at most; the one that was not looked at for longest goes first.
@@ -97,11 +98,7 @@ async fn move_on(
             return Ok(());
         }
         for stored in &page {
-            let record = record(stored)?;
-            match kept {
-                Some(state) => state.apply(&record).map_err(unreadable)?,
-                None => *kept = Some(RunState::begin(definition, &record).map_err(unreadable)?),
-            }
+            fold_in(kept, definition, &record(stored)?).map_err(unreadable)?;
         }
     }
 }

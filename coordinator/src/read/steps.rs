@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rejoin_engine::record::{Claimed, Fact, Record, StepCompleted, StepFailed, ThreadKey};
+use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::{OpenStatus, OpenStep, is_undo};
 use rejoin_shared::definition::model::{Decision, Definition, HandlerCall, NodeKind};
 use rejoin_shared::ids::StepKey;
@@ -204,6 +205,10 @@ pub struct Fold<'a> {
     by_key: HashMap<StepKey, usize>,
     /// Sequence number of the last record about a thread: what it does next was opened then.
     last_seq: HashMap<ThreadKey, u64>,
+    /// The scope of the last record, if it was about one.
+    touched: Option<u64>,
+    /// Of scopes that run few branches at a time: all below this one have begun.
+    begun: HashMap<u64, u32>,
     /// The thread that opened each scope.
     parents: HashMap<u64, ThreadKey>,
     joined: HashSet<u64>,
@@ -222,6 +227,8 @@ impl<'a> Fold<'a> {
             visits: Vec::new(),
             by_key: HashMap::default(),
             last_seq: HashMap::default(),
+            touched: None,
+            begun: HashMap::default(),
             parents: HashMap::default(),
             joined: HashSet::default(),
             undone_from: 0,
@@ -233,6 +240,7 @@ impl<'a> Fold<'a> {
     /// Takes one record in.
     pub fn record(&mut self, record: &Record) {
         let seq = record.seq;
+        self.touched = None;
         match &record.fact {
             Fact::StepCompleted(c) => self.completed(seq, c),
             Fact::StepFailed(f) => self.failed(seq, f),
@@ -245,31 +253,32 @@ impl<'a> Fold<'a> {
                 let entry = self.entry(*step, path);
                 entry.state = StepState::Skipped;
                 entry.output = Output::Is(Box::new(output.clone()));
-                self.last_seq.insert(ThreadKey::of(*step), seq);
+                self.touch(ThreadKey::of(*step), seq);
             }
             Fact::StepGivenUp { step, path, error } => {
                 let entry = self.entry(*step, path);
                 entry.state = StepState::Failed;
                 entry.error = Some(Box::new(error.clone()));
-                self.last_seq.insert(ThreadKey::of(*step), seq);
+                self.touch(ThreadKey::of(*step), seq);
             }
             Fact::NodeSkipped { thread, path } => {
                 self.skipped(seq, path);
-                self.last_seq.insert(*thread, seq);
+                self.touch(*thread, seq);
             }
             Fact::ScopeOpened(opened) => {
                 self.parents.insert(seq, opened.thread);
-                self.last_seq.insert(opened.thread, seq);
+                self.touch(opened.thread, seq);
+                self.touched = Some(seq);
             }
             Fact::ScopeJoined(joined) => {
                 self.joined.insert(joined.scope);
                 if let Some(thread) = self.parents.get(&joined.scope) {
-                    self.last_seq.insert(*thread, seq);
+                    self.touch(*thread, seq);
                 }
             }
             Fact::BranchStarted { scope, branch, .. } => {
                 let (scope, branch) = (*scope, *branch);
-                self.last_seq.insert(ThreadKey { scope, branch }, seq);
+                self.touch(ThreadKey { scope, branch }, seq);
             }
             Fact::StepOpened { thread }
             | Fact::GroupOpened { thread }
@@ -294,14 +303,13 @@ impl<'a> Fold<'a> {
             | Fact::Finishing { thread, .. }
             | Fact::RoundStarted { thread, .. }
             | Fact::RepeatEnded { thread, .. } => {
-                self.last_seq.insert(*thread, seq);
+                self.touch(*thread, seq);
             }
             Fact::CompensationStarted { .. } => self.undone_from = seq,
             Fact::RunFinished(_) => self.ended = true,
             Fact::RunResumed { .. } | Fact::RunForked(_) => self.ended = false,
             Fact::EventReceived(received) => {
-                let taken = received.to.iter().map(|thread| (*thread, seq));
-                self.last_seq.extend(taken);
+                received.to.iter().for_each(|thread| self.touch(*thread, seq));
             }
             Fact::RunStarted(_)
             | Fact::RunBegun
@@ -309,6 +317,22 @@ impl<'a> Fold<'a> {
             | Fact::EventRefused { .. }
             | Fact::RunEdited(_)
             | Fact::RunPaused => {}
+        }
+    }
+
+    /// What the thread does next was opened by this record.
+    fn touch(&mut self, thread: ThreadKey, seq: u64) {
+        self.last_seq.insert(thread, seq);
+        self.touched = Some(thread.scope);
+    }
+
+    /// The branches that the record made room for were opened by it: they begin without one of their own.
+    pub fn begin_branches(&mut self, seq: u64, state: &RunState) {
+        let Some(scope) = self.touched else { return };
+        let Some(below) = state.begun_below(scope) else { return };
+        let before = self.begun.insert(scope, below);
+        for branch in before.unwrap_or(below)..below {
+            self.last_seq.entry(ThreadKey { scope, branch }).or_insert(seq);
         }
     }
 
@@ -332,7 +356,7 @@ impl<'a> Fold<'a> {
         entry.error = None;
         entry.worker = c.worker.clone();
         entry.ended(seq);
-        self.last_seq.insert(ThreadKey::of(c.step), seq);
+        self.touch(ThreadKey::of(c.step), seq);
     }
 
     fn failed(&mut self, seq: u64, f: &StepFailed) {
@@ -348,7 +372,7 @@ impl<'a> Fold<'a> {
         entry.worker = f.worker.clone();
         entry.ended(seq);
         if f.retry.is_none() {
-            self.last_seq.insert(ThreadKey::of(f.step), seq);
+            self.touch(ThreadKey::of(f.step), seq);
         }
     }
 

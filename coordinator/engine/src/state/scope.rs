@@ -9,6 +9,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::path;
 use rejoin_shared::run::ErrorValue;
 
+use super::RunState;
 use super::bitmap::Bitmap;
 use super::thread::{Thread, ThreadEnd, Visits};
 use super::undo::Done;
@@ -245,6 +246,22 @@ impl Scope {
                 Some((value.clone(), Json::Str(key.clone())))
             }
         }
+    }
+}
+
+impl RunState {
+    /// Of an open scope that runs few branches at a time: all below this one may have begun by now. `None` of others: their
+    /// branches begin together, or with a record of their own.
+    #[must_use]
+    pub fn begun_below(&self, scope: u64) -> Option<u32> {
+        let scope = self.scopes.get(&scope)?;
+        let most = match scope.kind {
+            ScopeKind::Loop => 1,
+            ScopeKind::Parallel | ScopeKind::FanOut => scope.concurrency?,
+            ScopeKind::Graph => return None,
+        };
+        let over = scope.ok + scope.failed + scope.cancelled + scope.skipped_count;
+        Some(over.saturating_add(most).min(scope.total))
     }
 }
 

@@ -210,3 +210,41 @@ async fn the_next_attempt_receives_the_checkpoint_until_another_is_stored() {
     assert_eq!(logs, expected, "{}", steps.body);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn branches_that_take_turns_are_listed_in_the_order_in_which_they_began() {
+    let server = Server::start().await;
+    let echo = |_: StepContext, input: Json| async move { Ok::<_, StepError>(input) };
+    let worker = Worker::builder().name("w").concurrency(1).handler("h", echo);
+    let worker = worker.build(server.broker.link("w")).expect("a worker");
+    tokio::spawn(worker.run(CancellationToken::new()));
+    let document = "
+workflow: turns
+steps:
+  - foreach: loop
+    items: '2'
+    steps: [ { step: a, uses: h }, { step: b, uses: h } ]
+  - foreach: narrow
+    items: '3'
+    concurrency: 1
+    merge: discard
+    steps:
+      - { step: a, uses: h }
+      - parallel: p
+        concurrency: 1
+        branches: { x: [ { step: x, uses: h } ], y: [ { step: y, uses: h } ] }
+";
+    let run = server.begun(document, "turns", "{}").await;
+    server.reaches(&run, "completed").await;
+    let (steps, _) = all(&server, &format!("/v1/runs/{run}/steps?limit=50")).await;
+    let paths: Vec<&str> = steps.iter().filter_map(|step| step.get("path")?.as_str()).collect();
+    let mut expected = Vec::new();
+    for i in 0..2 {
+        expected.extend(["a", "b"].map(|step| format!("/loop[{i}]/{step}")));
+    }
+    for i in 0..3 {
+        expected.extend(["a", "p/x/x", "p/y/y"].map(|step| format!("/narrow[{i}]/{step}")));
+    }
+    assert_eq!(paths, expected);
+    server.stop().await;
+}
