@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits::Limits;
 #[cfg(feature = "amqp")]
@@ -143,7 +145,8 @@ pub struct Http {
     pub tls_key: String,
     /// File of CA certificates; with it only clients that show a certificate of these are admitted. Example: `/etc/rejoin/clients.pem`.
     pub tls_client_ca: String,
-    /// `auto` (tokens are needed unless it listens on a loopback address), `tokens`, or `open` (everybody who reaches it may do all).
+    /// `auto` (tokens are needed unless it listens on a loopback address), `tokens`, or `open` (everybody who reaches it may do all). Whoever shows a valid token is held to it in any case.
+    #[serde(deserialize_with = "word")]
     pub access: HttpAccess,
     /// Whether the console, a page for browsers, is served at `/console/`. It has no rights of its own: it uses the API as everybody does.
     pub console: bool,
@@ -188,6 +191,7 @@ pub struct Redaction {
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// `text` or `json`.
+    #[serde(deserialize_with = "word")]
     pub format: LogFormat,
     /// A filter such as `info` or `info,rejoin_coordinator=debug`.
     pub filter: String,
@@ -215,6 +219,13 @@ pub enum HttpAccess {
     Tokens,
     /// Everybody.
     Open,
+}
+
+/// A word of a few: whoever writes another one is told which there are.
+fn word<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let read = T::deserialize(StrDeserializer::<serde::de::value::Error>::new(&text));
+    read.map_err(D::Error::custom)
 }
 
 #[cfg(feature = "amqp")]
@@ -525,6 +536,9 @@ mod tests {
         }
         let error = Settings::load(None, env(&[("REJOIN_COORDINATOR__LEASE", "soon")])).expect_err("no duration");
         assert!(error.to_string().contains("REJOIN_COORDINATOR__LEASE"), "{error}");
+        let error = Settings::load(None, env(&[("REJOIN_HTTP__ACCESS", "bogus")])).expect_err("no such access");
+        let named = ["REJOIN_HTTP__ACCESS", "`bogus`", "`auto`, `tokens`, `open`"];
+        assert!(named.iter().all(|name| error.to_string().contains(name)), "{error}");
     }
 
     #[test]

@@ -86,11 +86,11 @@ mod tests {
     use crate::args::RunFilterArgs;
 
     #[test]
-    fn one_value_is_a_text_and_several_are_a_list() {
+    fn one_value_is_a_text_and_several_are_a_list_and_what_divides_them_is_escaped() {
         let filter = RunFilterArgs {
             workflow: vec!["w".to_owned()],
             state: vec!["failed".to_owned(), "paused".to_owned()],
-            tags: vec![("k".to_owned(), "v".to_owned())],
+            tags: vec![("k:".to_owned(), "v,:".to_owned())],
             since: None,
             q: None,
         };
@@ -105,8 +105,7 @@ mod tests {
             dry_run: false,
             yes: true,
         };
-        let expected =
-            r#"{"all":false,"filter":{"state":["failed","paused"],"tag":"k:v","workflow":"w"},"operation":"resume"}"#;
+        let expected = r#"{"all":false,"filter":{"state":["failed","paused"],"tag":"k\\::v\\,:","workflow":"w"},"operation":"resume"}"#;
         assert_eq!(body(args).to_string(), expected);
     }
 }

@@ -215,11 +215,13 @@ fn filter(args: RunFilterArgs) -> Vec<(&'static str, String)> {
     let mut pairs: Vec<(&str, String)> = Vec::new();
     pairs.extend(args.workflow.into_iter().map(|w| ("workflow", w)));
     pairs.extend(args.state.into_iter().map(|s| ("state", s)));
-    pairs.extend(
-        args.tags
-            .into_iter()
-            .map(|(key, value)| ("tag", format!("{key}:{value}"))),
-    );
+    // A comma would end it, and a colon its key.
+    let written = |text: String, is_key: bool| match is_key {
+        true => text.replace(',', "\\,").replace(':', "\\:"),
+        false => text.replace(',', "\\,"),
+    };
+    let tags = args.tags.into_iter();
+    pairs.extend(tags.map(|(key, value)| ("tag", format!("{}:{}", written(key, true), written(value, false)))));
     pairs.extend(args.q.map(|q| ("q", q)));
     if let Some(since) = args.since {
         let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);

@@ -207,8 +207,8 @@ fn http_tls(settings: &Settings) -> Result<Option<ServerTls>, Failure> {
 pub async fn access(settings: &Settings, tokens: Arc<dyn TokenStore>) -> Result<Access, Failure> {
     let listen = &settings.http.listen;
     match settings.http.access {
-        HttpAccess::Open => return Ok(Access::Open),
-        HttpAccess::Auto if is_loopback(listen).await => return Ok(Access::Open),
+        HttpAccess::Open => return Ok(Access::offered(tokens)),
+        HttpAccess::Auto if is_loopback(listen).await => return Ok(Access::offered(tokens)),
         HttpAccess::Auto | HttpAccess::Tokens => {}
     }
     let first = tokens.tokens(None, 1).await;

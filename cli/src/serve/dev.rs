@@ -47,9 +47,10 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
             let migrated = migrate(store_config(&settings)?).await;
             migrated.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))?;
             let store = Arc::new(readable_database(&settings).await?);
-            if settings.http.access == HttpAccess::Tokens {
-                access = access_of(&settings, store.clone()).await?;
-            }
+            access = match settings.http.access {
+                HttpAccess::Tokens => access_of(&settings, store.clone()).await?,
+                HttpAccess::Auto | HttpAccess::Open => Access::offered(store.clone()),
+            };
             store
         }
         None if settings.http.access == HttpAccess::Tokens => {

@@ -33,6 +33,8 @@ const CACHED_TOKENS_MAX: usize = 1_000;
 pub enum Access {
     /// Everybody.
     Open,
+    /// Everybody; but whoever shows a valid token is held to it.
+    Offered(Arc<Guard>),
     /// Whoever shows a token.
     Tokens(Arc<Guard>),
 }
@@ -74,8 +76,13 @@ impl Access {
     /// By the tokens of this store.
     #[must_use]
     pub fn tokens(store: Arc<dyn TokenStore>) -> Access {
-        let known = Mutex::default();
-        Access::Tokens(Arc::new(Guard { store, known }))
+        Access::Tokens(Arc::new(Guard::new(store)))
+    }
+
+    /// To everybody, and by the tokens of this store to those who show one.
+    #[must_use]
+    pub fn offered(store: Arc<dyn TokenStore>) -> Access {
+        Access::Offered(Arc::new(Guard::new(store)))
     }
 
     /// Who asks, if that may be.
@@ -84,14 +91,15 @@ impl Access {
     /// 401 without a valid token, 403 for one that does not reach so far.
     pub async fn admit(&self, headers: &HeaderMap, need: Need) -> Result<Caller, Box<Refused>> {
         let asked = asked_namespace(headers)?;
-        let guard = match (self, need) {
-            (Access::Open, _) | (Access::Tokens(_), Need::Nothing) => {
-                let namespace = asked.unwrap_or_else(Namespace::default_name);
-                return Ok(Caller { namespace, token: None });
-            }
-            (Access::Tokens(guard), Need::Scope(_) | Need::Fleet(_)) => guard,
+        let token = match (self, need) {
+            (_, Need::Nothing) | (Access::Open, _) => None,
+            (Access::Offered(guard), _) => guard.offered(headers).await?,
+            (Access::Tokens(guard), _) => Some(guard.token(headers).await?),
         };
-        let token = guard.token(headers).await?;
+        let Some(token) = token else {
+            let namespace = asked.unwrap_or_else(Namespace::default_name);
+            return Ok(Caller { namespace, token: None });
+        };
         let forbidden = |detail: String| {
             let problem = Problem::new(Code::Forbidden, detail);
             let token = Some(token.clone());
@@ -132,19 +140,38 @@ pub struct Guard {
 }
 
 impl Guard {
-    async fn token(&self, headers: &HeaderMap) -> Result<Arc<TokenRow>, Problem> {
-        let hash = hash_of(shown(headers)?);
-        if let Some(known) = self.known(&hash) {
-            return Ok(known);
+    fn new(store: Arc<dyn TokenStore>) -> Guard {
+        let known = Mutex::default();
+        Guard { store, known }
+    }
+
+    /// The token that is shown, if it is one of ours and valid: where none is needed, no other is worth a refusal.
+    async fn offered(&self, headers: &HeaderMap) -> Result<Option<Arc<TokenRow>>, Problem> {
+        match shown(headers) {
+            Ok(token) if token.starts_with(PREFIX) => self.find(hash_of(token)).await,
+            Ok(_) | Err(_) => Ok(None),
         }
-        let found = self.store.token(&hash).await?;
-        let token = Arc::new(found.ok_or_else(|| unauthorized("the token is unknown, revoked, or has expired"))?);
+    }
+
+    async fn token(&self, headers: &HeaderMap) -> Result<Arc<TokenRow>, Problem> {
+        let found = self.find(hash_of(shown(headers)?)).await?;
+        found.ok_or_else(|| unauthorized("the token is unknown, revoked, or has expired"))
+    }
+
+    async fn find(&self, hash: TokenHash) -> Result<Option<Arc<TokenRow>>, Problem> {
+        if let Some(known) = self.known(&hash) {
+            return Ok(Some(known));
+        }
+        let Some(found) = self.store.token(&hash).await? else {
+            return Ok(None);
+        };
+        let token = Arc::new(found);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= CACHED_TOKENS_MAX {
             known.clear();
         }
         known.insert(hash, (Arc::clone(&token), Instant::now()));
-        Ok(token)
+        Ok(Some(token))
     }
 
     fn known(&self, hash: &TokenHash) -> Option<Arc<TokenRow>> {

@@ -116,11 +116,13 @@ impl Params {
         self.pairs.iter().rev().find(|(k, _)| k == key).map(|(_, v)| &**v)
     }
 
-    /// All values of `key`: repeated, or with commas.
-    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+    /// All values of `key`: repeated, or with commas; `\,` is a comma inside of one.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = String> + 'a {
         self.expect_known(key);
         let pairs = self.pairs.iter().filter(move |(k, _)| k == key);
-        pairs.flat_map(|(_, v)| v.split(',')).filter(|part| !part.is_empty())
+        pairs
+            .flat_map(|(_, v)| split_unescaped(v, ','))
+            .filter(|part| !part.is_empty())
     }
 
     /// The value of `key`, read.
@@ -345,4 +347,19 @@ pub fn wrong_kind(key: &str, expected: &str, value: &Json) -> Problem {
 #[must_use]
 pub fn wrong_member(key: &str, detail: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, detail).at_member(key)
+}
+
+/// The parts of a text between these characters. One behind a backslash belongs to its part, and that backslash does not.
+pub(super) fn split_unescaped(text: &str, at: char) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let part = parts.last_mut().expect("never empty");
+        match c {
+            '\\' if rest.next_if_eq(&at).is_some() => part.push(at),
+            c if c == at => parts.push(String::new()),
+            c => part.push(c),
+        }
+    }
+    parts
 }

@@ -13,7 +13,7 @@ use rejoin_shared::trace::TraceParent;
 
 use super::Api;
 use super::definitions::Known;
-use super::extract::{Body, Fields, InNamespace, wrong_kind};
+use super::extract::{Body, Fields, InNamespace, wrong_member};
 use super::find::Segments;
 use super::problem::{Code, Problem};
 use super::start::version;
@@ -59,7 +59,8 @@ pub async fn fork(
 pub(super) fn read(api: &Api, fields: &mut Fields) -> Result<Request, Problem> {
     let position = |value: Json| {
         let number = value.as_int().and_then(|n| u64::try_from(n).ok());
-        number.ok_or_else(|| wrong_kind("at", "a sequence number of the journal", &value))
+        let expected = || format!("member at must be a sequence number of the journal, from 1; this is {value}");
+        number.filter(|n| *n > 0).ok_or_else(|| wrong_member("at", expected()))
     };
     Ok(Request {
         at: fields.take_some("at").map(position).transpose()?,

@@ -63,7 +63,7 @@ struct Write {
     operation: &'static str,
     method: Method,
     path: String,
-    /// No tokens are needed, so that nobody can be named: for those who look closely.
+    /// No tokens are needed, so that as a rule nobody can be named: for those who look closely.
     is_anybodys: bool,
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn check(asked: Asked, mut request: Request, next: Next) -> Res
         operation: asked.operation,
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
-        is_anybodys: matches!(asked.rules.access, Access::Open),
+        is_anybodys: !matches!(asked.rules.access, Access::Tokens(_)),
     });
     let caller = match admit(&asked, request.headers()).await {
         Ok(caller) => caller,
@@ -146,7 +146,7 @@ fn fit(asked: &Asked, request: &mut Request, caller: Caller, is_read: bool) -> R
 fn note(write: Option<Write>, token: Option<&TokenRow>, namespace: Option<&Namespace>, response: &Response) {
     let Some(write) = write else { return };
     let (operation, method, path) = (write.operation, &write.method, &write.path);
-    if write.is_anybodys {
+    if write.is_anybodys && token.is_none() {
         let status = response.status().as_u16();
         tracing::debug!(target: "rejoin::audit", operation, %method, path, status, "a write was asked for");
         return;

@@ -6,7 +6,7 @@ use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::run::RunStatus;
 
 use super::Api;
-use super::extract::{InNamespace, Params, bad_parameter};
+use super::extract::{InNamespace, Params, bad_parameter, split_unescaped};
 use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, Problem};
@@ -42,20 +42,16 @@ fn filter(params: &Params) -> Result<RunFilter, Problem> {
         Some("timer") => Some(WaitKind::Timer),
         Some(other) => return Err(bad_parameter("waiting", other, &WAITING.join(", "))),
     };
-    let state = |name: &str| {
-        RunStatus::from_name(name).ok_or_else(|| {
+    let state = |name: String| {
+        RunStatus::from_name(&name).ok_or_else(|| {
             let known: Vec<&str> = RunStatus::ALL.iter().map(|s| s.as_str()).collect();
-            bad_parameter("state", name, &known.join(", "))
+            bad_parameter("state", &name, &known.join(", "))
         })
     };
-    let tag = |text: &str| match text.split_once(':') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(bad_parameter("tag", text, "key:value")),
-    };
     Ok(RunFilter {
-        workflows: params.all("workflow").map(str::to_owned).collect(),
+        workflows: params.all("workflow").collect(),
         statuses: params.all("state").map(state).collect::<Result<_, _>>()?,
-        tags: params.all("tag").map(tag).collect::<Result<_, _>>()?,
+        tags: params.all("tag").map(|text| tag(&text)).collect::<Result<_, _>>()?,
         since: params.time("since")?,
         until: params.time("until")?,
         parent: None,
@@ -63,6 +59,17 @@ fn filter(params: &Params) -> Result<RunFilter, Problem> {
         waiting,
         among: None,
     })
+}
+
+/// `key:value`; in the key `\:` is a colon.
+fn tag(text: &str) -> Result<(String, String), Problem> {
+    let key = split_unescaped(text, ':').swap_remove(0);
+    // As it is written the key is longer by its backslashes.
+    let written = key.len() + key.matches(':').count();
+    match text[written..].strip_prefix(':') {
+        Some(value) if !key.is_empty() => Ok((key, value.to_owned())),
+        Some(_) | None => Err(bad_parameter("tag", text, "key:value")),
+    }
 }
 
 /// `GET /v1/runs/{id}`

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rejoin_shared::tls::{ClientTls, Identity, TlsError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use serde_saphyr::{Location, Spanned};
 
 /// Why a handlers file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +47,7 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 pub(super) struct HandlersFile {
     pub queue: Option<String>,
-    #[serde(default)]
-    pub queues: Vec<String>,
+    pub queues: Option<Spanned<Vec<String>>>,
     pub concurrency: Option<u32>,
     pub name: Option<String>,
     pub namespace: Option<String>,
@@ -85,6 +85,7 @@ pub(super) enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HttpConfig {
+    #[serde(deserialize_with = "address")]
     pub url: String,
     pub timeout: Option<Span>,
     #[serde(default)]
@@ -114,6 +115,14 @@ impl HttpConfig {
             ca: self.ca.as_ref().map(|file| folder.join(file)),
             identity,
         }
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match reqwest::Url::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(e) => Err(D::Error::custom(format!("`{text}` is no address: {e}"))),
     }
 }
 
@@ -216,39 +225,26 @@ impl HandlersFile {
     fn parse(file: &Path, text: &str) -> Result<HandlersFile, ConfigError> {
         let options = serde_saphyr::options! { strict_booleans: true };
         let parsed: Result<HandlersFile, _> = serde_saphyr::from_str_with_options(text, options);
-        let handlers = parsed.map_err(|e| {
-            let place = e.location();
-            ConfigError::Wrong {
-                file: file.to_owned(),
-                line: place.map_or(0, |place| place.line()),
-                column: place.map_or(0, |place| place.column()),
-                problem: e.without_snippet().to_string(),
-            }
-        })?;
-        handlers.check().map_err(|problem| ConfigError::Wrong {
+        let wrong = |place: Option<Location>, problem: String| ConfigError::Wrong {
             file: file.to_owned(),
-            line: 0,
-            column: 0,
+            line: place.map_or(0, |place| place.line()),
+            column: place.map_or(0, |place| place.column()),
             problem,
-        })?;
-        Ok(handlers)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        if self.queue.is_some() && !self.queues.is_empty() {
-            return Err("either `queue` or `queues`, not both".to_owned());
-        }
-        for (name, handler) in &self.handlers {
-            if let HandlerKind::Http(http) = &handler.kind {
-                reqwest::Url::parse(&http.url).map_err(|e| format!("handler {name}: `{}`: {e}", http.url))?;
+        };
+        let handlers = parsed.map_err(|e| wrong(e.location(), e.without_snippet().to_string()))?;
+        match (&handlers.queue, &handlers.queues) {
+            (Some(_), Some(queues)) => {
+                let problem = "either `queue` or `queues`, not both".to_owned();
+                Err(wrong(Some(queues.defined), problem))
             }
+            (Some(_) | None, None) | (None, Some(_)) => Ok(handlers),
         }
-        Ok(())
     }
 
     /// The queues it names.
     pub fn all_queues(&self) -> Vec<String> {
-        self.queue.iter().chain(&self.queues).cloned().collect()
+        let queues = self.queues.iter().flat_map(|queues| &queues.value);
+        self.queue.iter().chain(queues).cloned().collect()
     }
 }
 
@@ -307,8 +303,12 @@ mod tests {
             "queue: a\nqueues: [b]\nhandlers: {}",
             "drain: 5\nhandlers: {}",
         ] {
-            assert!(parse(bad).is_err(), "{bad}");
+            let wrong = parse(bad).expect_err(bad).to_string();
+            let place = wrong.strip_prefix("handlers.yaml:").unwrap_or_default();
+            assert!(!place.is_empty() && !place.starts_with('0'), "{bad}: {wrong}");
         }
+        let both = parse("queue: a\nqueues: [b]\nhandlers: {}").expect_err("both");
+        assert!(both.to_string().starts_with("handlers.yaml:2:9: either"), "{both}");
     }
 
     #[test]

@@ -96,6 +96,10 @@ pub fn step_states() -> Parameter {
 
 /// `key:value`
 pub fn tags() -> Parameter {
-    let schema = json!({"type": "string", "pattern": "^[^:,]+:[^,]*$", "examples": ["team:payments"]});
-    list(one("tag", "Only runs that have all of these tags.", schema))
+    let schema = json!({"type": "string", "pattern": r"^([^:,\\]|\\.)+:([^,\\]|\\.)*$", "examples": ["team:payments"]});
+    list(one(
+        "tag",
+        r"Only runs that have all of these tags. `\,` is a comma inside one, `\:` a colon inside its key.",
+        schema,
+    ))
 }

@@ -12,7 +12,7 @@ use super::contract::{Operation, operations};
 use super::{Reply, Server};
 use crate::api::access::{Access, NewToken, create};
 use crate::store::embedded::EmbeddedStore;
-use crate::store::tokens::{Scope, TokenStore as _};
+use crate::store::tokens::{Scope, TokenStore};
 
 struct Guarded {
     server: Server,
@@ -21,8 +21,12 @@ struct Guarded {
 
 impl Guarded {
     async fn start() -> Guarded {
+        Guarded::shaped(Access::tokens).await
+    }
+
+    async fn shaped(access: impl Fn(Arc<dyn TokenStore>) -> Access) -> Guarded {
         let store = EmbeddedStore::in_memory().expect("a store in memory");
-        let access = Access::tokens(Arc::new(store.clone()));
+        let access = access(Arc::new(store.clone()));
         let server = Server::guarded(Arc::new(store.clone()), &MemoryBroker::new(), "c", access).await;
         server.coordinator.owns(64).await;
         Guarded { server, store }
@@ -238,6 +242,28 @@ async fn a_token_that_has_expired_or_is_none_is_refused() {
             "{header}: {}",
             reply.body
         );
+    }
+    guarded.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_token_is_needed_one_that_is_shown_counts_all_the_same() {
+    let guarded = Guarded::shaped(Access::offered).await;
+    let call = async |line: &str, token: &str, body: &str| guarded.server.call(line, token, body).await;
+    let other = guarded.token("other", Scope::Operator, None).await;
+    assert_eq!(call("PUT /v1/workflows", "", super::WORKFLOW).await.status, 201);
+    let start = async |token: &str| {
+        call("POST /v1/workflows/w/runs", token, r#"{"input":{"n":1}}"#)
+            .await
+            .status
+    };
+    assert_eq!(start("").await, 201);
+    assert_eq!(start(&other).await, 404, "its namespace has no such workflow");
+    let in_default = format!("{other}Rejoin-Namespace: default\r\n");
+    assert_eq!(start(&in_default).await, 403);
+    assert_eq!(call("PUT /v1/workflows", &other, super::WORKFLOW).await.status, 403);
+    for invalid in ["Bearer rejoin_0000", "Bearer other", "Basic cmVqb2luOng="] {
+        assert_eq!(start(&format!("Authorization: {invalid}\r\n")).await, 201, "{invalid}");
     }
     guarded.server.stop().await;
 }

@@ -89,7 +89,7 @@ async fn positions_versions_and_inputs_that_do_not_fit_fork_nothing() {
     let before = put(&FLOW.replace("  - wait: go", "  - set: between\n    values: { c: 3 }\n  - wait: go")).await;
     let fork = async |body: String| server.call(&format!("POST /v1/runs/{run}/fork"), "", &body).await;
     for (body, status) in [
-        (r#"{"at":0}"#.to_owned(), 404),
+        (r#"{"at":0}"#.to_owned(), 422),
         (r#"{"at":1000}"#.to_owned(), 404),
         (r#"{"version":99}"#.to_owned(), 404),
         (r#"{"at":"end"}"#.to_owned(), 422),

@@ -224,3 +224,26 @@ async fn an_approval_and_a_text_refuse_answers_of_another_kind_and_go_on_waiting
     assert!(ended.body.contains(context), "{}", ended.body);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_found_by_tags_that_hold_commas_and_colons() {
+    let server = Server::start().await;
+    server.started().await;
+    let tagged = r#"{"input":{"n":1},"tags":{"a:b":"x,y:z\\","c":"1"}}"#;
+    let begun = server.call("POST /v1/workflows/w/runs", "", tagged).await;
+    assert_eq!(begun.status, 201, "{}", begun.body);
+    let found = async |tag: &str| {
+        let line = format!("GET /v1/runs?tag={}", tag.replace('\\', "%5C"));
+        let reply = server.call(&line, "", "").await;
+        reply.json().get("items").and_then(Json::as_list).map(<[Json]>::len)
+    };
+    assert_eq!(found(r"a\:b:x\,y:z\").await, Some(1));
+    assert_eq!(found(r"c:1,a\:b:x\,y:z\").await, Some(1));
+    assert_eq!(found(r"c:2,a\:b:x\,y:z\").await, Some(0));
+    assert_eq!(found("c:1,y:z").await, Some(0));
+    assert_eq!(found(r"a\:b").await, None, "a key alone");
+    let bulk = r#"{"operation":"cancel","dry_run":true,"filter":{"tag":"a\\:b:x\\,y:z\\"}}"#;
+    let matched = server.call("POST /v1/runs:bulk", "", bulk).await;
+    assert_eq!(matched.json().get("matched"), Some(&Json::Int(1)), "{}", matched.body);
+    server.stop().await;
+}
