@@ -134,7 +134,8 @@ pub struct OpenScope {
 /// What a resume would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResumePlan {
-    /// Paths of steps that would be dispatched at once, up to the given number.
+    /// Paths of steps that would be dispatched, at once or once others have ended, up to the given number: of a branch that has not
+    /// begun the first one.
     pub dispatch: Vec<String>,
     /// How many attempts would be dispatched in all, unopened branches counted with their first step.
     pub attempts: u64,
@@ -529,29 +530,22 @@ impl RunState {
             .open_steps()
             .filter(|step| step.status == OpenStatus::Outstanding)
             .collect();
-        let unopened: u64 = trial
-            .scopes
-            .iter()
-            .filter(|(id, _)| trial.is_scope_live(**id))
-            .map(|(_, scope)| {
-                (scope.begun..scope.total)
-                    .filter(|branch| !scope.is_begun(*branch))
-                    .count() as u64
-            })
-            .sum();
+        let live = trial.scopes.iter().filter(|(id, _)| trial.is_scope_live(**id));
+        let unopened = live.flat_map(|(id, scope)| {
+            let left = (scope.begun..scope.total).filter(|branch| !scope.is_begun(*branch));
+            left.map(|branch| ThreadKey { scope: *id, branch })
+        });
+        let (count, listed) = (unopened.clone().count(), paths_max.saturating_sub(open.len()));
+        let unopened: Vec<ThreadKey> = unopened.filter(|key| trial.starts_plain(*key)).take(listed).collect();
         let mut dispatch: Vec<String> = open.iter().take(paths_max).map(|step| step.path.clone()).collect();
-        while dispatch.len() < paths_max && trial.open_next() {
-            dispatch.extend(
-                trial
-                    .agenda
-                    .ready
-                    .pop_back()
-                    .and_then(|(step, _)| Some(trial.thread(ThreadKey::of(step))?.step()?.path.clone())),
-            );
-        }
+        // Those that wait for others' ends too: begun here, for their paths.
+        dispatch.extend(unopened.into_iter().filter_map(|key| {
+            trial.begin_branch(key);
+            Some(trial.thread(key)?.step()?.path.clone())
+        }));
         Some(ResumePlan {
             dispatch,
-            attempts: open.len() as u64 + unopened,
+            attempts: (open.len() + count) as u64,
             kept: trial.tally.done,
         })
     }
