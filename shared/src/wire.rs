@@ -64,6 +64,8 @@ pub mod kind {
     pub const REPORT_NOW: &str = "rejoin.report-now";
     /// [`super::Fence`]
     pub const FENCE: &str = "rejoin.fence";
+    /// [`super::Checkpoints`]
+    pub const CHECKPOINTS: &str = "rejoin.checkpoints";
     /// Tells an owner that its inbox holds something new; empty body.
     pub const NUDGE: &str = "rejoin.nudge";
     /// [`super::Survey`]
@@ -292,6 +294,30 @@ pub struct Verdicts {
     pub id: uuid::Uuid,
     /// In the question's order; a question that an owner answers in parts (runs of several owners) gets several.
     pub verdicts: Vec<(AttemptKey, Verdict)>,
+    /// What some of those that may run have stored since they were dispatched, on a worker that is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<(AttemptKey, Box<RawValue>)>,
+}
+
+/// What attempts that go on have stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checkpoints {
+    /// Who runs them.
+    pub worker: WorkerId,
+    /// Each is kept on its own.
+    pub items: Vec<Checkpoint>,
+}
+
+/// What one attempt has stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Which.
+    pub attempt: AttemptKey,
+    /// The order's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Any JSON.
+    pub value: Box<RawValue>,
 }
 
 /// What to do with one attempt.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rejoin_shared::json::Json;
 use rejoin_shared::wire::{
-    Cancel, Check, Completions, ContextChunk, Fence, FetchContext, HandBack, Pack, Report, Survey, Surveyed, Verdicts,
-    kind,
+    Cancel, Check, Checkpoints, Completions, ContextChunk, Fence, FetchContext, HandBack, Pack, Report, Survey,
+    Surveyed, Verdicts, kind,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +45,8 @@ const MESSAGES: &[(&str, &str, &str)] = &[
     ("completions_common.json", kind::COMPLETIONS, "Completions"),
     ("check.json", kind::CHECK, "Check"),
     ("verdicts.json", kind::VERDICTS, "Verdicts"),
+    ("verdicts_checkpoint.json", kind::VERDICTS, "Verdicts"),
+    ("checkpoints.json", kind::CHECKPOINTS, "Checkpoints"),
     ("hand_back.json", kind::HAND_BACK, "HandBack"),
     ("hand_back_claim.json", kind::HAND_BACK, "HandBack"),
     ("fetch_context.json", kind::FETCH_CONTEXT, "FetchContext"),
@@ -66,6 +68,7 @@ fn golden_messages_are_read_and_written_as_they_stand() {
             kind::COMPLETIONS => round::<Completions>(&text),
             kind::CHECK => round::<Check>(&text),
             kind::VERDICTS => round::<Verdicts>(&text),
+            kind::CHECKPOINTS => round::<Checkpoints>(&text),
             kind::HAND_BACK => round::<HandBack>(&text),
             kind::FETCH_CONTEXT => round::<FetchContext>(&text),
             kind::CONTEXT_CHUNK => round::<ContextChunk>(&text),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rejoin_shared::json::Json;
 use rejoin_shared::link::{Message, Settle};
 use rejoin_shared::time::Timestamp;
-use rejoin_shared::wire::{BaseContext, ContextChunk, FetchContext, Order, Pack, Verdict, kind};
+use rejoin_shared::wire::{BaseContext, Check, ContextChunk, FetchContext, Order, Pack, Verdict, Verdicts, kind};
 use rejoin_worker::{StepContext, StepError, WorkerBuilder};
 use serde_json::json;
 use support::{Owner, builder, redeliver, soon, until};
@@ -148,14 +148,15 @@ async fn a_redelivered_pack_runs_only_what_the_owner_allows() {
 }
 
 #[tokio::test]
-async fn suspects_are_asked_about_one_by_one_and_begin_one_after_the_other() {
+async fn suspects_that_a_worker_did_not_survive_begin_one_after_the_other() {
     let mut owner = Owner::new().await;
-    let (counted, builder) = counted();
-    let running = owner.start(builder);
     let orders = vec![owner.order(1, "count", "1"), owner.order(2, "count", "1")];
     let mut pack = owner.pack(orders);
     pack.suspect = true;
     owner.publish(&pack).await;
+    redeliver(&owner).await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder);
     for begun in 1..=2 {
         let check = owner.event(kind::CHECK).await;
         assert_eq!(
@@ -169,6 +170,75 @@ async fn suspects_are_asked_about_one_by_one_and_begin_one_after_the_other() {
         counted.permits.add_permits(1);
         assert_eq!(owner.completions(1).await.len(), 1);
     }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn suspects_that_come_for_the_first_time_wait_for_nobody() {
+    let mut owner = Owner::new().await;
+    let (counted, builder) = counted();
+    let running = owner.start(builder);
+    for pos in 1..=2 {
+        let orders = vec![owner.order(pos, "count", "1")];
+        let mut pack = owner.pack(orders);
+        pack.suspect = true;
+        owner.publish(&pack).await;
+        let check = owner.event(kind::CHECK).await;
+        assert_eq!(
+            (&check["suspect"], &check["redelivered"]),
+            (&json!(true), &json!(false))
+        );
+        owner.answer(&check, |_| Verdict::Run).await;
+    }
+    counted.started(2).await;
+    counted.permits.add_permits(2);
+    assert_eq!(owner.completions(2).await.len(), 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_pack_of_one_that_comes_again_is_to_blame_if_the_worker_vanishes() {
+    for (attempts, suspect) in [(1, true), (2, false)] {
+        let mut owner = Owner::new().await;
+        let orders = (1..=attempts).map(|pos| owner.order(pos, "count", "1")).collect();
+        owner.dispatch(orders).await;
+        redeliver(&owner).await;
+        let (_counted, builder) = counted();
+        let running = owner.start(builder);
+        let check = owner.event(kind::CHECK).await;
+        assert_eq!(
+            (&check["suspect"], &check["redelivered"]),
+            (&json!(suspect), &json!(true))
+        );
+        owner.answer(&check, |_| Verdict::Drop).await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_verdict_brings_what_the_attempt_has_stored_elsewhere() {
+    let mut owner = Owner::new().await;
+    let orders = vec![owner.order(1, "resumed", "1")];
+    owner.dispatch(orders).await;
+    redeliver(&owner).await;
+    let resumed = |ctx: StepContext, _: Json| async move {
+        let stored = ctx.last_checkpoint::<Json>()?;
+        ctx.checkpoint([2])?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok::<_, StepError>(stored.unwrap_or_default())
+    };
+    let running = owner.start(builder().handler("resumed", resumed));
+    let check = owner.event(kind::CHECK).await;
+    let asked: Check = serde_json::from_value(check).expect("a check");
+    let answer = Verdicts {
+        id: asked.id,
+        verdicts: vec![(asked.attempts[0], Verdict::Run)],
+        checkpoints: vec![(asked.attempts[0], support::raw("[1]"))],
+    };
+    owner.send_own(&asked.worker, kind::VERDICTS, &answer).await;
+    let stored = owner.event(kind::CHECKPOINTS).await;
+    assert_eq!(stored["items"][0]["value"], json!([2]));
+    assert_eq!(owner.completions(1).await[0]["output"], json!([1]));
     running.stop().await;
 }
 

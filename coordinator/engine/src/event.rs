@@ -48,6 +48,15 @@ pub enum Event {
         /// Which claim.
         claim: ClaimId,
     },
+    /// An attempt that goes on stored something.
+    Checkpoint {
+        /// The step visit.
+        step: StepKey,
+        /// The attempt.
+        attempt: u32,
+        /// Any JSON.
+        value: Json,
+    },
     /// The request of an attempt could not be built (its `with` failed): it never leaves the process.
     Unbuildable {
         /// The step visit.

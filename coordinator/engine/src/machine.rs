@@ -146,6 +146,7 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::StepOpened { .. }
         | Fact::StepClaimed(_)
         | Fact::ClaimReturned(_)
+        | Fact::CheckpointStored(_)
         | Fact::NodeSkipped { .. }
         | Fact::StepFailed(_)
         | Fact::GroupOpened { .. }

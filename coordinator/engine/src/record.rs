@@ -81,6 +81,8 @@ pub enum Fact {
     StepClaimed(Claimed),
     /// A worker gave its claim back without having begun the attempt.
     ClaimReturned(Claimed),
+    /// An attempt that goes on has stored something, for itself should its worker die, and for the next one.
+    CheckpointStored(CheckpointStored),
     /// An attempt succeeded.
     StepCompleted(StepCompleted),
     /// An attempt failed; either another follows at `retry_at`, or the step has failed.
@@ -573,6 +575,22 @@ pub struct StepCompleted {
     /// Snapshot of the branch that ended with this, as stored.
     #[serde(skip)]
     pub snapshot: Option<Json>,
+}
+
+/// What an attempt that goes on has stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointStored {
+    /// The step visit.
+    pub step: StepKey,
+    /// The attempt.
+    #[serde(skip)]
+    pub attempt: u32,
+    /// Any JSON.
+    #[serde(skip)]
+    pub value: Json,
+    /// The step's path.
+    #[serde(skip)]
+    pub path: String,
 }
 
 /// See [`Fact::StepFailed`].

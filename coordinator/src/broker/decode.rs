@@ -1,10 +1,14 @@
 //! Messages of event queues and of the coordinator's own queue, as the owner takes them.
 
 use rejoin_engine::event::Completed;
-use rejoin_shared::ids::RunId;
+use rejoin_shared::ids::{AttemptKey, RunId};
+use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Message;
-use rejoin_shared::wire::{Check, Completions, FetchContext, HandBack, PROTOCOL, Report, Survey, Surveyed, kind};
+use rejoin_shared::wire::{
+    Check, Checkpoints, Completions, FetchContext, HandBack, PROTOCOL, Report, Survey, Surveyed, kind,
+};
+use serde_json::value::RawValue;
 
 use super::gate::Gate;
 use crate::owner::completion;
@@ -14,6 +18,8 @@ use crate::owner::completion;
 pub enum EventBody {
     /// Attempts that ended.
     Completions(Vec<(RunId, Completed)>),
+    /// What attempts that go on have stored.
+    Checkpoints(Vec<(AttemptKey, Json)>),
     /// May these run?
     Check(Check),
     /// Not started, and will not be.
@@ -72,6 +78,13 @@ pub fn event(message: &Message, limits: &Limits, gate: &Gate) -> Result<EventBod
                     .collect(),
             ))
         }
+        kind::CHECKPOINTS => {
+            let body: Checkpoints = read(message)?;
+            match body.items.iter().all(|item| gate.believes_checkpoint(item)) {
+                true => Ok(EventBody::Checkpoints(completion::checkpoints(body, limits))),
+                false => Err("a checkpoint without the token of its attempt".to_owned()),
+            }
+        }
         kind::CHECK => read(message).map(EventBody::Check),
         kind::HAND_BACK => read(message).map(EventBody::HandBack),
         kind::FETCH_CONTEXT => read(message).map(EventBody::Fetch),
@@ -114,6 +127,11 @@ pub fn part_for(message: &Message, wanted: impl Fn(RunId) -> bool) -> Option<Vec
             body.items.retain(|item| wanted(item.run));
             (!body.items.is_empty()).then(|| to_bytes(&body))
         }
+        kind::CHECKPOINTS => {
+            let mut body: Checkpoints = read(message).ok()?;
+            body.items.retain(|item| wanted(item.attempt.run));
+            (!body.items.is_empty()).then(|| to_bytes(&body))
+        }
         kind::CHECK => {
             let mut body: Check = read(message).ok()?;
             body.attempts.retain(|key| wanted(key.run));
@@ -137,4 +155,10 @@ pub fn part_for(message: &Message, wanted: impl Fn(RunId) -> bool) -> Option<Vec
 #[must_use]
 pub fn to_bytes<T: serde::Serialize>(body: &T) -> Vec<u8> {
     serde_json::to_vec(body).expect("wire messages are plain data with text keys")
+}
+
+/// A value as a part of a wire message.
+#[must_use]
+pub fn raw(json: &Json) -> Box<RawValue> {
+    RawValue::from_string(json.to_string()).expect("a JSON value's text is JSON")
 }

@@ -6,8 +6,9 @@
 
 use std::collections::HashSet;
 
+use rejoin_shared::ids::{RunId, StepKey};
 use rejoin_shared::link::Message;
-use rejoin_shared::wire::{Completion, Completions, kind};
+use rejoin_shared::wire::{Checkpoint, Completion, Completions, kind};
 
 use super::decode::to_bytes;
 use super::tokens::Tokens;
@@ -57,7 +58,20 @@ impl Gate {
     /// Whether a completion is of an attempt that was dispatched, as far as can be told.
     #[must_use]
     pub fn believes(&self, completion: &Completion) -> bool {
-        self.tokens.as_ref().is_none_or(|tokens| tokens.admits(completion))
+        let of = completion;
+        self.admits_attempt(of.run, of.step, of.attempt, of.token.as_deref())
+    }
+
+    /// Whether a checkpoint is.
+    #[must_use]
+    pub fn believes_checkpoint(&self, checkpoint: &Checkpoint) -> bool {
+        let of = checkpoint.attempt;
+        self.admits_attempt(of.run, of.step, of.attempt, checkpoint.token.as_deref())
+    }
+
+    fn admits_attempt(&self, run: RunId, step: StepKey, attempt: u32, token: Option<&str>) -> bool {
+        let tokens = self.tokens.as_ref();
+        tokens.is_none_or(|tokens| tokens.admits(run, step, attempt, token))
     }
 
     /// Takes the completions apart that are not believed: what is left of the message, and a message of those. `None`: none.

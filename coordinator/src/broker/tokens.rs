@@ -9,7 +9,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rejoin_shared::ids::{RunId, StepKey};
-use rejoin_shared::wire::Completion;
 use sha2::Sha256;
 
 /// What the code is for. With what follows it fits one block of the hash.
@@ -45,10 +44,10 @@ impl Tokens {
         URL_SAFE_NO_PAD.encode(&code[..TOKEN_BYTES])
     }
 
-    /// Whether a completion is of an attempt that was dispatched.
+    /// Whether what shows this token is of an attempt that was dispatched.
     #[must_use]
-    pub fn admits(&self, completion: &Completion) -> bool {
-        let Some(token) = &completion.token else {
+    pub fn admits(&self, run: RunId, step: StepKey, attempt: u32, token: Option<&str>) -> bool {
+        let Some(token) = token else {
             return !self.is_required;
         };
         let Ok(shown) = URL_SAFE_NO_PAD.decode(token) else {
@@ -57,7 +56,6 @@ impl Tokens {
         if shown.len() != TOKEN_BYTES {
             return false;
         }
-        let (run, step, attempt) = (completion.run, completion.step, completion.attempt);
         let mut keys = std::iter::once(&self.newest).chain(&self.older);
         keys.any(|key| over(key, run, step, attempt).verify_truncated_left(&shown).is_ok())
     }
@@ -87,8 +85,6 @@ impl fmt::Debug for Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rejoin_shared::time::Timestamp;
-    use rejoin_shared::wire::AttemptEnd;
 
     const STEP: StepKey = StepKey {
         scope: 1,
@@ -96,40 +92,22 @@ mod tests {
         pos: 3,
     };
 
-    fn completion(run: RunId, step: StepKey, attempt: u32, token: Option<String>) -> Completion {
-        Completion {
-            run,
-            step,
-            attempt,
-            token,
-            end: AttemptEnd::Ok {
-                output: None,
-                set: None,
-                unset: Vec::new(),
-            },
-            started_at: Timestamp(0),
-            finished_at: Timestamp(0),
-            logs: Vec::new(),
-            checkpoint: None,
-        }
-    }
-
     #[test]
     fn a_token_is_good_for_its_attempt_and_no_other() {
         let tokens = Tokens::new(&[1; 32], &[], true);
         let (run, other_run) = (RunId(uuid::Uuid::now_v7()), RunId(uuid::Uuid::now_v7()));
         let token = tokens.of(run, STEP, 1);
-        assert!(tokens.admits(&completion(run, STEP, 1, Some(token.clone()))));
+        assert!(tokens.admits(run, STEP, 1, Some(&token)));
         let other_step = StepKey { pos: 4, ..STEP };
         for (run, step, attempt) in [(other_run, STEP, 1), (run, other_step, 1), (run, STEP, 2)] {
-            assert!(!tokens.admits(&completion(run, step, attempt, Some(token.clone()))));
+            assert!(!tokens.admits(run, step, attempt, Some(&token)));
         }
         for bad in ["", "AAAA", "no base64!", &token[..21], &format!("{token}AA")] {
-            assert!(!tokens.admits(&completion(run, STEP, 1, Some(bad.to_owned()))), "{bad}");
+            assert!(!tokens.admits(run, STEP, 1, Some(bad)), "{bad}");
         }
-        assert!(!tokens.admits(&completion(run, STEP, 1, None)));
-        assert!(Tokens::new(&[1; 32], &[], false).admits(&completion(run, STEP, 1, None)));
-        assert!(!Tokens::new(&[1; 32], &[], false).admits(&completion(run, STEP, 1, Some("AAAA".into()))));
+        assert!(!tokens.admits(run, STEP, 1, None));
+        assert!(Tokens::new(&[1; 32], &[], false).admits(run, STEP, 1, None));
+        assert!(!Tokens::new(&[1; 32], &[], false).admits(run, STEP, 1, Some("AAAA")));
     }
 
     #[test]
@@ -138,12 +116,12 @@ mod tests {
         let (old, new) = ([1; 32], [2; 32]);
         let before = Tokens::new(&old, &[], true).of(run, STEP, 1);
         let both = Tokens::new(&new, &[&old], true);
-        assert!(both.admits(&completion(run, STEP, 1, Some(before.clone()))));
+        assert!(both.admits(run, STEP, 1, Some(&before)));
         let after = both.of(run, STEP, 1);
         assert_ne!(before, after);
         let new_only = Tokens::new(&new, &[], true);
-        assert!(new_only.admits(&completion(run, STEP, 1, Some(after))));
-        assert!(!new_only.admits(&completion(run, STEP, 1, Some(before))));
+        assert!(new_only.admits(run, STEP, 1, Some(&after)));
+        assert!(!new_only.admits(run, STEP, 1, Some(&before)));
     }
 
     #[test]

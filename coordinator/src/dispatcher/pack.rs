@@ -3,14 +3,13 @@
 use rejoin_engine::decision::Surroundings;
 use rejoin_engine::state::view::Request;
 use rejoin_shared::ids::{AttemptKey, RunId};
-use rejoin_shared::json::Json;
 use rejoin_shared::map::HashMap;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::wire::{BaseContext, CONTEXT_INLINE_BYTES_MAX, Order, OrderPayload, Pack};
-use serde_json::value::RawValue;
 
 use super::queue::PackLimits;
 use super::{Around, QueueKey};
+use crate::broker::decode::raw;
 use crate::owner::run::{Run, Try};
 
 /// Bytes after which a pack is full, whatever it holds.
@@ -191,8 +190,4 @@ fn order_of(run: &Run, attempt: Try, request: Request, base: usize, token: Optio
             checkpoint: request.checkpoint.as_ref().map(raw),
         },
     }
-}
-
-fn raw(json: &Json) -> Box<RawValue> {
-    RawValue::from_string(json.to_string()).expect("a JSON value's text is JSON")
 }

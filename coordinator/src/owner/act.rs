@@ -10,6 +10,7 @@ use rejoin_shared::map::HashMap;
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::wire::{Cancel, Verdict, Verdicts, WorkerId, kind};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Owner;
@@ -19,7 +20,7 @@ use super::inbound::{Answer, Item, Origin, What};
 use super::run::{Run, Try};
 use super::span;
 use super::watchers::Written;
-use crate::broker::decode::to_bytes;
+use crate::broker::decode::{raw, to_bytes};
 use crate::broker::publisher::{Outgoing, Purpose};
 use crate::dispatcher::Phase;
 
@@ -60,7 +61,11 @@ impl Owner {
         if !draft.sent.is_empty() || !draft.broadcasts.is_empty() {
             self.nudge();
         }
-        self.publish_all(verdict_messages(&self.parts.topology, draft.verdicts));
+        let stored = |key: &AttemptKey| {
+            let state = &self.runs.get(&key.run)?.state;
+            state.checkpoint(key.step, key.attempt).map(raw)
+        };
+        self.publish_all(verdict_messages(&self.parts.topology, draft.verdicts, stored));
         self.publish_all(draft.outgoing);
         self.follow_up(id);
     }
@@ -224,15 +229,26 @@ impl Owner {
 fn verdict_messages(
     topology: &rejoin_shared::topology::Topology,
     verdicts: Vec<(WorkerId, Uuid, AttemptKey, Verdict)>,
+    stored: impl Fn(&AttemptKey) -> Option<Box<RawValue>>,
 ) -> Vec<Outgoing> {
-    let mut groups: HashMap<(Uuid, Uuid), Vec<(AttemptKey, Verdict)>> = HashMap::default();
+    let mut groups: HashMap<(Uuid, Uuid), Verdicts> = HashMap::default();
     for (worker, id, key, verdict) in verdicts {
-        groups.entry((worker.incarnation, id)).or_default().push((key, verdict));
+        let (verdicts, checkpoints) = (Vec::new(), Vec::new());
+        let new = Verdicts {
+            id,
+            verdicts,
+            checkpoints,
+        };
+        let group = groups.entry((worker.incarnation, id)).or_insert(new);
+        group.verdicts.push((key, verdict));
+        if verdict == Verdict::Run {
+            group.checkpoints.extend(stored(&key).map(|value| (key, value)));
+        }
     }
-    let messages = groups.into_iter().map(|((worker, id), verdicts)| Outgoing {
+    let messages = groups.into_iter().map(|((worker, _), verdicts)| Outgoing {
         purpose: Purpose::Worker(worker),
         to: Address::Queue(topology.worker(worker)),
-        message: Message::new(kind::VERDICTS, false, to_bytes(&Verdicts { id, verdicts })),
+        message: Message::new(kind::VERDICTS, false, to_bytes(&verdicts)),
         declare: None,
     });
     messages.collect()

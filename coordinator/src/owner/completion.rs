@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_engine::event::{Completed, End, Failure};
+use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::{ErrorValue, Outcome};
-use rejoin_shared::wire::{AttemptEnd, Completion, HandlerError};
+use rejoin_shared::wire::{AttemptEnd, Checkpoint, Checkpoints, Completion, HandlerError};
 use serde_json::value::RawValue;
 
 /// Bytes of an error's type. Errors are copied into those of the scopes around them, a hundred at a time, so they stay
@@ -41,6 +42,19 @@ pub fn completed(completion: Completion, worker: &Arc<str>, limits: &Limits) -> 
         logs,
         random: 0,
     }
+}
+
+/// What attempts that go on have stored, as far as it can be kept: an attempt that fails says so in its logs, but this one goes on.
+#[must_use]
+pub fn checkpoints(told: Checkpoints, limits: &Limits) -> Vec<(AttemptKey, Json)> {
+    let read = |stored: Checkpoint| match value(Some(&stored.value), limits) {
+        Ok(value) => Some((stored.attempt, value?)),
+        Err((kind, message)) => {
+            tracing::debug!(attempt = ?stored.attempt, kind, message, "a checkpoint is not kept");
+            None
+        }
+    };
+    told.items.into_iter().filter_map(read).collect()
 }
 
 type Unfit = (&'static str, String);

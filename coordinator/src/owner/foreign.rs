@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rejoin_engine::event::Event;
 use rejoin_shared::ids::{AttemptKey, ClaimId, Partition, RunId};
 use rejoin_shared::link::{Address, Message, Settle};
 use rejoin_shared::map::{HashMap, HashSet};
@@ -172,13 +173,15 @@ fn whats(body: EventBody) -> Vec<(RunId, What)> {
         EventBody::Completions(items) => {
             let events = items.into_iter();
             events
-                .map(|(run, completed)| {
-                    (
-                        run,
-                        What::Event(rejoin_engine::event::Event::Completed(Box::new(completed))),
-                    )
-                })
+                .map(|(run, completed)| (run, What::Event(Event::Completed(Box::new(completed)))))
                 .collect()
+        }
+        EventBody::Checkpoints(items) => {
+            let event = |(of, value): (AttemptKey, _)| {
+                let (step, attempt) = (of.step, of.attempt);
+                (of.run, What::Event(Event::Checkpoint { step, attempt, value }))
+            };
+            items.into_iter().map(event).collect()
         }
         EventBody::Check(check) => by_run(&check.attempts, |attempts| {
             What::Check(Question {

@@ -261,6 +261,7 @@ impl Owner {
             }
             Event::Claim { .. }
             | Event::ClaimReturned { .. }
+            | Event::Checkpoint { .. }
             | Event::TimerDue
             | Event::Begin { .. }
             | Event::Loaded
@@ -434,6 +435,7 @@ fn times_of(event: &Event) -> Option<Times> {
         Event::Unbuildable { .. }
         | Event::Claim { .. }
         | Event::ClaimReturned { .. }
+        | Event::Checkpoint { .. }
         | Event::TimerDue
         | Event::Begin { .. }
         | Event::Loaded

@@ -84,6 +84,7 @@ pub fn is_drawn(fact: &Fact) -> bool {
             | Fact::StepFailed(_)
             | Fact::StepClaimed(_)
             | Fact::ClaimReturned(_)
+            | Fact::CheckpointStored(_)
             | Fact::StepOpened { .. }
             | Fact::BranchStarted { .. }
             | Fact::Late { .. }
@@ -209,6 +210,7 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::StepOpened { .. }
             | Fact::StepClaimed(_)
             | Fact::ClaimReturned(_)
+            | Fact::CheckpointStored(_)
             | Fact::StepCompleted(_)
             | Fact::StepFailed(_)
             | Fact::GroupOpened { .. }

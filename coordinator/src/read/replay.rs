@@ -124,6 +124,7 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::StepOpened { .. }
         | Fact::StepClaimed(_)
         | Fact::ClaimReturned(_)
+        | Fact::CheckpointStored(_)
         | Fact::NodeSkipped { .. }
         | Fact::StepCompleted(_)
         | Fact::StepFailed(_)

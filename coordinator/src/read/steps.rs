@@ -313,6 +313,7 @@ impl<'a> Fold<'a> {
             }
             Fact::RunStarted(_)
             | Fact::RunBegun
+            | Fact::CheckpointStored(_)
             | Fact::Late { .. }
             | Fact::EventRefused { .. }
             | Fact::RunEdited(_)

@@ -259,6 +259,15 @@ impl Script {
         self.request(path).queue.to_string()
     }
 
+    /// What the attempt at `path` gets of those before it, and of itself on another worker.
+    ///
+    /// # Panics
+    /// If nothing is dispatched there.
+    #[must_use]
+    pub fn checkpoint(&self, path: &str) -> Option<Json> {
+        self.request(path).checkpoint
+    }
+
     fn request(&self, path: &str) -> Request {
         let (step, attempt) = self.open[path];
         let around = Surroundings {
@@ -333,6 +342,15 @@ impl Script {
         self.tell(Event::Completed(Box::new(completion(
             step, attempt, reply, self.now, 1,
         ))))
+    }
+
+    /// The handler at `path` stores a checkpoint and goes on.
+    ///
+    /// # Panics
+    /// If nothing is dispatched there.
+    pub fn stores(&mut self, path: &str, value: &str) -> Option<Ignored> {
+        let ((step, attempt), value) = (self.open[path], json(value));
+        self.tell(Event::Checkpoint { step, attempt, value })
     }
 
     /// A worker asks for the claim on the attempt at `path`; `asker` names worker and delivery.

@@ -27,6 +27,7 @@ pub fn all() -> Vec<Story> {
         ("operated", OPERATED, operated()),
         ("edited", EDITED, edited()),
         ("claimed", CLAIMED, claimed()),
+        ("checkpoints", CHECKPOINTS, checkpoints()),
         ("undone", UNDONE, undone()),
         ("forked", KEPT, forked()),
         (
@@ -320,6 +321,25 @@ fn edited() -> Script {
 const CLAIMED: &str = "workflow: w
 steps: [ { step: s, idempotent: false } ]
 ";
+
+const CHECKPOINTS: &str = "workflow: w
+steps:
+  - { step: a, retry: { max_attempts: 2 }, compensate: { uses: undo } }
+  - { fail: f, error: { type: app.bad } }
+";
+
+fn checkpoints() -> Script {
+    let mut run = Script::start(CHECKPOINTS, "{}");
+    run.stores("/a", r#"{"at":1.0}"#);
+    run.stores("/a", "2");
+    run.fails("/a", "app.soon");
+    run.wait();
+    run.stores("/a", "[3]");
+    run.done("/a");
+    run.stores("/a/compensate", "4");
+    run.done("/a/compensate");
+    run
+}
 
 fn claimed() -> Script {
     let mut run = Script::start(CLAIMED, "{}");

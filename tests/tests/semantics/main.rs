@@ -1,6 +1,7 @@
 //! The tables of SPEC 4 and 5 over the engine, one claim a test.
 
 mod calls;
+mod checkpoints;
 mod claims;
 mod compensation;
 mod edits;

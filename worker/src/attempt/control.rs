@@ -13,6 +13,8 @@ use crate::handler::to_raw;
 const CANCELLED: u8 = 1;
 const KILLED: u8 = 2;
 const UNBEGUN: u8 = 4;
+/// A checkpoint was stored that nobody has taken yet.
+const STORED: u8 = 8;
 
 /// The strings between the loop and one running handler. Every attempt has some, so they are few and small.
 #[derive(Debug)]
@@ -93,10 +95,17 @@ impl Control {
         *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Stores what the next attempt receives; counts as a heartbeat.
-    pub fn store_checkpoint(&self, value: &Json) {
+    /// Whether it is the first one since one was taken.
+    pub(super) fn store_checkpoint(&self, value: &Json) -> bool {
         *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(to_raw(value));
         self.beat();
+        self.told.fetch_or(STORED, Ordering::AcqRel) & STORED == 0
+    }
+
+    /// The last one that was stored; it stays.
+    pub(crate) fn copy_checkpoint(&self) -> Option<Box<RawValue>> {
+        self.told.fetch_and(!STORED, Ordering::AcqRel);
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn take_checkpoint(&self) -> Option<Box<RawValue>> {

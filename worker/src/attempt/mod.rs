@@ -14,6 +14,7 @@ use rejoin_shared::limits::Limits;
 use rejoin_shared::trace::TraceParent;
 use rejoin_shared::wire::Order;
 use serde_json::value::RawValue;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::handler::Outcome;
 
@@ -33,9 +34,21 @@ pub struct Attempt {
     context: OnceLock<Arc<Base>>,
     is_sampled: bool,
     permit: Option<Permit>,
+    /// Where it is said that it has stored a checkpoint.
+    stores: Option<UnboundedSender<Stored>>,
     /// Where its logs go.
     pub logs: LogSink,
     /// Cancellation, heartbeats and checkpoints.
+    pub control: Arc<Control>,
+}
+
+/// An attempt that has stored a checkpoint.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub key: AttemptKey,
+    /// The order's.
+    pub token: Option<String>,
+    /// Where it is.
     pub control: Arc<Control>,
 }
 
@@ -59,6 +72,7 @@ impl Attempt {
             context: OnceLock::new(),
             is_sampled: false,
             permit: None,
+            stores: None,
             logs: LogSink::new(limits.log_lines_max, limits.log_bytes_max),
             control: Arc::new(Control::new()),
         }
@@ -84,6 +98,28 @@ impl Attempt {
     pub(crate) fn permitted(mut self, permit: Permit) -> Attempt {
         self.permit = Some(permit);
         self
+    }
+
+    /// Says who is to hear of its checkpoints.
+    #[must_use]
+    pub(crate) fn storing(mut self, stores: UnboundedSender<Stored>) -> Attempt {
+        self.stores = Some(stores);
+        self
+    }
+
+    /// Stores what the next attempt receives, and this one if its worker dies; counts as a heartbeat.
+    pub fn store_checkpoint(&self, value: &Json) {
+        if self.control.store_checkpoint(value)
+            && let Some(stores) = &self.stores
+        {
+            let stored = Stored {
+                key: self.key(),
+                token: self.order.token.clone(),
+                control: self.control.clone(),
+            };
+            // One whose worker has ended has nobody to tell.
+            let _ = stores.send(stored);
+        }
     }
 
     /// Whether its handler may begin now: to be asked where nothing but its first act is left to do.

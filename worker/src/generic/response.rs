@@ -47,7 +47,7 @@ pub(super) fn read_checked(text: &[u8], json: &Json, bytes_max: usize) -> Outcom
 pub(super) fn take_signal(json: &Json, attempt: &Attempt) -> bool {
     match single_entry(json) {
         Some(("$heartbeat", _)) => attempt.control.beat(),
-        Some(("$checkpoint", value)) => attempt.control.store_checkpoint(value),
+        Some(("$checkpoint", value)) => attempt.store_checkpoint(value),
         Some(_) | None => return false,
     }
     true

@@ -7,6 +7,7 @@ use rejoin_shared::ids::{AttemptKey, ClaimId};
 use rejoin_shared::link::Message;
 use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::wire::{Check, Verdict, Verdicts, WorkerId, kind};
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::Runner;
@@ -131,12 +132,14 @@ impl Runner {
     /// Acts on an owner's verdicts.
     pub(super) fn take_verdicts(&mut self, verdicts: Verdicts) {
         let id = ClaimId(verdicts.id);
+        let stored = verdicts.checkpoints.iter();
+        let mut stored: HashMap<AttemptKey, Box<RawValue>> = stored.cloned().collect();
         for (key, verdict) in self.checks.answer(verdicts) {
             if !self.ledger.waits_for(&key, id) {
                 continue;
             }
             match verdict {
-                Verdict::Run => self.ledger.allow(key),
+                Verdict::Run => self.ledger.allow(key, stored.remove(&key)),
                 Verdict::Drop | Verdict::HeldElsewhere => {
                     let settled = self.ledger.forget(key);
                     self.settle(settled);
@@ -181,6 +184,7 @@ mod tests {
         let answer = |pos| Verdicts {
             id: check.id,
             verdicts: vec![(key(pos), Verdict::Run)],
+            checkpoints: Vec::new(),
         };
         assert_eq!(checks.answer(answer(1)), [(key(1), Verdict::Run)]);
         assert_eq!(checks.answer(answer(1)), []);

@@ -11,6 +11,7 @@ use rejoin_shared::ids::{AttemptKey, ClaimId, RunId};
 use rejoin_shared::link::{Receipt, Settle};
 use rejoin_shared::map::{HashMap, HashSet};
 use rejoin_shared::wire::Order;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::span::Origin;
@@ -202,8 +203,18 @@ impl Ledger {
     }
 
     /// The owner lets it run.
-    pub fn allow(&mut self, key: AttemptKey) {
+    pub fn allow(&mut self, key: AttemptKey, stored: Option<Box<RawValue>>) {
+        if let Some(Phase::Asking(job) | Phase::Claiming(job)) = self.held.get_mut(&key).map(|held| &mut held.phase)
+            && stored.is_some()
+        {
+            job.order.payload.checkpoint = stored;
+        }
         self.make_ready(key, None);
+    }
+
+    /// Where its owner hears of an attempt that is held.
+    pub fn reply_to(&self, key: &AttemptKey) -> Option<Arc<str>> {
+        self.held.get(key).map(|held| held.reply_to.clone())
     }
 
     /// Its context has come.

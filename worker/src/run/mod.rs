@@ -11,6 +11,7 @@
 //! for the broker will deliver it again, and a new incarnation subscribes.
 
 mod begin;
+mod checkpoints;
 mod checks;
 mod contexts;
 mod drain;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::begin::Paces;
+use self::checkpoints::Checkpoints;
 use self::checks::Checks;
 use self::contexts::Contexts;
 use self::drain::Drain;
@@ -52,7 +54,7 @@ use self::outbox::{Batch, Outbox};
 use self::reports::{ReportSent, Reports};
 use self::session::{Connection, Heard, Session};
 use self::suspects::Suspects;
-use crate::attempt::Ended;
+use crate::attempt::{Ended, Stored};
 use crate::handler::Handlers;
 
 /// What a worker is; fixed from its start.
@@ -130,6 +132,7 @@ enum Event {
     Stop,
     Heard(Heard),
     Ended(Vec<Ended>),
+    Stored(Stored),
     Sent(Sent),
     Connected(Result<Session, LinkError>),
     LinkChanged,
@@ -159,6 +162,7 @@ pub(crate) struct Runner {
     connection: Connection,
     ledger: Ledger,
     checks: Checks,
+    checkpoints: Checkpoints,
     suspects: Suspects,
     contexts: Contexts,
     outbox: Outbox,
@@ -169,6 +173,8 @@ pub(crate) struct Runner {
     paces: Paces,
     ended_sender: mpsc::UnboundedSender<Vec<Ended>>,
     ended: mpsc::UnboundedReceiver<Vec<Ended>>,
+    stored_sender: mpsc::UnboundedSender<Stored>,
+    stored: mpsc::UnboundedReceiver<Stored>,
     tracker: TaskTracker,
 }
 
@@ -176,6 +182,7 @@ impl Runner {
     fn new(setup: Setup, link: Arc<dyn Link>, asked: mpsc::Receiver<Question>) -> Runner {
         // Unbounded, and yet bounded: there is at most one message for each slot.
         let (ended_sender, ended) = mpsc::unbounded_channel();
+        let (stored_sender, stored) = mpsc::unbounded_channel();
         Runner {
             link_state: link.state(),
             link,
@@ -183,6 +190,7 @@ impl Runner {
             connection: Connection::new(),
             ledger: Ledger::default(),
             checks: Checks::default(),
+            checkpoints: Checkpoints::default(),
             suspects: Suspects::default(),
             contexts: Contexts::default(),
             outbox: Outbox::default(),
@@ -192,6 +200,8 @@ impl Runner {
             paces: Paces::default(),
             ended_sender,
             ended,
+            stored_sender,
+            stored,
             tracker: TaskTracker::new(),
             setup: Arc::new(setup),
         }
@@ -206,6 +216,7 @@ impl Runner {
         self.fill_slots(now);
         self.ask_again(now);
         self.ask_about_a_suspect(now);
+        self.send_checkpoints(now);
         self.send_outbox(now);
         self.send_report(now);
     }
@@ -220,6 +231,7 @@ impl Runner {
             Ok(()) = self.link_state.changed() => Event::LinkChanged,
             Some(question) = self.asked.recv() => Event::Asked(question),
             Some(ended) = self.ended.recv() => Event::Ended(ended),
+            Some(stored) = self.stored.recv() => Event::Stored(stored),
             Some(sent) = self.io.next(), if !self.io.is_empty() => Event::Sent(sent),
             connected = self.connection.next() => match connected {
                 session::Next::Heard(heard) => Event::Heard(heard),
@@ -239,6 +251,8 @@ impl Runner {
                     ended.into_iter().for_each(|ended| self.finish_attempt(ended));
                 }
             }
+            Event::Stored(stored) if self.ledger.holds(&stored.key) => self.checkpoints.note(stored, Instant::now()),
+            Event::Stored(_) => {}
             Event::Sent(sent) => self.note_sent(sent),
             Event::Connected(session) => return self.begin_session(session),
             Event::LinkChanged => self.retry_connection(),
@@ -267,6 +281,7 @@ impl Runner {
             self.checks.due(),
             self.suspects.due().filter(|_| self.connection.session().is_some()),
             self.contexts.due(),
+            self.checkpoints.due().filter(|_| self.connection.session().is_some()),
             self.outbox_due(),
             self.reports.due(self.connection.session().is_some()),
         ];

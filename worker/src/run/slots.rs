@@ -80,7 +80,8 @@ impl Runner {
         let is_sampled = span::is_sampled(&self.setup.tracer, &job.origin, key.run);
         let attempt = Attempt::new(job.order, base, &self.setup.limits)
             .sampled(is_sampled)
-            .permitted(self.reports.permit());
+            .permitted(self.reports.permit())
+            .storing(self.stored_sender.clone());
         let attempt = match reads_context {
             true => attempt,
             false => attempt.without_context(),
@@ -97,6 +98,7 @@ impl Runner {
 
     /// An attempt ran to its end: its completion goes out, unless nobody waits for it.
     pub(super) fn finish_attempt(&mut self, ended: Ended) {
+        self.checkpoints.forget(&ended.key);
         let Some(reply_to) = self.ledger.set_ended(ended.key) else {
             let settled = self.ledger.forget(ended.key);
             return self.settle(settled);

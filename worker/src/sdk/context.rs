@@ -136,7 +136,7 @@ impl StepContext {
     /// # Errors
     /// If the value is no JSON that Rejoin takes.
     pub fn checkpoint(&self, value: impl Serialize) -> Result<(), StepError> {
-        self.attempt.control.store_checkpoint(&to_json(&value)?);
+        self.attempt.store_checkpoint(&to_json(&value)?);
         Ok(())
     }
 

@@ -243,8 +243,13 @@ impl Owner {
     pub async fn answer(&self, check: &Value, verdict: impl Fn(&AttemptKey) -> Verdict) {
         let check: rejoin_shared::wire::Check = serde_json::from_value(check.clone()).expect("a check");
         let verdicts = check.attempts.iter().map(|key| (*key, verdict(key))).collect();
-        self.send_own(&check.worker, kind::VERDICTS, &Verdicts { id: check.id, verdicts })
-            .await;
+        let (id, checkpoints) = (check.id, Vec::new());
+        let answer = Verdicts {
+            id,
+            verdicts,
+            checkpoints,
+        };
+        self.send_own(&check.worker, kind::VERDICTS, &answer).await;
     }
 
     pub async fn waiting(&self) -> u64 {

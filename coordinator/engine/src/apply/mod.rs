@@ -86,6 +86,7 @@ impl RunState {
             Fact::NodeSkipped { thread, .. } => self.skip_node(*thread),
             Fact::StepClaimed(claimed) => self.claim_step(claimed, record.decided_at),
             Fact::ClaimReturned(returned) => self.return_claim(returned),
+            Fact::CheckpointStored(stored) => self.store_checkpoint(stored),
             Fact::StepCompleted(completed) => self.complete_step(completed),
             Fact::StepFailed(failed) => self.fail_step(failed),
             Fact::StepRetried { step, input, .. } => self.retry_step(*step, input.clone()),

@@ -6,7 +6,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 
 use super::Misfit;
-use crate::record::{StepCompleted, StepFailed, ThreadKey};
+use crate::record::{CheckpointStored, StepCompleted, StepFailed, ThreadKey};
 use crate::state::undo::is_undo;
 use crate::state::{Leaf, RunState, ThreadEnd};
 
@@ -97,6 +97,21 @@ impl RunState {
             Some((false, true)) => self.tally.backing_off -= 1,
             Some((false, false)) | None => self.tally.outstanding -= 1,
         }
+    }
+
+    pub(super) fn store_checkpoint(&mut self, stored: &CheckpointStored) -> Result<(), Misfit> {
+        let (step, value) = (stored.step, || Some(Box::new(stored.value.clone())));
+        if is_undo(step) {
+            let begun = self.undo.as_mut().and_then(|undo| undo.begun.get_mut(&step));
+            begun.ok_or("no such compensation")?.checkpoint = value();
+            return Ok(());
+        }
+        let key = self.outstanding_step(step, stored.attempt)?;
+        let Leaf::Step(step) = &mut self.thread_mut(key).expect("outstanding").leaf else {
+            return Err("not at a step".to_owned());
+        };
+        step.checkpoint = value();
+        Ok(())
     }
 
     pub(super) fn fail_step(&mut self, failed: &StepFailed) -> Result<(), Misfit> {

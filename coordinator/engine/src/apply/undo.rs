@@ -146,7 +146,7 @@ impl RunState {
         let undoing = undo.begun.get_mut(&step).ok_or("no such compensation")?;
         undoing.last_error = Some(failed.error.clone());
         if let Some(checkpoint) = &failed.checkpoint {
-            undoing.checkpoint = Some(checkpoint.clone());
+            undoing.checkpoint = Some(Box::new(checkpoint.clone()));
         }
         match failed.retry {
             Some(retry) => {

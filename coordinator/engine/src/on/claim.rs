@@ -95,7 +95,7 @@ impl Machine<'_> {
         claim.cloned().ok_or(Ignored::NoSuchClaim)
     }
 
-    fn path_of(&self, step: StepKey) -> String {
+    pub(super) fn path_of(&self, step: StepKey) -> String {
         let thread = self.state.thread(ThreadKey::of(step));
         thread
             .and_then(|thread| thread.step())

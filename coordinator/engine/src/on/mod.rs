@@ -1,5 +1,6 @@
 //! What each event means, one file a kind.
 
+mod checkpoint;
 mod child;
 mod claim;
 mod completed;
@@ -77,6 +78,7 @@ pub fn decide(state: &mut RunState, event: Event, around: Surroundings<'_>) -> D
         } => machine.claim(step, attempt, worker, key).err(),
         Event::ClaimReturned { step, attempt, claim } => machine.claim_returned(step, attempt, claim).err(),
         Event::ClaimLost { step, attempt, claim } => machine.claim_lost(step, attempt, claim).err(),
+        Event::Checkpoint { step, attempt, value } => machine.checkpoint(step, attempt, value).err(),
         Event::TimerDue => {
             machine.timers_due();
             Some(Ignored::NothingDue)

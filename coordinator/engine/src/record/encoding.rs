@@ -125,6 +125,7 @@ impl Fact {
             Fact::NodeSkipped { .. } => "node_skipped",
             Fact::StepClaimed(_) => "step_claimed",
             Fact::ClaimReturned(_) => "claim_returned",
+            Fact::CheckpointStored(_) => "checkpoint_stored",
             Fact::StepCompleted(_) => "step_completed",
             Fact::StepFailed(failed) if failed.retry.is_some() => "retry_scheduled",
             Fact::StepFailed(failed) if failed.is_parked => "step_parked",
@@ -174,6 +175,10 @@ impl Fact {
             Fact::StepClaimed(c) | Fact::ClaimReturned(c) => {
                 (parts.path, parts.attempt) = (Some(c.path), Some(c.attempt));
                 parts.worker = Some(c.worker.as_str().into());
+            }
+            Fact::CheckpointStored(stored) => {
+                (parts.path, parts.attempt) = (Some(stored.path), Some(stored.attempt));
+                parts.output = Some(stored.value.to_bytes());
             }
             Fact::StepCompleted(c) => {
                 parts.path = Some(c.path);
@@ -273,6 +278,11 @@ impl Fact {
         let own_path = || parts.path.clone().unwrap_or_default();
         match self {
             Fact::StepClaimed(claimed) | Fact::ClaimReturned(claimed) => claimed.take_columns(parts)?,
+            Fact::CheckpointStored(stored) => {
+                stored.attempt = parts.attempt.ok_or("no attempt")?;
+                stored.value = read_json(parts.output.as_deref())?.unwrap_or_default();
+                stored.path = own_path();
+            }
             Fact::StepCompleted(completed) => completed.take_columns(parts)?,
             Fact::StepFailed(failed) => failed.take_columns(parts)?,
             Fact::Late {

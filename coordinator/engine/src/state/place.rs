@@ -32,6 +32,7 @@ fn named(fact: &Fact) -> Option<(ThreadKey, String)> {
         Fact::StepCompleted(done) => (ThreadKey::of(done.step), &done.path),
         Fact::StepFailed(failed) => (ThreadKey::of(failed.step), &failed.path),
         Fact::StepClaimed(claimed) | Fact::ClaimReturned(claimed) => (ThreadKey::of(claimed.step), &claimed.path),
+        Fact::CheckpointStored(stored) => (ThreadKey::of(stored.step), &stored.path),
         Fact::StepRetried { step, path, .. }
         | Fact::StepSkipped { step, path, .. }
         | Fact::StepGivenUp { step, path, .. } => (ThreadKey::of(*step), path),

@@ -338,7 +338,7 @@ impl RunState {
             input: Some(input),
             item: None,
             index: None,
-            checkpoint: undoing.checkpoint.clone(),
+            checkpoint: undoing.checkpoint.as_deref().cloned(),
             path,
         })
     }
@@ -516,6 +516,16 @@ impl RunState {
                 | Leaf::Scope(_)
                 | Leaf::Done => None,
             })
+    }
+
+    /// What is stored of the step of an outstanding attempt, by an attempt before it or by itself.
+    #[must_use]
+    pub fn checkpoint(&self, step: StepKey, attempt: u32) -> Option<&Json> {
+        match self.undoing(step, attempt) {
+            Some(undoing) => undoing.checkpoint.as_deref(),
+            None if !self.is_outstanding(step, attempt) => None,
+            None => self.thread(ThreadKey::of(step))?.step()?.checkpoint.as_deref(),
+        }
     }
 
     /// What a resume would dispatch, without doing it. `None` if the run is not one that can be resumed.

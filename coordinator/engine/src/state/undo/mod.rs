@@ -90,7 +90,7 @@ pub(crate) struct Undoing {
     /// It failed for good.
     pub has_failed: bool,
     /// What an attempt before stored for this one.
-    pub checkpoint: Option<Json>,
+    pub checkpoint: Option<Box<Json>>,
 }
 
 /// The compensation of a run.
