@@ -6,8 +6,7 @@ use rejoin_engine::record::{Fact, Joined, Quota, Record, ScopeJoined};
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::OpenStep;
 use rejoin_shared::definition::model::Definition;
-use rejoin_shared::ids::StepKey;
-use rejoin_shared::map::{HashMap, HashSet};
+use rejoin_shared::map::HashMap;
 
 use super::steps::{Fold, Visit};
 use crate::fleet::Held;
@@ -52,19 +51,21 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// Text, if it does not fit the definition or those before.
     pub fn take(&mut self, record: &Record) -> Result<(), String> {
-        let before = match (&mut self.state, may_cancel(&record.fact, &mut self.quotas, record.seq)) {
-            (Some(state), true) => {
+        let cut_off = match (&mut self.state, ends(&record.fact, &mut self.quotas, record.seq)) {
+            (Some(state), Ends::Scope(scope)) => {
+                state.look_ahead(self.window);
+                state.open_steps_in(scope)
+            }
+            (Some(state), Ends::All) => {
                 state.look_ahead(self.window);
                 state.open_steps().collect()
             }
-            (Some(_) | None, _) => Vec::new(),
+            (Some(_), Ends::Nothing) | (None, _) => Vec::new(),
         };
         let state = fold_in(&mut self.state, self.def, record)?;
         self.fold.record(record);
         self.fold.begin_branches(record.seq, state);
-        if !before.is_empty() {
-            cancel_what_vanished(&mut self.fold, before, state);
-        }
+        self.fold.cancel(&cut_off);
         Ok(())
     }
 
@@ -101,24 +102,32 @@ pub fn fold_in<'a>(
     }
 }
 
+/// What a record can end without a record of its own.
+enum Ends {
+    Nothing,
+    /// The open steps in this scope.
+    Scope(u64),
+    All,
+}
+
 /// Whether this record can end steps that have no record of their own. A join that waited for all of its branches cannot;
-/// that is nearly every one, and looking at all open steps at each would cost the square of their number.
-fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
+/// that is nearly every one.
+fn ends(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> Ends {
     match fact {
         Fact::ScopeOpened(opened) => {
             quotas.insert(seq, opened.quota);
-            false
+            Ends::Nothing
         }
         // A scope that failed may be joined again: a resume opens it anew.
         Fact::ScopeJoined(ScopeJoined { scope, result, .. }) => match (result, quotas.get(scope)) {
-            (Joined::Failed(_), _) | (Joined::Ok(_), Some(Quota::Need(_))) => true,
-            (Joined::Ok(_), Some(Quota::All | Quota::Whatever | Quota::Tolerate(_)) | None) => false,
+            (Joined::Failed(_), _) | (Joined::Ok(_), Some(Quota::Need(_))) => Ends::Scope(*scope),
+            (Joined::Ok(_), Some(Quota::All | Quota::Whatever | Quota::Tolerate(_)) | None) => Ends::Nothing,
         },
         Fact::RunEdited(edited) => {
             quotas.extend(edited.edits.quota.map(|quota| (edited.scope, quota)));
-            false
+            Ends::Nothing
         }
-        Fact::CompensationStarted { .. } | Fact::RunFinished(_) => true,
+        Fact::CompensationStarted { .. } | Fact::RunFinished(_) => Ends::All,
         Fact::RunStarted(_)
         | Fact::RunBegun
         | Fact::StepOpened { .. }
@@ -159,12 +168,6 @@ fn may_cancel(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> bool {
         | Fact::Late { .. }
         | Fact::RunPaused
         | Fact::RunForked(_)
-        | Fact::RunResumed { .. } => false,
+        | Fact::RunResumed { .. } => Ends::Nothing,
     }
-}
-
-fn cancel_what_vanished(fold: &mut Fold<'_>, before: Vec<OpenStep>, after: &RunState) {
-    let still: HashSet<StepKey> = after.open_steps().map(|o| o.step).collect();
-    let gone: Vec<OpenStep> = before.into_iter().filter(|o| !still.contains(&o.step)).collect();
-    fold.cancel(&gone);
 }

@@ -118,7 +118,7 @@ impl Attempt {
                 control: self.control.clone(),
             };
             // One whose worker has ended has nobody to tell.
-            let _ = stores.send(stored);
+            drop(stores.send(stored));
         }
     }
 

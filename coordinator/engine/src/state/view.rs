@@ -366,6 +366,23 @@ impl RunState {
         steps.chain(self.open_undos())
     }
 
+    /// Those of them in a scope, and in the scopes in it.
+    #[must_use]
+    pub fn open_steps_in(&self, scope: u64) -> Vec<OpenStep> {
+        let (mut found, mut scopes) = (Vec::new(), vec![scope]);
+        while let Some(id) = scopes.pop() {
+            for (branch, thread) in self.scopes.get(&id).iter().flat_map(|scope| &scope.active) {
+                let key = ThreadKey {
+                    scope: id,
+                    branch: *branch,
+                };
+                scopes.extend(thread.scopes());
+                found.extend(self.open_step_at(key));
+            }
+        }
+        found
+    }
+
     /// Compensations that are begun and not done.
     fn open_undos(&self) -> impl Iterator<Item = OpenStep> + '_ {
         let begun = self.undo.iter().flat_map(|undo| &undo.begun);

@@ -248,3 +248,41 @@ steps:
     assert_eq!(paths, expected);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_were_cut_off_in_nested_scopes_are_cancelled() {
+    let server = Server::start().await;
+    worker(&server);
+    let bad = "[ { sleep: z, for: 200ms }, { step: bad, uses: rejoin.fail, with: { type: app.bad } } ]";
+    let inner = format!("{{ parallel: inner, branches: {{ slow: [ {{ step: slow, uses: nobody }} ], bad: {bad} }} }}");
+    let caught = format!(
+        "workflow: caught\nsteps:\n  - try: t\n    steps:\n      - parallel: outer\n        branches:\n          a: [ {inner} ]\n          \
+         b: [ {{ step: b, uses: nobody }} ]\n    catch: [ {{ steps: [ {{ set: s, values: {{ caught: true }} }} ] }} ]\n"
+    );
+    let run = server.begun(&caught, "caught", "{}").await;
+    server.reaches(&run, "completed").await;
+    let expected = [
+        ["/t/outer/b/b", "cancelled"],
+        ["/t/outer/a/inner/slow/slow", "cancelled"],
+        ["/t/outer/a/inner/bad/bad", "failed"],
+    ];
+    assert_eq!(
+        states(&server, &run).await,
+        expected.map(|step| step.map(str::to_owned))
+    );
+    let tolerated = format!(
+        "workflow: tolerated\nsteps:\n  - foreach: outer\n    items: '2'\n    concurrency: 2\n    tolerate: 2\n    steps: [ {inner} ]\n"
+    );
+    let run = server.begun(&tolerated, "tolerated", "{}").await;
+    server.reaches(&run, "completed").await;
+    let mut found = states(&server, &run).await;
+    found.sort();
+    let expected = [
+        ["/outer[0]/inner/bad/bad", "failed"],
+        ["/outer[0]/inner/slow/slow", "cancelled"],
+        ["/outer[1]/inner/bad/bad", "failed"],
+        ["/outer[1]/inner/slow/slow", "cancelled"],
+    ];
+    assert_eq!(found, expected.map(|step| step.map(str::to_owned)));
+    server.stop().await;
+}
