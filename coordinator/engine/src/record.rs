@@ -192,6 +192,10 @@ pub enum Fact {
         policy: usize,
         /// When it begins again.
         until: Timestamp,
+        /// Ranges, their ends included, of the branches that had begun and not ended well: most of them without a record, and yet
+        /// what they visited counts in the next try.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        begun: Vec<(u32, u32)>,
         /// The node's path.
         #[serde(skip)]
         path: String,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rejoin_engine::record::{Fact, Joined, Quota, Record, ScopeJoined};
+use rejoin_engine::record::{Fact, Joined, Quota, Record, ScopeJoined, ThreadKey};
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::OpenStep;
 use rejoin_shared::definition::model::Definition;
@@ -56,6 +56,11 @@ impl<'a> Replay<'a> {
                 state.look_ahead(self.window);
                 state.open_steps_in(scope)
             }
+            (Some(state), Ends::ScopeAt(thread)) => {
+                state.look_ahead(self.window);
+                let scope = state.scope_at(thread);
+                scope.map(|scope| state.open_steps_in(scope)).unwrap_or_default()
+            }
             (Some(state), Ends::All) => {
                 state.look_ahead(self.window);
                 state.open_steps().collect()
@@ -107,6 +112,8 @@ enum Ends {
     Nothing,
     /// The open steps in this scope.
     Scope(u64),
+    /// Those in the scope that this thread waits at.
+    ScopeAt(ThreadKey),
     All,
 }
 
@@ -118,6 +125,10 @@ fn ends(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> Ends {
             quotas.insert(seq, opened.quota);
             Ends::Nothing
         }
+        // The next try has branches of its own.
+        Fact::NodeRetryScheduled {
+            thread, depth: None, ..
+        } => Ends::ScopeAt(*thread),
         // A scope that failed may be joined again: a resume opens it anew.
         Fact::ScopeJoined(ScopeJoined { scope, result, .. }) => match (result, quotas.get(scope)) {
             (Joined::Failed(_), _) | (Joined::Ok(_), Some(Quota::Need(_))) => Ends::Scope(*scope),

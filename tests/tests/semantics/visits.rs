@@ -61,3 +61,37 @@ steps:
 ";
     assert_flat_and_unique(document, "/poll/g#1000/work");
 }
+
+/// Of the branches of a try that failed, one had completed a step, one had only begun, and for one there was no room.
+#[test]
+fn the_next_try_of_a_scope_counts_the_visits_of_branches_that_had_left_no_record() {
+    let document = "workflow: w
+steps:
+  - parallel: p
+    concurrency: 3
+    retry: { max_attempts: 2 }
+    branches: { a: [ { step: a } ], b: [ { step: b }, { step: b2 } ], c: [ { step: c } ], d: [ { step: d } ] }
+";
+    for restarts in [false, true] {
+        let mut run = Script::start(document, "{}");
+        run.done("/p/b/b");
+        assert_eq!(run.outstanding(), ["/p/a/a", "/p/b/b2", "/p/c/c"]);
+        run.fails("/p/a/a", "app.soon");
+        if restarts {
+            run.restart();
+        }
+        run.forget_dispatched();
+        run.wait();
+        if restarts {
+            run.restart();
+        }
+        assert_eq!(run.outstanding(), ["/p/a/a#2", "/p/b/b#2", "/p/c/c#2"]);
+        run.done("/p/b/b#2");
+        run.done("/p/c/c#2");
+        run.done("/p/b/b2#2");
+        assert_eq!(run.outstanding(), ["/p/a/a#2", "/p/d/d"]);
+        run.done("/p/d/d");
+        run.done("/p/a/a#2");
+        run.assert_completed("{}");
+    }
+}

@@ -15,11 +15,13 @@ impl RunState {
             error,
             policy,
             until,
+            begun,
             path,
         } = fact
         else {
             return Err("not a retry".to_owned());
         };
+        self.begin_unrecorded(*key, begun);
         self.drop_unwind(*key);
         let carried = match depth {
             Some(depth) => {
@@ -45,6 +47,14 @@ impl RunState {
         }));
         self.agenda.timers.insert((*until, *key));
         Ok(())
+    }
+
+    /// Begins the branches of the scope that the thread waits at which had begun without a record.
+    fn begin_unrecorded(&mut self, key: ThreadKey, begun: &[(u32, u32)]) {
+        let Some(scope) = self.scope_at(key) else { return };
+        for branch in begun.iter().flat_map(|(first, last)| *first..=*last) {
+            self.materialize_thread(ThreadKey { scope, branch });
+        }
     }
 
     fn reset_group(&mut self, key: ThreadKey, depth: usize, policy: usize) -> Result<(), Misfit> {

@@ -75,6 +75,7 @@ impl Machine<'_> {
         match again {
             None => self.fail_node(thread, error),
             Some((retry, path)) => self.emit(Fact::NodeRetryScheduled {
+                begun: Vec::new(),
                 thread,
                 depth: None,
                 error,

@@ -250,6 +250,12 @@ impl Scope {
 }
 
 impl RunState {
+    /// The open scope that a thread waits at.
+    #[must_use]
+    pub fn scope_at(&self, key: ThreadKey) -> Option<u64> {
+        self.thread(key)?.leaf.scope()
+    }
+
     /// Of an open scope that runs few branches at a time: all below this one may have begun by now. `None` of others: their
     /// branches begin together, or with a record of their own.
     #[must_use]

@@ -62,7 +62,9 @@ impl Machine<'_> {
             None => self.emit_joined(id, Joined::Failed(error)),
             Some(retry) => {
                 let (thread, path) = (scope.parent, scope.path.to_string());
+                let begun = ranges(scope.active.keys().copied());
                 self.emit(Fact::NodeRetryScheduled {
+                    begun,
                     thread,
                     depth: None,
                     error,
@@ -104,4 +106,16 @@ impl Machine<'_> {
         }
         Ok(changes)
     }
+}
+
+/// Rising numbers as ranges, their ends included.
+fn ranges(numbers: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match found.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            Some(_) | None => found.push((number, number)),
+        }
+    }
+    found
 }

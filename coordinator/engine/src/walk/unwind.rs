@@ -68,6 +68,7 @@ impl Machine<'_> {
         let group = holder.and_then(|node| def.node(node).kind.as_group())?;
         let retry = next_try(&group.retry, &entry.allowed, error, None, random, self.around.now)?;
         Some(Fact::NodeRetryScheduled {
+            begun: Vec::new(),
             thread,
             depth: Some(depth),
             error: error.clone(),

@@ -284,5 +284,16 @@ async fn steps_that_were_cut_off_in_nested_scopes_are_cancelled() {
         ["/outer[1]/inner/slow/slow", "cancelled"],
     ];
     assert_eq!(found, expected.map(|step| step.map(str::to_owned)));
+    let retried = "workflow: retried\nsteps:\n  - parallel: p\n    retry: { max_attempts: 2, initial: 1ms }\n    branches:\n      a: [ { \
+        sleep: z, for: 200ms }, { step: a, uses: rejoin.fail, with: { type: app.bad } } ]\n      c: [ { step: c, uses: nobody } ]\n";
+    let run = server.begun(retried, "retried", "{}").await;
+    server.reaches(&run, "failed").await;
+    let expected = [
+        ["/p/c/c", "cancelled"],
+        ["/p/a/a", "failed"],
+        ["/p/c/c#2", "cancelled"],
+        ["/p/a/a#2", "failed"],
+    ];
+    assert_eq!(states(&server, &run).await, expected.map(|step| step.map(str::to_owned)));
     server.stop().await;
 }
