@@ -7,7 +7,6 @@ use axum::Json as Answer;
 use axum::extract::State;
 use rejoin_engine::record::Record;
 use rejoin_engine::state::RunState;
-use rejoin_engine::state::view::OpenScope;
 use rejoin_shared::definition::model::{Definition, SnapshotsAfterJoin};
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
@@ -19,7 +18,7 @@ use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, Problem};
 use crate::read::details::views;
-use crate::read::graph::{GraphView, graph as draw, is_drawn};
+use crate::read::graph::{GraphView, Open, graph as draw, is_drawn};
 use crate::read::journal::{Entry, ReadError, each_record, entry};
 use crate::read::replay::{Replay, Replayed, fold_in};
 use crate::read::steps::{StepState, StepView, Visit};
@@ -254,8 +253,13 @@ pub async fn graph(
     };
     let Replayed { steps, state } = api.steps_of(&row, keep).await?;
     let definition = api.definition(&row).await?;
-    let open: Vec<OpenScope> = state.open_scopes().collect();
-    Ok(Answer(draw(&definition, row.version, &records, &steps, &open)))
+    Ok(Answer(draw(
+        &definition,
+        row.version,
+        &records,
+        &steps,
+        &Open::of(&state),
+    )))
 }
 
 /// `GET /v1/runs/{id}/why`

@@ -16,7 +16,7 @@ use super::extract::{Body, InNamespace, Params};
 use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, DocumentError, Problem};
-use crate::read::graph::{GraphView, graph as draw};
+use crate::read::graph::{GraphView, Open, graph as draw};
 use crate::store::WorkflowRow;
 
 /// A definition that was taken in, or would be.
@@ -215,5 +215,11 @@ pub async fn graph(
 ) -> Result<Answer<GraphView>, Problem> {
     let version = params.read("version", "a version's number")?;
     let known = api.definitions.get(&*api.store, &namespace, &name, version).await?;
-    Ok(Answer(draw(&known.definition, known.row.version, &[], &[], &[])))
+    Ok(Answer(draw(
+        &known.definition,
+        known.row.version,
+        &[],
+        &[],
+        &Open::default(),
+    )))
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rejoin_engine::record::{Branches, Fact, Joined, Record, ScopeOpened};
+use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::OpenScope;
 use rejoin_shared::definition::model::{Cases, Definition, FlowId, NodeId, NodeKind};
 use rejoin_shared::json::Json;
@@ -91,15 +92,52 @@ pub fn is_drawn(fact: &Fact) -> bool {
     )
 }
 
-/// Draws `def` with the states that `records` (those that are drawn), `steps` and the scopes that are `open` give its nodes.
+/// What of a run has not ended.
+#[derive(Default)]
+pub struct Open {
+    /// Its scopes; also those that are kept for a resume.
+    scopes: Vec<OpenScope>,
+    /// Those of them whose branches go on.
+    live: BTreeSet<u64>,
+    /// Paths of the sleeps, waits and calls under way.
+    waiting: BTreeSet<String>,
+    /// Paths of what is tried again later.
+    retrying: BTreeSet<String>,
+}
+
+impl Open {
+    /// As the last record leaves it.
+    #[must_use]
+    pub fn of(state: &RunState) -> Open {
+        let scopes: Vec<OpenScope> = state.open_scopes().collect();
+        if state.status().is_terminal() {
+            return Open {
+                scopes,
+                ..Open::default()
+            };
+        }
+        let live = scopes.iter().filter(|scope| scope.is_live).map(|scope| scope.id);
+        let sleeps = state.open_sleeps().map(|(path, _)| path.to_owned());
+        let calls = state.open_calls().map(|(path, ..)| path.to_owned());
+        let waits = state.open_waits().map(|wait| wait.path);
+        Open {
+            live: live.collect(),
+            waiting: sleeps.chain(calls).chain(waits).collect(),
+            retrying: state.open_backoffs().map(|(path, ..)| path).collect(),
+            scopes,
+        }
+    }
+}
+
+/// Draws `def` with the states that `records` (those that are drawn), `steps` and what is `open` give its nodes.
 #[must_use]
-pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[Visit], open: &[OpenScope]) -> GraphView {
+pub fn graph(def: &Definition, version: u32, records: &[Record], steps: &[Visit], open: &Open) -> GraphView {
     let mut marks = Marks::default();
     for step in steps {
         mark(&mut marks, &step.path, step.state);
     }
-    mark_scopes_and_others(&mut marks, def, records);
-    count_branches(&mut marks, def, records, open);
+    mark_scopes_and_others(&mut marks, def, records, open);
+    count_branches(&mut marks, def, records, &open.scopes);
     GraphView {
         workflow: def.workflow.to_string(),
         version,
@@ -158,8 +196,10 @@ fn activated(def: &Definition, opened: &ScopeOpened) -> u64 {
     length as u64
 }
 
-fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record]) {
+fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record], now: &Open) {
     let mut open: BTreeMap<u64, &str> = BTreeMap::new();
+    // Scopes that failed; a resume goes on with them.
+    let mut failed: BTreeMap<u64, &str> = BTreeMap::new();
     let mut asleep: BTreeSet<&str> = BTreeSet::new();
     for record in records {
         match &record.fact {
@@ -168,11 +208,16 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             }
             Fact::ScopeJoined(joined) => {
                 open.remove(&joined.scope);
-                let state = match joined.result {
-                    Joined::Ok(_) => StepState::Completed,
-                    Joined::Failed(_) => StepState::Failed,
-                };
-                mark(marks, &joined.path, state);
+                failed.remove(&joined.scope);
+                match joined.result {
+                    Joined::Ok(_) => mark(marks, &joined.path, StepState::Completed),
+                    Joined::Failed(_) => drop(failed.insert(joined.scope, &joined.path)),
+                }
+            }
+            // The same visit goes on with another try.
+            Fact::NodeRetryScheduled { path, depth: None, .. } => {
+                open.retain(|_, scope| scope != path);
+                asleep.remove(path.as_str());
             }
             Fact::NodeSkipped { path, .. } if !is_step(def, path) => mark(marks, path, StepState::Skipped),
             Fact::Chosen { path, .. }
@@ -236,8 +281,22 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::RunFinished(_) => {}
         }
     }
-    for path in open.into_values().chain(asleep) {
-        mark(marks, path, StepState::Running);
+    // What is not under way any more, and has no record of its end, was cancelled.
+    let ended_by = |is_under_way, without_record| match is_under_way {
+        true => StepState::Running,
+        false => without_record,
+    };
+    for (id, path) in open {
+        mark(marks, path, ended_by(now.live.contains(&id), StepState::Cancelled));
+    }
+    for (id, path) in failed {
+        mark(marks, path, ended_by(now.live.contains(&id), StepState::Failed));
+    }
+    for path in asleep {
+        mark(marks, path, ended_by(now.waiting.contains(path), StepState::Cancelled));
+    }
+    for path in &now.retrying {
+        mark(marks, path, StepState::Retrying);
     }
 }
 

@@ -294,6 +294,9 @@ async fn steps_that_were_cut_off_in_nested_scopes_are_cancelled() {
         ["/p/c/c#2", "cancelled"],
         ["/p/a/a#2", "failed"],
     ];
-    assert_eq!(states(&server, &run).await, expected.map(|step| step.map(str::to_owned)));
+    assert_eq!(
+        states(&server, &run).await,
+        expected.map(|step| step.map(str::to_owned))
+    );
     server.stop().await;
 }

@@ -69,3 +69,54 @@ async fn a_sleep_that_was_cancelled_with_its_scope_is_listed_no_more() {
     assert!(waiting(&server, "timer").await.is_empty());
     server.stop().await;
 }
+
+/// Kind of node and its visits by state, of every node but the outermost ones' containers.
+fn drawn(graph: &Json, into: &mut Vec<(String, String)>) {
+    for node in graph.get("nodes").and_then(Json::as_list).unwrap_or_default() {
+        let path = node.get("path").and_then(Json::as_str).unwrap_or_default();
+        let counts = node.get("counts").map(ToString::to_string).unwrap_or_default();
+        into.push((path.to_owned(), counts));
+        for flow in node.get("flows").and_then(Json::as_list).unwrap_or_default() {
+            drawn(flow, into);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cancel_or_a_failure_cuts_off_is_drawn_as_cancelled() {
+    let server = Server::start().await;
+    let document = |last: &str| {
+        format!(
+            "workflow: drawn\nsteps:\n  - parallel: p\n    branches:\n      a: [ {{ wait: w, event: e }} ]\n      b: [ {{ sleep: s, for: 1h }} ]\n      \
+             f: [ {{ foreach: f, items: '2', concurrency: 2, steps: [ {{ wait: v, event: e }} ] }} ]\n      x: [ {last} ]\n"
+        )
+    };
+    let nodes = async |run: &str| {
+        let graph = server.call(&format!("GET /v1/runs/{run}/graph"), "", "").await;
+        let mut found = Vec::new();
+        drawn(&graph.json(), &mut found);
+        found.into_iter().map(|(_, counts)| counts).collect::<Vec<_>>()
+    };
+    let run = server.begun(&document("{ wait: x, event: e }"), "drawn", "{}").await;
+    server.reaches(&run, "waiting").await;
+    let all = |scope: &str, inner: &str, last: &str| {
+        let (scope, two) = (format!("{{{scope:?}:1}}"), format!("{{{inner:?}:2}}"));
+        let one = format!("{{{inner:?}:1}}");
+        vec![scope, one.clone(), one.clone(), one, two, format!("{{{last:?}:1}}")]
+    };
+    assert_eq!(nodes(&run).await, all("running", "running", "running"));
+    server.call(&format!("POST /v1/runs/{run}/cancel"), "", "").await;
+    assert_eq!(nodes(&run).await, all("cancelled", "cancelled", "cancelled"));
+    let failing = "{ wait: go, event: go }, { fail: x }";
+    let run = server.begun(&document(failing), "drawn", "{}").await;
+    server.reaches(&run, "waiting").await;
+    let sent = server
+        .call(&format!("POST /v1/runs/{run}/events"), "", r#"{"event":"go"}"#)
+        .await;
+    assert_eq!(sent.status / 100, 2, "{}", sent.body);
+    server.reaches(&run, "failed").await;
+    let mut expected = all("failed", "cancelled", "completed");
+    expected.push(r#"{"failed":1}"#.to_owned());
+    assert_eq!(nodes(&run).await, expected);
+    server.stop().await;
+}
