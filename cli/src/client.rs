@@ -133,6 +133,7 @@ impl Client {
             exit::SERVER_AWAY,
             format!("no answer from {server}: {text} (is a coordinator running there?)"),
         )
+        .passing()
     }
 }
 
@@ -166,7 +167,11 @@ fn refusal(status: StatusCode, text: &[u8]) -> Failure {
             None => format!("\n  {text}"),
         });
     }
-    Failure::new(exit::of_http(status.as_u16()), message)
+    let failure = Failure::new(exit::of_http(status.as_u16()), message);
+    match status.as_u16() {
+        429 | 502..=504 => failure.passing(),
+        _ => failure,
+    }
 }
 
 /// Appends an encoded query.

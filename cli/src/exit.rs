@@ -34,6 +34,7 @@ pub const WAITS_FOR_INPUT: u8 = 13;
 pub struct Failure {
     code: u8,
     message: String,
+    is_passing: bool,
 }
 
 impl fmt::Display for Failure {
@@ -48,7 +49,21 @@ impl Failure {
         Failure {
             code,
             message: message.into(),
+            is_passing: false,
         }
+    }
+
+    /// One that may be over in a moment: asking again makes sense.
+    pub fn passing(self) -> Failure {
+        Failure {
+            is_passing: true,
+            ..self
+        }
+    }
+
+    /// Whether it may be over in a moment.
+    pub fn is_passing(&self) -> bool {
+        self.is_passing
     }
 
     /// With exit code 1.

@@ -7,6 +7,7 @@ use rejoin_shared::run::RunStatus;
 use reqwest::Method;
 use tokio::time::{Instant, sleep_until};
 
+use super::patient::Patient;
 use super::{show, tree};
 use crate::args::{Global, OutputForm};
 use crate::client::Client;
@@ -31,12 +32,12 @@ pub async fn follow(client: &Client, global: &Global, id: &str, timeout: Option<
     } else {
         lines(client, id, deadline).await?;
     }
-    conclude(client, global, id).await
+    conclude(&mut Patient::new(client, deadline), global, id).await
 }
 
 /// Shows the run as it is; its state becomes the exit code.
-async fn conclude(client: &Client, global: &Global, id: &str) -> Result<u8, Failure> {
-    let answer = client.get(&format!("/v1/runs/{id}"), &[]).await?;
+async fn conclude(server: &mut Patient<'_>, global: &Global, id: &str) -> Result<u8, Failure> {
+    let answer = server.get(&format!("/v1/runs/{id}")).await?;
     output::value(global.output, &answer.text, || show(&answer.json))?;
     Ok(code_of(&answer.json))
 }
@@ -58,7 +59,8 @@ fn is_over(run: &Json) -> bool {
     RunStatus::from_name(&member(run, "state")).is_some_and(RunStatus::is_terminal)
 }
 
-fn timed_out(deadline: Option<Instant>) -> Result<(), Failure> {
+/// An error once it is too late.
+pub fn timed_out(deadline: Option<Instant>) -> Result<(), Failure> {
     match deadline {
         Some(deadline) if Instant::now() >= deadline => {
             Err(Failure::new(exit::TIMED_OUT, "the run goes on; stopped waiting"))
@@ -69,11 +71,12 @@ fn timed_out(deadline: Option<Instant>) -> Result<(), Failure> {
 
 /// Redraws the tree in place until the run ends.
 async fn live(client: &Client, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
+    let mut server = Patient::new(client, deadline);
     let mut drawn = 0;
     loop {
         let next = Instant::now() + FRAME;
-        let run = client.get(&format!("/v1/runs/{id}"), &[]).await?.json;
-        let graph = client.get(&format!("/v1/runs/{id}/graph"), &[]).await?.json;
+        let run = server.get(&format!("/v1/runs/{id}")).await?.json;
+        let graph = server.get(&format!("/v1/runs/{id}/graph")).await?.json;
         let tree = tree::render(&graph, tree::FLOWS_SHOWN_MAX);
         let picture = fitted(&tree, &progress_line(&run, &graph), output::rows());
         let up = if drawn > 0 {
@@ -140,11 +143,15 @@ fn grouped(number: i64) -> String {
 
 /// Prints a line a record; a watch that breaks is opened again where it broke.
 async fn lines(client: &Client, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
+    let mut server = Patient::new(client, deadline);
     let mut after = 0;
     let mut losses = 0;
     loop {
-        let request = client.request(Method::GET, &format!("/v1/runs/{id}/watch"));
-        let response = client.open(request.header("Last-Event-ID", after.to_string())).await?;
+        let request = |client: &Client| {
+            let request = client.request(Method::GET, &format!("/v1/runs/{id}/watch"));
+            request.header("Last-Event-ID", after.to_string())
+        };
+        let response = server.open(request).await?;
         let before = after;
         if read_events(client, response, &mut after, deadline).await? {
             return Ok(());
@@ -236,13 +243,14 @@ pub async fn wait(
     or_input: bool,
 ) -> Result<u8, Failure> {
     let deadline = timeout.map(|t| Instant::now() + t);
+    let mut server = Patient::new(client, deadline);
     loop {
-        let run = client.get(&format!("/v1/runs/{id}"), &[]).await?.json;
+        let run = server.get(&format!("/v1/runs/{id}")).await?.json;
         if is_over(&run) {
-            return conclude(client, global, id).await;
+            return conclude(&mut server, global, id).await;
         }
         if or_input && asks(&run) {
-            conclude(client, global, id).await?;
+            conclude(&mut server, global, id).await?;
             return Ok(exit::WAITS_FOR_INPUT);
         }
         timed_out(deadline)?;

@@ -4,6 +4,7 @@ mod bulk;
 mod follow;
 mod logs;
 mod operate;
+mod patient;
 mod start;
 mod steps;
 pub mod tree;
