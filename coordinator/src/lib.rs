@@ -11,6 +11,7 @@ pub mod members;
 pub mod metrics;
 pub mod owner;
 pub mod read;
+pub mod schemas;
 pub mod services;
 pub mod store;
 pub mod survey;

@@ -84,6 +84,11 @@ async fn apply(client: &Client, global: &Global, file: &Path, dry_run: bool) -> 
         .request(Method::PUT, &with_query("/v1/workflows", &query))
         .header("Content-Type", media);
     let answer = client.send(request.body(text)).await?;
+    for warning in answer.json.get("warnings").and_then(Json::as_list).unwrap_or_default() {
+        let part = |key| member(warning, key);
+        let place = format!("{}:{}:{}", file.display(), part("line"), part("column"));
+        output::note(&format!("{place}: warning[{}]: {}", part("code"), part("message")));
+    }
     output::value(global.output, &answer.text, || {
         let name = member(&answer.json, "name");
         let version = member(&answer.json, "version");
@@ -123,7 +128,9 @@ fn validate(global: &Global, files: &[std::path::PathBuf]) -> Result<u8, Failure
 
 /// The workflow's name, or all errors as a compiler shows them.
 pub fn check(file: &Path, text: &[u8]) -> Result<String, Failure> {
-    match definition::parse(text, Format::Auto, &Limits::default()) {
+    let limits = Limits::default();
+    let read = definition::read(text, Format::Auto, &limits);
+    match read.and_then(|tree| definition::compile_judging(&tree, &limits, &rejoin_coordinator::schemas::problem)) {
         Ok(definition) => Ok(definition.workflow.to_string()),
         Err(errors) => {
             let lines: Vec<&str> = std::str::from_utf8(text).unwrap_or_default().lines().collect();

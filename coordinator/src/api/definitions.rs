@@ -10,6 +10,7 @@ use rejoin_shared::limits::Limits;
 
 use super::problem::{Code, DocumentError, Problem};
 use crate::owner::definitions::is_as_registered;
+use crate::schemas;
 use crate::store::{Store, WorkflowRow};
 
 /// Versions kept compiled; beyond that the cache begins anew.
@@ -156,7 +157,7 @@ impl Known {
 /// Checks a value against a JSON Schema.
 ///
 /// # Errors
-/// 422 that names each place that does not fit; 500 for a schema that is none: registration lets no such pass.
+/// 422 that names each place that does not fit, or says that the schema is none: registration lets no such pass.
 pub fn check(what: &str, schema: &Json, value: &Json) -> Result<(), Problem> {
     check_by(&validator(schema)?, what, "its schema", value)
 }
@@ -185,23 +186,11 @@ fn misfit(error: &jsonschema::ValidationError<'_>) -> DocumentError {
     }
 }
 
-/// Compiles a definition's `input`; a schema that is none was let in by no check so far, so it is the client's error here.
-///
-/// # Errors
-/// 422 with the place in the schema.
-pub fn validator(schema: &Json) -> Result<jsonschema::Validator, Problem> {
-    let value = serde_json::to_value(schema).unwrap_or_default();
-    jsonschema::validator_for(&value).map_err(|e| {
-        let pointer = format!("/input{}", e.instance_path());
-        let message = format!("`input` is no usable JSON Schema: {e}");
-        let error = DocumentError {
-            pointer,
-            line: None,
-            column: None,
-            code: "input_schema".into(),
-            message: message.clone(),
-            suggestion: None,
-        };
-        Problem::new(Code::InvalidDefinition, message).with_errors(vec![error])
+/// Compiles a schema of a registered definition.
+fn validator(schema: &Json) -> Result<jsonschema::Validator, Problem> {
+    schemas::validator(schema).map_err(|problem| {
+        let message = problem.message;
+        let detail = format!("the registered definition holds a JSON Schema that cannot be used: {message}");
+        Problem::new(Code::InvalidDefinition, detail)
     })
 }

@@ -1,22 +1,26 @@
 //! Registering and reading definitions.
 
+use std::collections::BTreeMap;
+
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use rejoin_shared::definition::model::Definition;
 use rejoin_shared::definition::{self, DefinitionError, DefinitionErrors, Format};
+use rejoin_shared::ids::Namespace;
 use rejoin_shared::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Api;
-use super::definitions::validator;
 use super::extract::{Body, InNamespace, Params};
 use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, DocumentError, Problem};
 use crate::read::graph::{GraphView, Open, graph as draw};
+use crate::schemas;
 use crate::store::WorkflowRow;
 
 /// A definition that was taken in, or would be.
@@ -27,6 +31,18 @@ pub struct Registered {
     digest: String,
     created: bool,
     created_at: Option<Timestamp>,
+    /// What is probably not meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+}
+
+/// Something in a definition that is allowed and probably not meant.
+#[derive(Serialize, JsonSchema)]
+pub struct Warning {
+    line: u32,
+    column: u32,
+    code: &'static str,
+    message: String,
 }
 
 /// A version of a workflow.
@@ -60,11 +76,12 @@ pub async fn put(
         ));
     }
     let tree = definition::read(&body.bytes, format_of(&body)?, &api.limits).map_err(refused)?;
-    let checked = definition::compile(&tree, &api.limits).map_err(refused)?;
-    checked.input.as_ref().map(validator).transpose()?;
+    let checked = definition::compile_judging(&tree, &api.limits, &schemas::problem).map_err(refused)?;
+    let warnings = api.warnings(&namespace, &checked).await?;
     let (name, digest) = (checked.workflow.to_string(), tree.digest());
     if dry_run {
-        return Ok(Answer(known(&api, &namespace, name, digest).await?).into_response());
+        let known = known(&api, &namespace, name, digest).await?;
+        return Ok(Answer(Registered { warnings, ..known }).into_response());
     }
     let document = tree.canonical_json();
     let (row, created) = api.store.put_workflow(&namespace, &name, &digest, &document).await?;
@@ -75,17 +92,13 @@ pub async fn put(
         digest: row.digest,
         created,
         created_at: Some(row.created_at),
+        warnings,
     };
     Ok((status, Answer(answer)).into_response())
 }
 
 /// What a dry run answers: the version, if the newest has this content already.
-async fn known(
-    api: &Api,
-    namespace: &rejoin_shared::ids::Namespace,
-    name: String,
-    digest: String,
-) -> Result<Registered, Problem> {
+async fn known(api: &Api, namespace: &Namespace, name: String, digest: String) -> Result<Registered, Problem> {
     let newest = api.store.workflow(namespace, &name, None).await?;
     let same = newest.filter(|row| row.digest == digest);
     Ok(Registered {
@@ -94,7 +107,34 @@ async fn known(
         digest,
         created: false,
         created_at: same.map(|row| row.created_at),
+        warnings: Vec::new(),
     })
+}
+
+impl Api {
+    /// What is allowed and probably not meant: calls of workflows that are not there (SPEC 5.9).
+    async fn warnings(&self, namespace: &Namespace, definition: &Definition) -> Result<Vec<Warning>, Problem> {
+        let mut found: BTreeMap<&str, bool> = BTreeMap::from([(&*definition.workflow, true)]);
+        let mut warnings = Vec::new();
+        for node in &definition.nodes {
+            let Some(call) = node.kind.as_call() else { continue };
+            let name = &*call.workflow;
+            if !found.contains_key(name) {
+                let row = self.store.workflow(namespace, name, None).await?;
+                found.insert(name, row.is_some());
+            }
+            if found[name] {
+                continue;
+            }
+            warnings.push(Warning {
+                line: node.position.line,
+                column: node.position.column,
+                code: "unknown_workflow",
+                message: format!("there is no workflow `{name}` yet, which `{}` calls", node.name),
+            });
+        }
+        Ok(warnings)
+    }
 }
 
 fn format_of(body: &Body) -> Result<Format, Problem> {
@@ -173,12 +213,7 @@ pub async fn list(
     Ok(Answer(Page::cut(rows, limit, |row| row.name.clone()).map(view)))
 }
 
-async fn read(
-    api: &Api,
-    namespace: &rejoin_shared::ids::Namespace,
-    name: &str,
-    version: Option<u32>,
-) -> Result<Response, Problem> {
+async fn read(api: &Api, namespace: &Namespace, name: &str, version: Option<u32>) -> Result<Response, Problem> {
     let row = api.store.workflow(namespace, name, version).await?;
     let row = row.ok_or_else(|| match version {
         None => Problem::not_found("workflow", name),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SchemaJudge;
 use super::error::{DefinitionErrors, ERRORS_MAX, Problem, finish};
 use super::model::{Definition, Flow, FlowId, FlowRole, Node, NodeId, Position, ResultsNamed, RetryPolicy, Snapshots};
 use super::outputs;
@@ -27,9 +28,14 @@ mod top;
 mod values;
 mod waits;
 
-/// Checks `tree` and compiles it, refusing what `not_yet` lists.
-pub(super) fn compile(tree: &Tree, limits: &Limits, not_yet: &[Feature]) -> Result<Definition, DefinitionErrors> {
-    let mut checker = Checker::new(limits, not_yet);
+/// Checks `tree` and compiles it, refusing what `not_yet` lists and the schemas that `judge` finds something wrong with.
+pub(super) fn compile(
+    tree: &Tree,
+    limits: &Limits,
+    not_yet: &[Feature],
+    judge: &SchemaJudge,
+) -> Result<Definition, DefinitionErrors> {
+    let mut checker = Checker::new(limits, not_yet, judge);
     let head = checker.document(tree);
     checker.resolve_gotos();
     let Checker {
@@ -54,6 +60,7 @@ pub(super) fn compile(tree: &Tree, limits: &Limits, not_yet: &[Feature]) -> Resu
 struct Checker<'a> {
     limits: &'a Limits,
     not_yet: &'a [Feature],
+    judge: &'a SchemaJudge,
     problems: Vec<Problem>,
     slots: Vec<Slot>,
     flows: Vec<Flow>,
@@ -151,10 +158,11 @@ impl Around {
 }
 
 impl<'a> Checker<'a> {
-    fn new(limits: &'a Limits, not_yet: &'a [Feature]) -> Checker<'a> {
+    fn new(limits: &'a Limits, not_yet: &'a [Feature], judge: &'a SchemaJudge) -> Checker<'a> {
         Checker {
             limits,
             not_yet,
+            judge,
             problems: Vec::new(),
             slots: Vec::new(),
             flows: Vec::new(),

@@ -45,7 +45,27 @@ pub fn parse(source: &[u8], format: Format, limits: &Limits) -> Result<Definitio
 /// # Errors
 /// Everything that is wrong with it, in the order of its text.
 pub fn compile(tree: &Tree, limits: &Limits) -> Result<Definition, DefinitionErrors> {
-    check::compile(tree, limits, supported::NOT_YET)
+    compile_judging(tree, limits, &|_| None)
+}
+
+/// What is wrong with a JSON Schema.
+#[derive(Clone, Debug)]
+pub struct SchemaProblem {
+    /// Keys and indices that lead to it.
+    pub at: Vec<String>,
+    /// What.
+    pub message: String,
+}
+
+/// Says what is wrong with a JSON Schema, if anything is.
+pub type SchemaJudge = dyn Fn(&Json) -> Option<SchemaProblem>;
+
+/// As [`compile`], for those who can tell whether the JSON Schemas in it can be used.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of its text.
+pub fn compile_judging(tree: &Tree, limits: &Limits, judge: &SchemaJudge) -> Result<Definition, DefinitionErrors> {
+    check::compile(tree, limits, supported::NOT_YET, judge)
 }
 
 /// Reads retry policies as a document's `retry` of a group or scope: by the same rules, without `defaults`.
@@ -91,5 +111,5 @@ pub fn load(stored: &[u8], limits: &Limits) -> Result<Definition, DefinitionErro
         branches_max: u32::MAX,
         ..limits.clone()
     };
-    check::compile(&source::read_unbounded(stored, Format::Json)?, &limits, &[])
+    check::compile(&source::read_unbounded(stored, Format::Json)?, &limits, &[], &|_| None)
 }

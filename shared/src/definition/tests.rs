@@ -10,7 +10,7 @@ const ORDER: &str = include_str!("../../tests/order_processing.yaml");
 /// Compiles a YAML document, also what this release does not run yet.
 fn whole(text: &str) -> Definition {
     let tree = read(text.as_bytes(), Format::Yaml, &Limits::default()).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    check::compile(&tree, &Limits::default(), &[]).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    check::compile(&tree, &Limits::default(), &[], &|_| None).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 fn steps(text: &str) -> Definition {
@@ -90,7 +90,7 @@ fn the_specification_s_example_can_be_registered_and_what_is_not_run_yet_is_refu
     parse(text.as_bytes(), Format::Auto, &Limits::default()).expect("it is claimed");
     let tree = read(text.as_bytes(), Format::Yaml, &Limits::default()).expect("YAML");
     let not_yet = [supported::Feature::Value("step", "idempotent", "false")];
-    let errors = check::compile(&tree, &Limits::default(), &not_yet).expect_err("nothing would be claimed");
+    let errors = check::compile(&tree, &Limits::default(), &not_yet, &|_| None).expect_err("nothing would be claimed");
     let shown: Vec<_> = errors.0.iter().map(|e| (e.code, e.pointer.as_str(), e.line)).collect();
     assert_eq!(shown, [("not_supported_yet", "/steps/0/idempotent", 4)]);
 }

@@ -249,3 +249,31 @@ steps:
     assert_eq!(edit_at(&mut run, "/g", "concurrency", "2"), None);
     assert_eq!(run.outstanding(), ["/g/a/s", "/g/b/s"]);
 }
+
+/// Of branches that ended before anybody thought of another try.
+#[test]
+fn a_retry_that_is_allowed_later_counts_the_visits_of_branches_that_had_ended() {
+    let document = "workflow: w
+steps:
+  - parallel: p
+    branches:
+      a: [ { step: a } ]
+      b: [ { step: b } ]
+      c: [ { set: s, values: { n: '= get(ctx, \"n\", 0) + 1' } }, { step: c }, { decision: d, rules: [ { when: ctx.n < 2, goto: s } ] } ]
+";
+    for restarts in [false, true] {
+        let mut run = Script::start(document, "{}");
+        run.done("/p/b/b");
+        run.done("/p/c/c");
+        run.done("/p/c/c#2");
+        let path = "/p".to_owned();
+        assert_eq!(run.tell(Event::Edit { path, edit: retry(2) }), None);
+        run.fails("/p/a/a", "app.soon");
+        if restarts {
+            run.restart();
+        }
+        run.forget_dispatched();
+        run.wait();
+        assert_eq!(run.outstanding(), ["/p/a/a#2", "/p/b/b#2", "/p/c/c#3"]);
+    }
+}

@@ -8,7 +8,7 @@ use rejoin_shared::path;
 use super::Misfit;
 use crate::record::ThreadKey;
 use crate::state::thread::{Entered, EntryProblem, Frame, FrameKind, GroupEntry, StepState, Way};
-use crate::state::{Leaf, RunState, Todo};
+use crate::state::{Leaf, RunState, Thread, Todo};
 
 impl RunState {
     /// Lets the thread go on from where its innermost frame points, until it stands at something that waits or must be
@@ -104,14 +104,19 @@ impl RunState {
         }
     }
 
-    /// Where another try of the whole scope may come, its branches' paths must go on counting.
+    /// Where another try of the whole scope may come, its branches' paths must go on counting. Where an operator may allow one yet,
+    /// only what was visited more than once is kept: see [`Self::reset_scope`].
     fn keep_visits(&mut self, key: ThreadKey) {
         let def = self.def.clone();
         let retries = self
             .scopes
             .get(&key.scope)
             .is_some_and(|scope| !scope.retry(&def).is_empty());
-        let Some(thread) = self.thread(key).filter(|thread| retries && thread.frames.len() == 1) else {
+        let is_kept = |thread: &&Thread| {
+            let mut visits = thread.frames.first().into_iter().flat_map(|body| &body.visits);
+            thread.frames.len() == 1 && (retries || visits.any(|visits| visits.of_path > 1))
+        };
+        let Some(thread) = self.thread(key).filter(is_kept).filter(|_| key != ThreadKey::ROOT) else {
             return;
         };
         let visits = thread.frame().visits.clone();

@@ -4,7 +4,7 @@ use super::Misfit;
 use super::step::count;
 use crate::record::{Fact, ThreadKey};
 use crate::state::scope::Carried;
-use crate::state::thread::{Backoff, Entered, FrameKind};
+use crate::state::thread::{Backoff, Entered, FrameKind, Visits};
 use crate::state::{Leaf, RunState, Todo};
 
 impl RunState {
@@ -73,14 +73,25 @@ impl RunState {
     }
 
     /// Drops the scope the thread waits at, and returns what its next try must know.
-    fn reset_scope(&mut self, key: ThreadKey) -> Result<Carried, Misfit> {
+    ///
+    /// Where the scope had no `retry` when a branch ended, nothing is known of its visits but that no node had more than one: each
+    /// counts as visited then.
+    pub(super) fn reset_scope(&mut self, key: ThreadKey) -> Result<Carried, Misfit> {
         let Some(Leaf::Scope(id)) = self.thread(key).map(|thread| &thread.leaf) else {
             return Err("not at a scope".to_owned());
         };
         let id = *id;
         self.cancel_branches(id);
+        let def = self.def.clone();
         let scope = self.scopes.get_mut(&id).ok_or("no such scope")?;
         let mut carried = std::mem::take(&mut scope.carried);
+        for branch in (0..scope.total).filter(|branch| scope.succeeded.has(*branch)) {
+            let once = || {
+                let nodes = def.flow(scope.flow(&def, branch)).nodes.iter();
+                nodes.map(|node| Visits::once(*node)).collect()
+            };
+            carried.visits.entry(branch).or_insert_with(once);
+        }
         for (branch, thread) in &scope.active {
             if let Some(body) = thread.frames.first() {
                 carried.visits.insert(*branch, body.visits.clone());

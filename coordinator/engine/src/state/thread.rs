@@ -59,6 +59,17 @@ pub(crate) struct Visits {
     pub counted: u32,
 }
 
+impl Visits {
+    /// Of a node that was met for the first time.
+    pub fn once(node: NodeId) -> Visits {
+        Visits {
+            node,
+            of_path: 1,
+            counted: 1,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum FrameKind {
     /// The outermost flow of a run or branch.
@@ -383,11 +394,7 @@ impl Frame {
                 *visits
             }
             None => {
-                let first = Visits {
-                    node,
-                    of_path: 1,
-                    counted: 1,
-                };
+                let first = Visits::once(node);
                 self.visits.push(first);
                 first
             }

@@ -133,3 +133,49 @@ async fn a_key_is_free_after_a_start_that_the_newest_version_refused() {
     one.stop().await;
     two.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_that_cannot_be_used_are_refused_where_they_stand_and_calls_of_nobody_are_warned_of() {
+    let server = Server::start().await;
+    let document = "workflow: w
+input: { type: object, properties: { n: { type: objekt } } }
+steps:
+  - { wait: w, input: { type: form, schema: { pattern: '(' } } }
+";
+    let refused = server.call("PUT /v1/workflows", "", document).await;
+    assert_eq!((refused.status, &*refused.text("code")), (422, "invalid_definition"));
+    let errors = refused.json().get("errors").cloned().unwrap_or_default();
+    let told = errors.as_list().unwrap_or_default().iter().map(|error| {
+        let text = |key| error.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let number = |key| error.get(key).and_then(Json::as_int).unwrap_or_default();
+        (text("code"), text("pointer"), number("line"), number("column"))
+    });
+    let bad = |pointer: &str, line, column| ("bad_schema".to_owned(), pointer.to_owned(), line, column);
+    let expected = [
+        bad("/input/properties/n/type", 2, 49),
+        bad("/steps/0/input/schema/pattern", 4, 56),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected, "{}", refused.body);
+    let calling = "workflow: calls
+steps:
+  - { call: itself, workflow: calls }
+  - { call: other, workflow: nobody }
+";
+    let taken = server.call("PUT /v1/workflows", "", calling).await;
+    let warnings = taken
+        .json()
+        .get("warnings")
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    assert_eq!(taken.status, 201);
+    assert!(
+        warnings.contains(r#""code":"unknown_workflow""#) && warnings.contains(r#""line":4"#),
+        "{warnings}"
+    );
+    assert!(!warnings.contains("calls`, which"), "{warnings}");
+    let nobody = "workflow: nobody\nsteps: []\n";
+    assert_eq!(server.call("PUT /v1/workflows", "", nobody).await.status, 201);
+    let dry = server.call("PUT /v1/workflows?dry_run=true", "", calling).await;
+    assert_eq!(dry.json().get("warnings"), None, "{}", dry.body);
+    server.stop().await;
+}

@@ -47,7 +47,7 @@ impl Checker<'_> {
         let fields = self.fields(tree, &[DOCUMENT], "a workflow", None)?;
         let workflow = self.name_at(&fields, "workflow");
         let description = fields.get("description").and_then(Tree::text).map(ToString::to_string);
-        let input = self.json_at(&fields, "input");
+        let input = self.schema_at(&fields, "input");
         self.read_settings(&fields);
         let snapshots_after_join = match self.word_at(&fields, "snapshots_after_join") {
             Some("drop") => SnapshotsAfterJoin::Drop,

@@ -361,8 +361,32 @@ impl Checker<'_> {
         json
     }
 
+    /// A JSON Schema that can be used.
+    pub(super) fn schema_at(&mut self, fields: &Fields<'_>, key: &str) -> Option<Json> {
+        let tree = fields.get(key)?;
+        let schema = self.json(tree)?;
+        if let Some(problem) = (self.judge)(&schema) {
+            let at = problem.at.iter().fold(tree, |at, key| inner(at, key).unwrap_or(at));
+            let message = format!("`{key}` is no JSON Schema that can be used: {}", problem.message);
+            self.note(Problem::at(at, "bad_schema", message));
+        }
+        Some(schema)
+    }
+
     pub(super) fn json_at(&mut self, fields: &Fields<'_>, key: &str) -> Option<Json> {
         fields.get(key).and_then(|tree| self.json(tree))
+    }
+}
+
+/// The member or item of a value.
+fn inner<'t>(tree: &'t Tree, key: &str) -> Option<&'t Tree> {
+    match (tree.entries(), tree.items()) {
+        (Some(entries), _) => entries
+            .iter()
+            .find(|entry| *entry.key == *key)
+            .map(|entry| &entry.value),
+        (None, Some(items)) => items.get(key.parse::<usize>().ok()?),
+        (None, None) => None,
     }
 }
 

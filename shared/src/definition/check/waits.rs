@@ -68,7 +68,7 @@ impl Checker<'_> {
         let kind = self.word_at(&fields, "type");
         let prompt = self.template_at(&fields, "prompt", names);
         let choices = self.json_at(&fields, "choices");
-        let schema = self.json_at(&fields, "schema");
+        let schema = self.schema_at(&fields, "schema");
         let is_choice = kind == Some("choice");
         if is_choice && !fields.has("choices") {
             let message = "an input of type `choice` needs `choices`, the list to choose from";
