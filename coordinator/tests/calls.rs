@@ -124,3 +124,33 @@ fn children_and_their_parent_survive_the_death_of_their_owner() {
         assert_eq!(children(&world, run).await.len(), 60);
     });
 }
+
+/// Its child failed and was deleted since: the resume of the parent calls another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resumed_parent_calls_anew_what_was_deleted() {
+    let world = World::new("workflow: w\nsteps: [ { call: c, workflow: child } ]\n").await;
+    world
+        .put("child", "workflow: child\nsteps: [ { step: s, uses: twice } ]\n")
+        .await;
+    let coordinator = world.coordinator("a");
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let twice = move |_: rejoin_worker::StepContext, _: rejoin_shared::json::Json| {
+        let call = calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            match call {
+                0 => Err(rejoin_worker::StepError::fatal("not yet")),
+                _ => Ok(rejoin_shared::json::Json::object()),
+            }
+        }
+    };
+    let _worker = world.work("w1", rejoin_worker::Worker::builder().name("w").handler("twice", twice));
+    let run = start(&coordinator, "{}").await;
+    world.reaches(run, RunStatus::Failed).await;
+    let first = children(&world, run).await;
+    assert!(world.store.delete_run(first[0].id).await.expect("deleted"));
+    coordinator.submit(run, Command::Resume).await.expect("the resume");
+    world.reaches(run, RunStatus::Completed).await;
+    let second = children(&world, run).await;
+    assert_eq!(second.len(), 1);
+    assert_ne!(second[0].id, first[0].id);
+}

@@ -379,6 +379,7 @@ impl<'a> Driver<'a> {
                 let end = ChildEnd::Error {
                     error: ErrorValue::new("rejoin.unknown_workflow", "there is none", ""),
                     is_resumable: false,
+                    is_gone: false,
                 };
                 self.messages
                     .push(parent, Message::Tell(Event::ChildEnded { child, end }));

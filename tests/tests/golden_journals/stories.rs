@@ -239,6 +239,7 @@ fn calls() -> Script {
     let bad = ChildEnd::Error {
         error: ErrorValue::new("app.bad", "why", "/inner"),
         is_resumable: true,
+        is_gone: false,
     };
     let child = only(&run);
     run.child_ends(child, bad.clone());

@@ -24,6 +24,7 @@ fn failed(kind: &str) -> ChildEnd {
     ChildEnd::Error {
         error: ErrorValue::new(kind, "why", "/inner"),
         is_resumable: true,
+        is_gone: false,
     }
 }
 
@@ -167,6 +168,7 @@ steps:
     let end = ChildEnd::Error {
         error: ErrorValue::new("rejoin.unknown_workflow", "none", ""),
         is_resumable: false,
+        is_gone: false,
     };
     run.child_ends(child, end);
     run.assert_completed(r#"{"caught":"rejoin.unknown_workflow"}"#);
@@ -180,7 +182,9 @@ fn a_run_that_is_waited_for_tells_its_end_and_tells_it_again_when_asked() {
     let [
         Sent::Ended {
             parent: to,
-            end: ChildEnd::Error { error, is_resumable },
+            end: ChildEnd::Error {
+                error, is_resumable, ..
+            },
             ..
         },
     ] = &run.sent[..]
@@ -225,4 +229,31 @@ steps:
         run.tell(Event::Cancel { reason, compensate });
         assert_eq!(run.sent.last(), Some(&Sent::Cancel { child, compensate }));
     }
+}
+
+#[test]
+fn a_resume_calls_another_run_where_the_failed_one_is_gone_and_that_is_no_retry() {
+    let mut run = Script::start(CALL, r#"{"n":2}"#);
+    run.child_ends(only_child(&run), failed("app.bad"));
+    run.wait();
+    let last = only_child(&run);
+    run.child_ends(last, failed("app.bad"));
+    assert_eq!(run.status(), RunStatus::Failed);
+    run.resume();
+    let gone = ChildEnd::Error {
+        error: ErrorValue::new("rejoin.cancelled", "deleted", ""),
+        is_resumable: false,
+        is_gone: true,
+    };
+    assert_eq!(run.child_ends(last, gone), None);
+    run.wait();
+    run.restart();
+    let next = only_child(&run);
+    assert_ne!(next, last);
+    // The budget is whole: two tries.
+    run.child_ends(next, failed("app.bad"));
+    run.wait();
+    run.child_ends(only_child(&run), ChildEnd::Ok(json(r#"{"m":3}"#)));
+    run.done("/after");
+    run.assert_completed(r#"{"n":2,"m":3}"#);
 }

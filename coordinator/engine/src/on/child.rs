@@ -33,7 +33,16 @@ impl Machine<'_> {
                 Ok(()) => self.emit(finished(None, false, output)),
                 Err(error) => self.call_failed(thread, error),
             },
-            ChildEnd::Error { error, is_resumable } => {
+            // It had failed, and somebody wants its caller to go on: so another one is called.
+            ChildEnd::Error {
+                error, is_gone: true, ..
+            } => {
+                let error = with_run(error, child, &path);
+                self.call_once_more(thread, error, path);
+            }
+            ChildEnd::Error {
+                error, is_resumable, ..
+            } => {
                 let error = with_run(error, child, &path);
                 self.emit(finished(Some(error.clone()), is_resumable, Json::Null));
                 self.call_failed(thread, error);
@@ -62,6 +71,20 @@ impl Machine<'_> {
         let message = "the called run took longer than the call's `timeout`";
         let error = ErrorValue::new("rejoin.timeout", message, &path);
         self.call_failed(thread, with_run(error, child, &path));
+    }
+
+    /// Calls another run at once; that is none of the tries that the call's `retry` allows.
+    fn call_once_more(&mut self, thread: ThreadKey, error: ErrorValue, path: String) {
+        let policies = self.state.call_at(thread).map_or(0, |(_, node)| node.retry.len());
+        self.emit(Fact::NodeRetryScheduled {
+            begun: Vec::new(),
+            thread,
+            depth: None,
+            error,
+            policy: policies,
+            until: self.around.now,
+            path,
+        });
     }
 
     /// The call fails, unless its `retry` allows another try.
@@ -133,6 +156,7 @@ impl RunState {
                     ErrorValue::new("rejoin.cancelled", message, "")
                 }),
                 is_resumable: *status == RunStatus::Failed && !self.is_compensated(),
+                is_gone: false,
             },
         };
         Some(Sent::Ended {
