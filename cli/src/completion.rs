@@ -11,6 +11,6 @@ use crate::output;
 pub fn print(shell: Shell) -> Result<u8, Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "rejoin", &mut text);
-    output::text(&String::from_utf8_lossy(&text))?;
+    output::raw(&String::from_utf8_lossy(&text))?;
     Ok(exit::OK)
 }

@@ -34,7 +34,7 @@ pub async fn show_items(
     loop {
         let items = read().await?;
         if list.watch && output::is_terminal() {
-            output::text("\x1b[2J\x1b[H")?;
+            output::raw("\x1b[2J\x1b[H")?;
         }
         output::list(global.output, &items, columns)?;
         if !list.watch {

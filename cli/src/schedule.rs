@@ -7,7 +7,7 @@ use crate::args::{Global, ListArgs, ScheduleArgs, ScheduleCommand};
 use crate::client::{Answer, Client, encode};
 use crate::exit::{self, Failure};
 use crate::fleet::show_list;
-use crate::output::table::{Column, member};
+use crate::output::table::{self, Column, member};
 use crate::run::{confirmed, one_line};
 use crate::{output, source};
 
@@ -158,11 +158,7 @@ fn state(schedule: &Json) -> String {
 /// A schedule for people.
 fn show(schedule: &Json) -> String {
     let mut out = String::new();
-    let mut row = |name: &str, value: String| {
-        if !value.is_empty() {
-            out.push_str(&format!("{name:<12}{value}\n"));
-        }
-    };
+    let mut row = |name: &str, value: String| table::row(&mut out, name, &value);
     row("schedule", member(schedule, "name"));
     row("workflow", member(schedule, "workflow"));
     row("version", member(schedule, "version"));

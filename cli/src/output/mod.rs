@@ -7,13 +7,33 @@ use rejoin_shared::json::Json;
 use crate::args::OutputForm;
 use crate::exit::Failure;
 
+pub mod escape;
 pub mod pretty;
 pub mod style;
 pub mod table;
 pub mod yaml;
 
-/// Writes text to standard output. A reader that went away (`| head`) is no error.
+/// Writes text for people to standard output, its control characters escaped.
 pub fn text(text: &str) -> Result<(), Failure> {
+    raw(&for_people(text, style::is_wanted()))
+}
+
+/// Writes a picture on a terminal, between codes that move its cursor.
+pub fn drawn(before: &str, picture: &str, after: &str) -> Result<(), Failure> {
+    let picture = for_people(picture, style::is_wanted());
+    raw(&format!("{before}{picture}{after}"))
+}
+
+fn for_people(text: &str, is_coloured: bool) -> String {
+    match is_coloured {
+        true => escape::coloured(text),
+        false => escape::block(text),
+    }
+}
+
+/// Writes to standard output what is no text of a run: codes for the terminal, scripts, and JSON and YAML, which escape what they hold.
+/// A reader that went away (`| head`) is no error.
+pub fn raw(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -21,14 +41,19 @@ pub fn text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line to standard output.
+/// Writes a line for people to standard output.
 pub fn line(line: &str) -> Result<(), Failure> {
     text(&format!("{line}\n"))
 }
 
-/// Writes a line to standard error; if nobody reads that, nobody is told.
+/// Writes a line for people to standard error, its control characters escaped; if nobody reads that, nobody is told.
 pub fn note(line: &str) {
-    drop(writeln!(std::io::stderr(), "{line}"));
+    drop(writeln!(std::io::stderr(), "{}", escape::block(line)));
+}
+
+/// Writes a line as it is to standard output.
+pub fn raw_line(line: &str) -> Result<(), Failure> {
+    raw(&format!("{line}\n"))
 }
 
 /// Rows of the terminal on standard output, if there is one and it tells.
@@ -46,9 +71,9 @@ pub fn is_terminal() -> bool {
 pub fn value(form: OutputForm, json_text: &[u8], shown: impl FnOnce() -> String) -> Result<(), Failure> {
     match form {
         OutputForm::Table => text(&shown()),
-        OutputForm::Json => line(&pretty::json(json_text)),
-        OutputForm::Jsonl => line(&String::from_utf8_lossy(json_text)),
-        OutputForm::Yaml => text(&yaml::document(json_text)),
+        OutputForm::Json => raw_line(&pretty::json(json_text)),
+        OutputForm::Jsonl => raw_line(&String::from_utf8_lossy(json_text)),
+        OutputForm::Yaml => raw(&yaml::document(json_text)),
     }
 }
 
@@ -56,8 +81,23 @@ pub fn value(form: OutputForm, json_text: &[u8], shown: impl FnOnce() -> String)
 pub fn list(form: OutputForm, items: &[Json], columns: &[table::Column]) -> Result<(), Failure> {
     match form {
         OutputForm::Table => text(&table::render(columns, items)),
-        OutputForm::Json => line(&pretty::json(&Json::list(items.to_vec()).to_bytes())),
-        OutputForm::Jsonl => items.iter().try_for_each(|item| line(&item.to_string())),
-        OutputForm::Yaml => text(&yaml::document(&Json::list(items.to_vec()).to_bytes())),
+        OutputForm::Json => raw_line(&pretty::json(&Json::list(items.to_vec()).to_bytes())),
+        OutputForm::Jsonl => items.iter().try_for_each(|item| raw_line(&item.to_string())),
+        OutputForm::Yaml => raw(&yaml::document(&Json::list(items.to_vec()).to_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_for_people_keeps_our_colours_on_a_terminal_and_no_code_elsewhere() {
+        let shown = "\x1b[32mcompleted\x1b[0m \x1b]0;owned\x07\n";
+        assert_eq!(
+            for_people(shown, true),
+            "\x1b[32mcompleted\x1b[0m \\u001b]0;owned\\u0007\n"
+        );
+        assert!(!for_people(shown, false).contains('\x1b'));
     }
 }

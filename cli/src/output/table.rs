@@ -2,10 +2,12 @@
 
 use rejoin_shared::json::Json;
 
-use super::style;
+use super::{escape, style};
 
 /// Widest cell; longer ones are cut with a mark.
 const CELL_CHARS_MAX: usize = 80;
+/// Room for the name of a row.
+const ROW_NAME_CHARS: usize = 12;
 
 /// A column: its head, and what it shows of an item.
 pub struct Column {
@@ -48,10 +50,19 @@ fn line(row: &[String], widths: &[usize]) -> String {
 }
 
 fn cut(text: String) -> String {
-    let text = text.replace('\n', " ");
+    // Here rather than where it is written: the columns are as wide as what is shown.
+    let text = escape::line(&text);
     match text.char_indices().nth(CELL_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+/// Adds a row of names and values. What a value has of more lines stands below it, so that none of them looks like a row.
+pub fn row(out: &mut String, name: &str, value: &str) {
+    if !value.is_empty() {
+        let value = value.replace('\n', &format!("\n{:ROW_NAME_CHARS$}", ""));
+        out.push_str(&format!("{name:<ROW_NAME_CHARS$}{value}\n"));
     }
 }
 
@@ -91,5 +102,30 @@ mod tests {
             Json::parse(br#"{"n":"longer","v":null}"#).expect("json"),
         ];
         assert_eq!(render(&columns, &items), "NAME    N\na       1\nlonger\n");
+    }
+
+    #[test]
+    fn a_cell_is_one_line_and_shows_its_control_characters() {
+        let columns = [
+            Column {
+                head: "NAME",
+                cell: |i| member(i, "n"),
+            },
+            Column {
+                head: "N",
+                cell: |i| member(i, "v"),
+            },
+        ];
+        let items = [Json::parse(br#"{"n":"a\u001b[2J\nb\u009b","v":1}"#).expect("json")];
+        let shown = "a\\u001b[2J\\nb\\u009b";
+        assert_eq!(render(&columns, &items), format!("{:<19}  N\n{shown}  1\n", "NAME"));
+    }
+
+    #[test]
+    fn lines_of_a_value_do_not_look_like_rows() {
+        let mut out = String::new();
+        row(&mut out, "error", "app.no: a\nstate       completed");
+        row(&mut out, "owner", "");
+        assert_eq!(out, "error       app.no: a\n            state       completed\n");
     }
 }

@@ -143,7 +143,8 @@ fn scalar(text: &str) -> String {
     let plain = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
     match plain {
         Some(inner) if is_plain(inner) => inner.to_owned(),
-        _ => text.to_owned(),
+        // JSON lets stand what YAML does not: DEL and the controls above it.
+        _ => super::escape::line(text),
     }
 }
 
@@ -159,6 +160,15 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_control_character_stands_in_a_document() {
+        let text = "{\"a\u{9b}b\":\"\\u001b[2J\\n\x7f\u{9b}\"}";
+        assert_eq!(
+            document(text.as_bytes()),
+            "\"a\\u009bb\": \"\\u001b[2J\\n\\u007f\\u009b\"\n"
+        );
+    }
 
     #[test]
     fn blocks_keep_order_and_quote_what_could_be_misread() {

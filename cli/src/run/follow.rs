@@ -13,6 +13,7 @@ use crate::args::{Global, OutputForm};
 use crate::client::Client;
 use crate::exit::{self, Failure};
 use crate::output;
+use crate::output::escape;
 use crate::output::table::member;
 
 /// Time between two pictures of the live tree.
@@ -85,7 +86,7 @@ async fn live(client: &Client, id: &str, deadline: Option<Instant>) -> Result<()
             String::new()
         };
         // A line that is longer than the screen is cut there: wrapped, it would not be found again.
-        output::text(&format!("{up}\x1b[?7l{picture}\x1b[?7h"))?;
+        output::drawn(&format!("{up}\x1b[?7l"), &picture, "\x1b[?7h")?;
         drawn = picture.lines().count();
         if is_over(&run) {
             return Ok(());
@@ -231,7 +232,7 @@ pub fn record_line(record: &Json) -> String {
     if let Some(error) = record.get("error").filter(|e| !e.is_null()) {
         line.push_str(&format!(" {}: {}", member(error, "type"), member(error, "message")));
     }
-    line
+    escape::line(&line)
 }
 
 /// `run wait`: silent until the run ends, or asks something.
@@ -294,6 +295,17 @@ mod tests {
         assert_eq!(fitted(tree, "p", Some(7)), "w@1\na\nb\nc\nd\np\n");
         assert_eq!(fitted(tree, "p", Some(6)), "w@1\na\nb\n… 2 more lines\np\n");
         assert_eq!(fitted(tree, "p", Some(2)), "w@1\n… 4 more lines\np\n");
+    }
+
+    #[test]
+    fn a_record_stays_one_line_whatever_its_error_says() {
+        let record = Json::parse(
+            br#"{"seq":7,"at":"t","kind":"step_failed","path":"/a","error":{"type":"app.no","message":"x\n     8 t run_finished\u001b[1A"}}"#,
+        );
+        assert_eq!(
+            record_line(&record.expect("json")),
+            "     7 t step_failed /a app.no: x\\n     8 t run_finished\\u001b[1A"
+        );
     }
 
     #[test]

@@ -29,10 +29,27 @@ pub async fn logs(client: &Client, global: &Global, id: &str, path: Option<Strin
     match global.output {
         OutputForm::Table => {
             for entry in &entries {
-                output::line(&format!("{}: {}", member(entry, "path"), member(entry, "line")))?;
+                output::text(&shown(entry))?;
             }
         }
         OutputForm::Json | OutputForm::Jsonl | OutputForm::Yaml => output::list(global.output, &entries, &[])?,
     }
     Ok(exit::OK)
+}
+
+/// Each line with the path, also where one entry has several: none of them looks like another step's.
+fn shown(entry: &Json) -> String {
+    let (path, text) = (member(entry, "path"), member(entry, "line"));
+    text.split('\n').map(|line| format!("{path}: {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_an_entry_has_its_path() {
+        let entry = Json::from_entries([("path", Json::str("/a")), ("line", Json::str("x\n/b: y"))]);
+        assert_eq!(shown(&entry), "/a: x\n/a: /b: y\n");
+    }
 }

@@ -17,7 +17,7 @@ use crate::args::{EditArgs, Global, RunArg, RunCommand, RunFilterArgs, RunListAr
 use crate::client::Client;
 use crate::exit::{self, Failure};
 use crate::fleet::show_list;
-use crate::output::table::{Column, member};
+use crate::output::table::{self, Column, member};
 use crate::{ids, output, source};
 
 /// Carries a `run` command out.
@@ -260,11 +260,7 @@ pub fn one_line(run: &Json) -> String {
 /// A run with what a person asks for first.
 pub fn show(run: &Json) -> String {
     let mut out = String::new();
-    let mut row = |name: &str, value: String| {
-        if !value.is_empty() {
-            out.push_str(&format!("{name:<12}{value}\n"));
-        }
-    };
+    let mut row = |name: &str, value: String| table::row(&mut out, name, &value);
     row("run", member(run, "id"));
     row(
         "workflow",

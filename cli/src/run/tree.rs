@@ -51,7 +51,7 @@ fn nodes(out: &mut String, holder: &Json, indent: &str, flows_max: usize) {
 
 fn label(node: &Json) -> String {
     let kind = member(node, "kind");
-    let mut text = format!("{} {}", mark(&member(node, "state")), member(node, "name"));
+    let mut text = format!("{} {}", style::sign(&member(node, "state")), member(node, "name"));
     match node.get("handler").and_then(Json::as_str) {
         Some(handler) if handler != member(node, "name") => text.push_str(&format!(" ({handler})")),
         Some(_) => {}
@@ -67,23 +67,6 @@ fn label(node: &Json) -> String {
         text.push_str(&format!(" — {}", parts.collect::<Vec<_>>().join(", ")));
     }
     text
-}
-
-fn mark(state: &str) -> String {
-    let sign = match state {
-        "completed" => "✓",
-        "failed" => "✗",
-        "running" => "●",
-        "retrying" => "↻",
-        "pending" => "○",
-        "parked" => "‖",
-        "cancelled" | "skipped" => "–",
-        _ => "·",
-    };
-    match style::is_wanted() {
-        true => style::state(state).replace(state, sign),
-        false => sign.to_owned(),
-    }
 }
 
 fn flows(out: &mut String, node: &Json, indent: &str, flows_max: usize) {
