@@ -8,6 +8,8 @@ mod patient;
 mod start;
 mod steps;
 pub mod tree;
+mod waits;
+mod why;
 
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
@@ -28,7 +30,7 @@ pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
         RunCommand::List(args) => list(&client, global, args).await,
         RunCommand::Show(run) => read(&client, global, &run, "", &[], show).await,
         RunCommand::Tree(run) => read(&client, global, &run, "/graph", &[], draw).await,
-        RunCommand::Why(run) => read(&client, global, &run, "/why", &[], steps::why).await,
+        RunCommand::Why(run) => why::why(&client, global, &run).await,
         RunCommand::Watch(run) => {
             let id = ids::resolve(&client, &run.id).await?;
             follow::follow(&client, global, &id, None).await
@@ -286,6 +288,7 @@ pub fn show(run: &Json) -> String {
         );
         row("  at", member(error, "path"));
     }
+    out.push_str(&waits::lines(run));
     for key in ["input", "context", "output"] {
         if let Some(value) = run.get(key).filter(|v| !v.is_null()) {
             out.push_str(&format!("{key}\n{}\n", indented(value)));
@@ -306,4 +309,30 @@ fn draw(graph: &Json) -> String {
 
 fn context(value: &Json) -> String {
     output::pretty::json(&value.to_bytes()) + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_shown_with_what_it_waits_for() {
+        let run = Json::parse(
+            br#"{"id":"r","workflow":"w","version":1,"state":"waiting","progress":{"done":1,"total":2},"created_at":"T1",
+            "waits":[{"type":"timer","path":"/nap","until":"T2"}],"context":{}}"#,
+        );
+        assert_eq!(
+            show(&run.expect("json")),
+            "run         r
+workflow    w@1
+state       waiting
+progress    1/2
+created     T1
+waits
+  timer   /nap  until T2
+context
+  {}
+"
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! `run steps`, `run journal`, `run why`
+//! `run steps`, `run journal`
 
 use rejoin_shared::json::Json;
 
@@ -84,31 +84,4 @@ pub async fn journal(client: &Client, global: &Global, id: &str, after: u64, lis
         after = last.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(after);
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
-}
-
-/// What a run waits for, in lines.
-pub fn why(answer: &Json) -> String {
-    let mut out = format!("{}\n", member(answer, "summary"));
-    for missing in answer.get("missing").and_then(Json::as_list).unwrap_or_default() {
-        let count = member(missing, "count");
-        let branches = missing.get("branches").and_then(Json::as_str);
-        let which = branches.map(|b| format!(" branches {b}")).unwrap_or_default();
-        out.push_str(&format!(
-            "  {count} × {}{which}: {}\n",
-            member(missing, "node"),
-            member(missing, "reason")
-        ));
-        let next = member(missing, "next_retry_at");
-        if !next.is_empty() {
-            out.push_str(&format!("      next attempt at {next}\n"));
-        }
-        if let Some(error) = missing.get("last_error").filter(|e| !e.is_null()) {
-            out.push_str(&format!(
-                "      last error {}: {}\n",
-                member(error, "type"),
-                member(error, "message")
-            ));
-        }
-    }
-    out
 }
