@@ -67,18 +67,22 @@ fn file_path() -> Option<PathBuf> {
 
 fn resolve(global: &Global, text: &str, file: &str) -> Result<Target, Failure> {
     let read: File = toml::from_str(text).map_err(|e| Failure::usage(format!("{file}: {e}")))?;
-    let context = match global.context.as_ref().or(read.current.as_ref()) {
+    let named = global.context.as_ref().or(read.current.as_ref());
+    let context = match named {
         None => Context::default(),
         Some(name) => match read.contexts.get(name) {
             Some(context) => context.clone(),
             None => return Err(Failure::usage(format!("{file} has no context {name}"))),
         },
     };
-    let server = global
-        .server
-        .clone()
-        .or(context.server)
-        .unwrap_or_else(|| SERVER_DEFAULT.to_owned());
+    let server = match (&global.server, context.server) {
+        (Some(server), _) => checked(server, "--server or REJOIN_SERVER")?,
+        (None, Some(server)) => {
+            let name = named.map(String::as_str).unwrap_or_default();
+            checked(&server, &format!("context {name} of {file}"))?
+        }
+        (None, None) => SERVER_DEFAULT.to_owned(),
+    };
     let identity = match (&global.client_cert, &global.client_key) {
         (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
         _ => context.client_cert.zip(context.client_key),
@@ -88,10 +92,21 @@ fn resolve(global: &Global, text: &str, file: &str) -> Result<Target, Failure> {
             ca: global.ca_file.clone().or(context.ca_file),
             identity: identity.map(|(cert, key)| Identity { cert, key }),
         },
-        server: server.trim_end_matches('/').to_owned(),
+        server,
         token: global.token.clone().or(context.token),
         namespace: global.namespace.clone().or(context.namespace),
     })
+}
+
+/// The address without a slash at its end. One that is none would fail with every request, as if the server were away.
+fn checked(server: &str, origin: &str) -> Result<String, Failure> {
+    let scheme = reqwest::Url::parse(server).map(|url| url.scheme().to_owned());
+    match scheme.as_deref() {
+        Ok("http" | "https") => Ok(server.trim_end_matches('/').to_owned()),
+        Ok(_) | Err(_) => Err(Failure::usage(format!(
+            "{server:?} (of {origin}) is no address of a server: expected http://HOST:PORT or https://HOST:PORT"
+        ))),
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +134,41 @@ mod tests {
         assert_eq!(
             (of_b.server.as_str(), of_b.namespace.as_deref()),
             ("http://b", Some("m"))
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_a_usage_error_wherever_it_comes_from() {
+        for server in [
+            "foo",
+            "localhost:7070",
+            "127.0.0.1:7070",
+            "ftp://a",
+            "http://",
+            "http://a:99999",
+            "",
+        ] {
+            let flag = Global {
+                server: Some(server.to_owned()),
+                ..Global::default()
+            };
+            let of_flag = resolve(&flag, "", "f").expect_err(server);
+            let text = format!("current = 'a'\n[contexts.a]\nserver = '{server}'\n");
+            let of_context = resolve(&Global::default(), &text, "f").expect_err(server);
+            for (failure, origin) in [(of_flag, "--server or REJOIN_SERVER"), (of_context, "context a of f")] {
+                let expected = format!(
+                    "{server:?} (of {origin}) is no address of a server: expected http://HOST:PORT or https://HOST:PORT"
+                );
+                assert_eq!((failure.code(), failure.to_string()), (2, expected));
+            }
+        }
+        let flag = Global {
+            server: Some("https://a:1/base/".to_owned()),
+            ..Global::default()
+        };
+        assert_eq!(
+            resolve(&flag, FILE, "f").expect("an address").server,
+            "https://a:1/base"
         );
     }
 
