@@ -155,11 +155,12 @@ fn refusal(status: StatusCode, text: &[u8]) -> Failure {
         (title, "") => title.to_owned(),
         (_, detail) => detail.to_owned(),
     };
-    for error in problem.get("errors").and_then(Json::as_list).unwrap_or_default() {
+    let errors = problem.get("errors").and_then(Json::as_list).unwrap_or_default();
+    for (at, error) in errors.iter().enumerate() {
         let part = |key| error.get(key).map(ToString::to_string).unwrap_or_default();
         let text = error.get("message").and_then(Json::as_str).unwrap_or_default();
-        // What is wrong with one member only says the same again.
-        if text == field("detail") {
+        // The detail says what is wrong first too: as a whole, or behind its place. The same elsewhere is not said yet.
+        if field("detail") == text || at == 0 && field("detail").contains(&format!(": {text}")) {
             continue;
         }
         message.push_str(&match error.get("line") {
@@ -220,5 +221,28 @@ mod tests {
         let failure = refusal(StatusCode::UNPROCESSABLE_ENTITY, text);
         assert_eq!(failure.to_string(), "member at: no time");
         assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").code(), exit::SERVER_AWAY);
+    }
+
+    #[test]
+    fn what_the_detail_says_of_a_member_is_not_said_again() {
+        let said = |text: &str| refusal(StatusCode::UNPROCESSABLE_ENTITY, text.as_bytes()).to_string();
+        let every = r#"{"title":"The request is not valid","detail":"member every: \"5\" is no duration",
+            "errors":[{"pointer":"/every","code":"bad_value","message":"\"5\" is no duration"}]}"#;
+        assert_eq!(said(every), "member every: \"5\" is no duration");
+        let cron = r#"{"detail":"member cron: 61 is no minute (at column 1)",
+            "errors":[{"pointer":"/cron","line":1,"column":1,"message":"61 is no minute"}]}"#;
+        assert_eq!(said(cron), "member cron: 61 is no minute (at column 1)");
+        let alike = r#"{"detail":"2 errors; the first: 3:5: unknown key [key]",
+            "errors":[{"line":3,"column":5,"message":"unknown key"},{"line":7,"column":5,"message":"unknown key"}]}"#;
+        assert_eq!(
+            said(alike),
+            "2 errors; the first: 3:5: unknown key [key]\n  7:5: unknown key"
+        );
+        let several = r#"{"detail":"the input does not fit its schema: /a: no number",
+            "errors":[{"pointer":"/a","message":"/a: no number"},{"pointer":"/b","message":"/b: no text"}]}"#;
+        assert_eq!(
+            said(several),
+            "the input does not fit its schema: /a: no number\n  /b: no text"
+        );
     }
 }
