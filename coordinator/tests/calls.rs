@@ -154,3 +154,53 @@ async fn a_resumed_parent_calls_anew_what_was_deleted() {
     assert_eq!(second.len(), 1);
     assert_ne!(second[0].id, first[0].id);
 }
+
+/// What a called run did is newer than what its caller had done before: it is undone first, slow as it may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_cancelled_child_did_is_undone_before_what_its_parent_did() {
+    let step =
+        |name: &str| format!("{{ step: {name}, uses: rejoin.noop, compensate: {{ uses: undo, with: {name} }} }}");
+    let world = World::new(&format!(
+        "workflow: w\nsteps: [ {}, {{ call: c, workflow: child }} ]\n",
+        step("a")
+    ))
+    .await;
+    let child = format!(
+        "workflow: child\nsteps: [ {}, {{ wait: w, event: never }} ]\n",
+        step("k")
+    );
+    world.put("child", &child).await;
+    let coordinator = world.coordinator("a");
+    let undone = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = undone.clone();
+    let undo = move |_: rejoin_worker::StepContext, input: rejoin_shared::json::Json| {
+        let told = told.clone();
+        async move {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            told.lock()
+                .expect("nobody panics")
+                .push(input.as_str().unwrap_or_default().to_owned());
+            Ok::<_, rejoin_worker::StepError>(input)
+        }
+    };
+    let _worker = world.work("w1", rejoin_worker::Worker::builder().name("w").handler("undo", undo));
+    let run = start(&coordinator, "{}").await;
+    let waits = async {
+        loop {
+            match &children(&world, run).await[..] {
+                [child] if child.status == RunStatus::Waiting => return child.id,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let child = soon("a child that waits", waits).await;
+    let cancel = Command::Cancel {
+        reason: None,
+        compensate: true,
+    };
+    coordinator.submit(run, cancel).await.expect("the cancel");
+    let row = world.reaches(run, RunStatus::Cancelled).await;
+    assert!(row.compensated);
+    assert_eq!(*undone.lock().expect("nobody panics"), ["k", "a"]);
+    assert_eq!(world.row(child).await.status, RunStatus::Cancelled);
+}

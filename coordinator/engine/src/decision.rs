@@ -114,6 +114,9 @@ pub enum ChildEnd {
         error: ErrorValue,
         /// Whether it can go on from where it failed.
         is_resumable: bool,
+        /// What it did was to be undone, and something could not be.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_left_undone: bool,
         /// It was to go on, and is not there any more: deleted, or its retention is over.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_gone: bool,

@@ -169,6 +169,7 @@ fn put_snapshot(fact: &mut Fact, snapshots: Snapshots, ended: EndedBranch) {
         | Fact::RoundStarted { .. }
         | Fact::Late { .. }
         | Fact::CompensationStarted { .. }
+        | Fact::ChildUndone { .. }
         | Fact::RunPaused
         | Fact::RunEdited(_)
         | Fact::RunResumed { .. }

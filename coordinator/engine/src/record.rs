@@ -327,6 +327,9 @@ pub enum Fact {
         /// It failed so that it can be resumed.
         #[serde(default)]
         is_resumable: bool,
+        /// What it did was to be undone, and something could not be.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_left_undone: bool,
         /// Its output.
         #[serde(skip)]
         output: Json,
@@ -436,6 +439,19 @@ pub enum Fact {
         /// Why an operator cancelled it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// Runs that it had called, whose ends come first: what they did is newer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        children: Vec<UndoneChild>,
+    },
+    /// One of those has ended.
+    ChildUndone {
+        /// Which.
+        child: RunId,
+        /// Something that it did could not be undone.
+        is_left_undone: bool,
+        /// The call's path.
+        #[serde(skip)]
+        path: String,
     },
     /// Nothing new is dispatched.
     RunPaused,
@@ -579,6 +595,18 @@ pub struct StepCompleted {
     /// Snapshot of the branch that ended with this, as stored.
     #[serde(skip)]
     pub snapshot: Option<Json>,
+}
+
+/// A run that the one to be undone had called.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UndoneChild {
+    /// Its id.
+    pub child: RunId,
+    /// The call's path.
+    pub path: String,
+    /// It has ended already, and something that it did could not be undone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_left_undone: bool,
 }
 
 /// What an attempt that goes on has stored.

@@ -150,6 +150,7 @@ async fn called(row: &InboxRow, call: &CallRun, definitions: &Definitions) -> Re
             let end = ChildEnd::Error {
                 error: *error,
                 is_resumable: false,
+                is_left_undone: false,
                 is_gone: false,
             };
             let ended = Command::ChildEnded { child, end };

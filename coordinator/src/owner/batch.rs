@@ -242,6 +242,7 @@ impl Draft {
         let end = ChildEnd::Error {
             error,
             is_resumable: false,
+            is_left_undone: false,
             is_gone: true,
         };
         self.put(parent, &Command::ChildEnded { child: self.run, end }, None);

@@ -274,6 +274,7 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::RoundStarted { .. }
             | Fact::Late { .. }
             | Fact::CompensationStarted { .. }
+            | Fact::ChildUndone { .. }
             | Fact::RunPaused
             | Fact::RunEdited(_)
             | Fact::RunForked(_)

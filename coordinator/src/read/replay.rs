@@ -169,6 +169,7 @@ fn ends(fact: &Fact, quotas: &mut HashMap<u64, Quota>, seq: u64) -> Ends {
         | Fact::StepSkipped { .. }
         | Fact::StepGivenUp { .. }
         | Fact::ChildStarted { .. }
+        | Fact::ChildUndone { .. }
         | Fact::ChildFinished { .. }
         | Fact::EventEmitted { .. }
         | Fact::ErrorCaught { .. }

@@ -314,6 +314,7 @@ impl<'a> Fold<'a> {
             Fact::RunStarted(_)
             | Fact::RunBegun
             | Fact::CheckpointStored(_)
+            | Fact::ChildUndone { .. }
             | Fact::Late { .. }
             | Fact::EventRefused { .. }
             | Fact::RunEdited(_)

@@ -190,9 +190,14 @@ impl WaitView {
             run: Some(run),
             ..WaitView::of_kind(WaitKind::Child, path)
         });
+        let undone = state.open_undone_children().map(|(path, run)| WaitView {
+            run: Some(run),
+            ..WaitView::of_kind(WaitKind::Child, path)
+        });
         timers
             .chain(state.open_waits().map(shown))
             .chain(calls)
+            .chain(undone)
             .take(WAITS_SHOWN_MAX)
             .collect()
     }

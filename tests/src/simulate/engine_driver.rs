@@ -379,6 +379,7 @@ impl<'a> Driver<'a> {
                 let end = ChildEnd::Error {
                     error: ErrorValue::new("rejoin.unknown_workflow", "there is none", ""),
                     is_resumable: false,
+                    is_left_undone: false,
                     is_gone: false,
                 };
                 self.messages

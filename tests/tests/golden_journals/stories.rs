@@ -29,6 +29,7 @@ pub fn all() -> Vec<Story> {
         ("claimed", CLAIMED, claimed()),
         ("checkpoints", CHECKPOINTS, checkpoints()),
         ("undone", UNDONE, undone()),
+        ("undone_children", UNDONE_CHILDREN, undone_children()),
         ("forked", KEPT, forked()),
         (
             "later",
@@ -239,6 +240,7 @@ fn calls() -> Script {
     let bad = ChildEnd::Error {
         error: ErrorValue::new("app.bad", "why", "/inner"),
         is_resumable: true,
+        is_left_undone: false,
         is_gone: false,
     };
     let child = only(&run);
@@ -322,6 +324,38 @@ fn edited() -> Script {
 const CLAIMED: &str = "workflow: w
 steps: [ { step: s, idempotent: false } ]
 ";
+
+const UNDONE_CHILDREN: &str = "workflow: w
+steps:
+  - { step: a, compensate: { uses: undo } }
+  - parallel: p
+    branches: { x: [ { call: c, workflow: other } ], y: [ { call: d, workflow: other } ] }
+";
+
+/// One child fails and leaves something undone, the other one is cancelled for that; then both are done with.
+fn undone_children() -> Script {
+    let mut run = Script::start(UNDONE_CHILDREN, "{}");
+    run.done("/a");
+    let [(_, first), (_, second)] = run.called()[..] else {
+        panic!("two calls");
+    };
+    let ended = |is_left_undone| ChildEnd::Error {
+        error: ErrorValue::new("app.bad", "why", ""),
+        is_resumable: false,
+        is_left_undone,
+        is_gone: false,
+    };
+    run.tell(Event::Cancel {
+        reason: None,
+        compensate: true,
+    });
+    run.child_ends(first, ended(true));
+    run.child_ends(second, ended(false));
+    run.resume();
+    run.child_ends(first, ended(false));
+    run.done("/a/compensate");
+    run
+}
 
 const CHECKPOINTS: &str = "workflow: w
 steps:

@@ -24,6 +24,7 @@ fn failed(kind: &str) -> ChildEnd {
     ChildEnd::Error {
         error: ErrorValue::new(kind, "why", "/inner"),
         is_resumable: true,
+        is_left_undone: false,
         is_gone: false,
     }
 }
@@ -168,6 +169,7 @@ steps:
     let end = ChildEnd::Error {
         error: ErrorValue::new("rejoin.unknown_workflow", "none", ""),
         is_resumable: false,
+        is_left_undone: false,
         is_gone: false,
     };
     run.child_ends(child, end);
@@ -243,6 +245,7 @@ fn a_resume_calls_another_run_where_the_failed_one_is_gone_and_that_is_no_retry(
     let gone = ChildEnd::Error {
         error: ErrorValue::new("rejoin.cancelled", "deleted", ""),
         is_resumable: false,
+        is_left_undone: false,
         is_gone: true,
     };
     assert_eq!(run.child_ends(last, gone), None);

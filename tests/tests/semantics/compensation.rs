@@ -2,7 +2,8 @@
 
 use rejoin_engine::decision::{ChildEnd, Ignored, Sent};
 use rejoin_engine::event::Event;
-use rejoin_shared::run::RunStatus;
+use rejoin_shared::json::Json;
+use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_tests::simulate::script::{Script, json};
 
 const TRIP: &str = "workflow: w
@@ -348,4 +349,125 @@ steps:
         run.done(&path);
     }
     run.assert_failed("app.worse", "/last");
+}
+
+const CALLER: &str = "workflow: w
+steps:
+  - { step: a, compensate: { uses: undo } }
+  - { call: c, workflow: other }
+";
+
+/// How a child ended that failed, or was cancelled: with all undone, or not.
+fn ended(is_left_undone: bool) -> ChildEnd {
+    ChildEnd::Error {
+        error: ErrorValue::new("app.bad", "why", ""),
+        is_resumable: false,
+        is_left_undone,
+        is_gone: false,
+    }
+}
+
+fn left(run: &Script) -> Json {
+    let details = run.state.result().1.and_then(|error| error.details);
+    let compensation = details.and_then(|details| details.get("compensation").cloned());
+    compensation.unwrap_or_default()
+}
+
+#[test]
+fn what_a_failed_child_left_undone_stops_what_is_older_until_a_resume_has_undone_it() {
+    let mut run = Script::start(CALLER, "{}");
+    run.done("/a");
+    let child = run.called()[0].1;
+    run.child_ends(child, ended(true));
+    assert_eq!(run.status(), RunStatus::CompensationFailed);
+    assert_eq!(left(&run), json(r#"{"done":[],"left":["/c","/a"]}"#));
+    run.restart();
+    run.resume();
+    assert_eq!(run.sent.last(), Some(&Sent::GoOn { child }));
+    assert_eq!((run.status(), run.outstanding()), (RunStatus::Compensating, vec![]));
+    run.child_ends(child, ended(true));
+    assert_eq!(run.status(), RunStatus::CompensationFailed);
+    run.resume();
+    run.restart();
+    run.child_ends(child, ended(false));
+    assert_eq!(run.outstanding(), ["/a/compensate"]);
+    run.done("/a/compensate");
+    run.assert_failed("app.bad", "/c");
+    assert!(run.state.is_compensated());
+}
+
+#[test]
+fn a_failed_child_that_has_undone_all_stops_nothing() {
+    let mut run = Script::start(CALLER, "{}");
+    run.done("/a");
+    run.child_ends(run.called()[0].1, ended(false));
+    assert_eq!(run.outstanding(), ["/a/compensate"]);
+}
+
+#[test]
+fn the_ends_of_cancelled_children_come_before_what_is_older_is_undone() {
+    let document = "workflow: w
+steps:
+  - { step: a, compensate: { uses: undo } }
+  - parallel: p
+    branches:
+      x: [ { call: c, workflow: other } ]
+      y: [ { call: left_alone, workflow: other, on_parent_close: abandon } ]
+      z: [ { call: d, workflow: other } ]
+";
+    for is_left_undone in [false, true] {
+        let mut run = Script::start(document, "{}");
+        run.done("/a");
+        let called = run.called();
+        let of = |path: &str| called.iter().find(|(at, _)| at == path).expect("a call").1;
+        let cancel = Event::Cancel {
+            reason: None,
+            compensate: true,
+        };
+        run.tell(cancel);
+        assert_eq!((run.status(), run.outstanding()), (RunStatus::Compensating, vec![]));
+        run.restart();
+        assert_eq!(run.child_ends(of("/p/x/c"), ended(false)), None);
+        assert_eq!(run.outstanding(), [] as [&str; 0], "one is not over");
+        assert_eq!(run.child_ends(of("/p/x/c"), ended(false)), Some(Ignored::NothingDue));
+        assert_eq!(
+            run.child_ends(of("/p/y/left_alone"), ended(true)),
+            Some(Ignored::NothingDue)
+        );
+        assert_eq!(run.child_ends(of("/p/z/d"), ended(is_left_undone)), None);
+        if is_left_undone {
+            assert_eq!(run.status(), RunStatus::CompensationFailed);
+            assert_eq!(left(&run), json(r#"{"done":[],"left":["/p/z/d","/a"]}"#));
+            continue;
+        }
+        run.restart();
+        run.done("/a/compensate");
+        assert_eq!((run.status(), run.state.is_compensated()), (RunStatus::Cancelled, true));
+    }
+}
+
+#[test]
+fn a_child_whose_compensation_failed_says_so_and_goes_on_with_it_for_its_parent() {
+    let parent = "01a21492-bea0-7157-aaf0-8b2fc911b572".parse().expect("an id");
+    let mut run = Script::called_by(parent, TRIP, "{}");
+    run.done("/car");
+    run.done("/nothing_to_undo");
+    run.fails("/hotel", "app.full");
+    run.fails("/car/compensate", "app.bad");
+    let told = |run: &Script| {
+        let Some(Sent::Ended { end, .. }) = run.sent.last() else {
+            panic!("{:?}", run.sent);
+        };
+        matches!(
+            end,
+            ChildEnd::Error {
+                is_left_undone: true,
+                ..
+            }
+        )
+    };
+    assert!(told(&run));
+    assert_eq!(run.tell(Event::GoOn { parent }), None);
+    run.done("/car/compensate");
+    assert!(!told(&run) && run.state.is_compensated());
 }

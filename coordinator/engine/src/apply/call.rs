@@ -78,12 +78,8 @@ impl RunState {
     }
 
     /// The child failed: another try, or the failure of the call, follows.
-    pub(super) fn fail_call(&mut self, key: ThreadKey, is_resumable: bool) -> Result<(), Misfit> {
+    pub(super) fn fail_call(&mut self, key: ThreadKey, end: CallEnd) -> Result<(), Misfit> {
         self.live(key)?;
-        let end = match is_resumable {
-            true => CallEnd::Resumable,
-            false => CallEnd::Over,
-        };
         self.forget_call(key, end)
     }
 

@@ -7,6 +7,8 @@ use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
 
 use crate::record::{Fact, Record, ThreadKey};
+use crate::state::thread::CallEnd;
+use crate::state::undo::{Children, Undo};
 use crate::state::{Leaf, Phase, RunState, Todo};
 
 mod advance;
@@ -123,8 +125,18 @@ impl RunState {
                 ..
             } => self.finish_call(*thread, output),
             Fact::ChildFinished {
-                thread, is_resumable, ..
-            } => self.fail_call(*thread, *is_resumable),
+                thread,
+                is_resumable,
+                is_left_undone,
+                ..
+            } => {
+                let end = match (is_resumable, is_left_undone) {
+                    (true, _) => CallEnd::Resumable,
+                    (false, true) => CallEnd::LeftUndone,
+                    (false, false) => CallEnd::Over,
+                };
+                self.fail_call(*thread, end)
+            }
             Fact::EventEmitted { thread, .. } => self.skip_node(*thread),
             Fact::ErrorCaught {
                 thread, depth, catch, ..
@@ -145,10 +157,19 @@ impl RunState {
                 self.pause(record.decided_at);
                 Ok(())
             }
-            Fact::CompensationStarted { status, error, reason } => {
-                self.start_undo(*status, error.clone(), reason.clone());
+            Fact::CompensationStarted {
+                status,
+                error,
+                reason,
+                children,
+            } => {
+                let children = Children::of(children);
+                self.start_undo(Undo::new(*status, error.clone(), reason.clone(), children));
                 Ok(())
             }
+            Fact::ChildUndone {
+                child, is_left_undone, ..
+            } => self.child_undone(*child, *is_left_undone),
             Fact::RunEdited(edited) => self.edit_scope(edited),
             Fact::RunResumed { only } => self.resume(record.decided_at, only),
             Fact::RunFinished(finished) => {

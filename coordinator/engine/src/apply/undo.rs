@@ -1,15 +1,16 @@
 //! Compensation: what completed is undone, newest first (SPEC 5.6).
 
-use rejoin_shared::ids::StepKey;
+use rejoin_shared::ids::{RunId, StepKey};
 use rejoin_shared::json::Json;
-use rejoin_shared::run::{ErrorValue, RunStatus};
 
 use super::Misfit;
 use super::step::count;
-use crate::record::{StepFailed, ThreadKey};
+use crate::decision::Sent;
+use crate::record::{StepFailed, ThreadKey, UndoneChild};
 use crate::state::scope::ScopeKind;
+use crate::state::thread::CallEnd;
 use crate::state::undo::{Done, Undo, Undoing, Visit, undo_call};
-use crate::state::{Phase, RunState, Todo};
+use crate::state::{Leaf, Phase, RunState, Todo};
 
 impl RunState {
     /// Notes that a visit completed which can be undone. The thread stands at it still, its context as the visit left it.
@@ -89,14 +90,54 @@ impl RunState {
         self.keeps_done && (in_scopes || !self.root.done.is_empty())
     }
 
-    /// The run is to end so, and what it did is to be undone first.
-    pub(super) fn start_undo(&mut self, status: RunStatus, error: Option<ErrorValue>, reason: Option<String>) {
+    /// The runs that were called and are not over, or left something undone: what they did is newer than what this one did before.
+    pub(crate) fn undone_children(&self) -> Vec<UndoneChild> {
+        let branches = self.scopes.iter().flat_map(|(id, scope)| {
+            let branches = scope.active.keys().copied();
+            branches.map(move |branch| ThreadKey { scope: *id, branch })
+        });
+        let threads = std::iter::once(ThreadKey::ROOT).chain(branches);
+        threads.filter_map(|key| self.undone_child_at(key)).collect()
+    }
+
+    /// Called runs whose ends the compensation waits for: paths of their calls, and which.
+    pub fn open_undone_children(&self) -> impl Iterator<Item = (&str, RunId)> + '_ {
+        let undo = self.undo.iter().filter(|_| self.phase == Phase::Compensating);
+        undo.flat_map(|undo| undo.children.open())
+    }
+
+    fn undone_child_at(&self, key: ThreadKey) -> Option<UndoneChild> {
+        let Leaf::Call(call) = &self.thread(key)?.leaf else {
+            return None;
+        };
+        let is_left_undone = match call.end {
+            None if self.is_live(key) && !self.call_at(key)?.1.abandon => false,
+            Some(CallEnd::LeftUndone) => true,
+            None | Some(CallEnd::Resumable | CallEnd::Over) => return None,
+        };
+        Some(UndoneChild {
+            child: call.child,
+            path: call.path.clone(),
+            is_left_undone,
+        })
+    }
+
+    /// The run is to end, and what it did is to be undone first.
+    pub(super) fn start_undo(&mut self, undo: Undo) {
         self.revoke_below(ThreadKey::ROOT, true);
         let done = self.take_done_of(ThreadKey::ROOT);
         self.agenda.todo.clear();
         self.phase = Phase::Compensating;
-        self.undo = Some(Undo::of(done, status, error, reason));
+        self.undo = Some(undo.of(done));
         self.go_on_undoing();
+    }
+
+    /// A run that was called has ended: what is older may follow, unless it left something undone.
+    pub(super) fn child_undone(&mut self, child: RunId, is_left_undone: bool) -> Result<(), Misfit> {
+        let undo = self.undo.as_mut().ok_or("nothing is being undone")?;
+        undo.children.ended(child, is_left_undone)?;
+        self.go_on_undoing();
+        Ok(())
     }
 
     /// Begins what may begin; where nothing is left to do, the run ends.
@@ -191,6 +232,8 @@ impl RunState {
         self.phase = Phase::Compensating;
         let Some(undo) = &mut self.undo else { return };
         undo.forgive();
+        let again = undo.children.again().into_iter();
+        self.agenda.outbox.extend(again.map(|child| Sent::GoOn { child }));
         for (key, undoing) in &mut undo.begun {
             if let Some(at) = undoing.not_before.take() {
                 self.agenda.due.remove(&(at, *key, undoing.attempt));

@@ -13,24 +13,27 @@ use crate::state::{Leaf, Phase, RunState};
 impl Machine<'_> {
     /// A run that this one called has ended.
     pub(super) fn child_ended(&mut self, child: RunId, end: ChildEnd) -> Result<(), Ignored> {
-        if matches!(self.state.phase, Phase::Ended { .. } | Phase::Compensating) {
-            return Err(Ignored::NothingDue);
+        match self.state.phase {
+            Phase::Ended { .. } => return Err(Ignored::NothingDue),
+            Phase::Compensating => return self.child_undone(child, &end),
+            Phase::Scheduled(_) | Phase::Active | Phase::Paused => {}
         }
         let Some((thread, path)) = self.caller_of(child) else {
             return Err(Ignored::NothingDue);
         };
-        let finished = |error, is_resumable, output| Fact::ChildFinished {
+        let finished = |error, is_resumable, is_left_undone, output| Fact::ChildFinished {
             thread,
             child,
             error,
             is_resumable,
+            is_left_undone,
             output,
             path: path.clone(),
             snapshot: None,
         };
         match end {
             ChildEnd::Ok(output) => match self.check_call_output(thread, &output, &path) {
-                Ok(()) => self.emit(finished(None, false, output)),
+                Ok(()) => self.emit(finished(None, false, false, output)),
                 Err(error) => self.call_failed(thread, error),
             },
             // It had failed, and somebody wants its caller to go on: so another one is called.
@@ -41,13 +44,34 @@ impl Machine<'_> {
                 self.call_once_more(thread, error, path);
             }
             ChildEnd::Error {
-                error, is_resumable, ..
+                error,
+                is_resumable,
+                is_left_undone,
+                ..
             } => {
                 let error = with_run(error, child, &path);
-                self.emit(finished(Some(error.clone()), is_resumable, Json::Null));
+                let told = Some(error.clone());
+                self.emit(finished(told, is_resumable, is_left_undone, Json::Null));
                 self.call_failed(thread, error);
             }
         }
+        Ok(())
+    }
+
+    /// One has ended that was to end before what is older is undone.
+    fn child_undone(&mut self, child: RunId, end: &ChildEnd) -> Result<(), Ignored> {
+        let undo = self.state.undo.as_ref();
+        let path = undo.and_then(|undo| undo.children.awaited(child));
+        let path = path.ok_or(Ignored::NothingDue)?.to_owned();
+        let is_left_undone = match end {
+            ChildEnd::Ok(_) => false,
+            ChildEnd::Error { is_left_undone, .. } => *is_left_undone,
+        };
+        self.emit(Fact::ChildUndone {
+            child,
+            is_left_undone,
+            path,
+        });
         Ok(())
     }
 
@@ -116,7 +140,11 @@ impl Machine<'_> {
                 status: RunStatus::Failed,
                 ..
             } if !self.state.is_compensated() => self.resume(),
-            Phase::Paused => self.resume(),
+            Phase::Ended {
+                status: RunStatus::CompensationFailed,
+                ..
+            }
+            | Phase::Paused => self.resume(),
             Phase::Ended { .. } => {
                 let report = self.state.report_to_parent();
                 report.into_iter().for_each(|message| self.send(message));
@@ -156,6 +184,7 @@ impl RunState {
                     ErrorValue::new("rejoin.cancelled", message, "")
                 }),
                 is_resumable: *status == RunStatus::Failed && !self.is_compensated(),
+                is_left_undone: *status == RunStatus::CompensationFailed,
                 is_gone: false,
             },
         };

@@ -162,6 +162,7 @@ impl Fact {
             Fact::RepeatEnded { .. } => "repeat_ended",
             Fact::Late { .. } => "late",
             Fact::CompensationStarted { .. } => "compensation_started",
+            Fact::ChildUndone { .. } => "child_undone",
             Fact::RunPaused => "run_paused",
             Fact::RunEdited(_) => "run_edited",
             Fact::RunResumed { .. } => "run_resumed",
@@ -180,22 +181,8 @@ impl Fact {
                 (parts.path, parts.attempt) = (Some(stored.path), Some(stored.attempt));
                 parts.output = Some(stored.value.to_bytes());
             }
-            Fact::StepCompleted(c) => {
-                parts.path = Some(c.path);
-                parts.attempt = Some(c.attempt);
-                parts.outcome = Some(Outcome::Ok);
-                parts.worker = c.worker;
-                parts.output = Some(c.output.to_bytes());
-                parts.snapshot = text_of(c.snapshot.as_ref());
-                parts.logs = lines_text(&c.logs);
-            }
-            Fact::StepFailed(f) => {
-                parts.path = Some(f.path);
-                parts.attempt = Some(f.attempt);
-                parts.outcome = f.outcome;
-                parts.worker = f.worker;
-                parts.logs = lines_text(&f.logs);
-            }
+            Fact::StepCompleted(completed) => completed.fill_columns(parts),
+            Fact::StepFailed(failed) => failed.fill_columns(parts),
             Fact::Late {
                 attempt,
                 worker,
@@ -256,6 +243,7 @@ impl Fact {
             | Fact::StepRetried { path, .. }
             | Fact::StepGivenUp { path, .. }
             | Fact::WaitTimedOut { path, .. }
+            | Fact::ChildUndone { path, .. }
             | Fact::RoundStarted { path, .. } => parts.path = Some(path),
             Fact::NodeFailed { error, .. } | Fact::FlowFailed { error, .. } => parts.path = error.path,
             Fact::RunFinished(finished) => parts.output = text_of(finished.output.as_ref()),
@@ -347,6 +335,7 @@ impl Fact {
             | Fact::StepRetried { path, .. }
             | Fact::StepGivenUp { path, .. }
             | Fact::WaitTimedOut { path, .. }
+            | Fact::ChildUndone { path, .. }
             | Fact::RoundStarted { path, .. } => *path = own_path(),
             Fact::RunFinished(finished) => finished.output = read_json(parts.output.as_deref())?,
             Fact::RunStarted(_)
@@ -378,6 +367,16 @@ impl Claimed {
 }
 
 impl StepCompleted {
+    fn fill_columns(self, parts: &mut Parts) {
+        parts.path = Some(self.path);
+        parts.attempt = Some(self.attempt);
+        parts.outcome = Some(Outcome::Ok);
+        parts.worker = self.worker;
+        parts.output = Some(self.output.to_bytes());
+        parts.snapshot = text_of(self.snapshot.as_ref());
+        parts.logs = lines_text(&self.logs);
+    }
+
     fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
         self.path = parts.path.clone().unwrap_or_default();
         self.attempt = parts.attempt.ok_or("no attempt")?;
@@ -390,6 +389,14 @@ impl StepCompleted {
 }
 
 impl StepFailed {
+    fn fill_columns(self, parts: &mut Parts) {
+        parts.path = Some(self.path);
+        parts.attempt = Some(self.attempt);
+        parts.outcome = self.outcome;
+        parts.worker = self.worker;
+        parts.logs = lines_text(&self.logs);
+    }
+
     fn take_columns(&mut self, parts: &Parts) -> Result<(), String> {
         self.path = parts.path.clone().unwrap_or_default();
         self.attempt = parts.attempt.ok_or("no attempt")?;

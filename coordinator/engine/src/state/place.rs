@@ -69,6 +69,7 @@ fn named(fact: &Fact) -> Option<(ThreadKey, String)> {
         | Fact::TryFailed { .. }
         | Fact::Late { .. }
         | Fact::CompensationStarted { .. }
+        | Fact::ChildUndone { .. }
         | Fact::RunPaused
         | Fact::RunEdited(_)
         | Fact::RunResumed { .. }

@@ -224,6 +224,8 @@ pub(crate) enum CallEnd {
     Resumable,
     /// Its child is of no use any more.
     Over,
+    /// The same, and something that it did could not be undone.
+    LeftUndone,
 }
 
 /// Why a node that control has reached cannot run.

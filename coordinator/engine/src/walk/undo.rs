@@ -15,7 +15,13 @@ impl Machine<'_> {
     /// Ends the run so, once what it did is undone.
     pub(crate) fn end_undone(&mut self, status: RunStatus, error: Option<ErrorValue>, reason: Option<String>) {
         if self.state.has_something_to_undo() {
-            return self.emit(Fact::CompensationStarted { status, error, reason });
+            let children = self.state.undone_children();
+            return self.emit(Fact::CompensationStarted {
+                status,
+                error,
+                reason,
+                children,
+            });
         }
         self.emit(Fact::RunFinished(RunFinished {
             status,

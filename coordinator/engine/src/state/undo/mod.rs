@@ -1,5 +1,6 @@
 //! What compensation needs: which visits completed, in which order, and what of it is still to be undone (SPEC 5.6).
 
+mod children;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use rejoin_shared::json::Json;
 use rejoin_shared::run::{ErrorValue, RunStatus};
 use rejoin_shared::time::Timestamp;
 
+pub(crate) use children::Children;
 use plan::Plan;
 
 /// Set in the position of a compensation's key: it is the key of what it undoes, and yet one of its own.
@@ -100,6 +102,8 @@ pub(crate) struct Undo {
     pub status: RunStatus,
     pub error: Option<ErrorValue>,
     pub reason: Option<String>,
+    /// Runs that it had called: their ends come first.
+    pub children: Children,
     /// What was not begun.
     left: Plan,
     pub begun: BTreeMap<StepKey, Undoing>,
@@ -110,21 +114,29 @@ pub(crate) struct Undo {
 }
 
 impl Undo {
-    pub fn of(done: Vec<Done>, status: RunStatus, error: Option<ErrorValue>, reason: Option<String>) -> Undo {
+    /// Of a run that is to end so, and has done nothing.
+    pub fn new(status: RunStatus, error: Option<ErrorValue>, reason: Option<String>, children: Children) -> Undo {
         Undo {
             status,
             error,
             reason,
-            left: Plan::of(done),
+            children,
+            left: Plan::of(Vec::new()),
             begun: BTreeMap::new(),
             failed: 0,
             undone: Vec::new(),
         }
     }
 
-    /// Takes what may begin now; nothing once one has failed.
+    /// The same of this.
+    pub fn of(self, done: Vec<Done>) -> Undo {
+        let left = Plan::of(done);
+        Undo { left, ..self }
+    }
+
+    /// Takes what may begin now; nothing once one has failed, nor before all children have ended.
     pub fn next(&mut self) -> Vec<Visit> {
-        match self.has_failed() {
+        match self.has_failed() || self.children.are_awaited() {
             true => Vec::new(),
             false => self.left.take_next(),
         }
@@ -153,17 +165,20 @@ impl Undo {
     }
 
     pub fn has_failed(&self) -> bool {
-        self.failed > 0
+        self.failed > 0 || self.children.left_something()
     }
 
     /// Whether nothing runs and nothing may begin.
     pub fn is_at_rest(&self) -> bool {
-        self.begun.len() == self.failed && (self.has_failed() || self.left.is_empty())
+        let is_idle = self.begun.len() == self.failed && !self.children.are_awaited();
+        is_idle && (self.has_failed() || self.left.is_empty())
     }
 
-    /// Paths of the visits that were not undone, newest first.
+    /// Paths of what was not undone, newest first: of calls whose runs left something undone, and of visits.
     pub fn paths_left(&self) -> Vec<String> {
-        self.left.paths(&self.begun)
+        let mut paths = self.children.paths_left();
+        paths.extend(self.left.paths(&self.begun));
+        paths
     }
 }
 
