@@ -24,6 +24,14 @@ pub async fn run(global: &Global, command: TokenCommand) -> Result<u8, Failure> 
             scope,
             expires,
         } => {
+            if name.trim().is_empty() {
+                return Err(Failure::usage(
+                    "a token needs a name: it tells in logs and lists whose it is",
+                ));
+            }
+            if expires.is_some_and(|lifetime| lifetime.is_zero()) {
+                return Err(Failure::usage("--expires 0: the token would never be valid"));
+            }
             let new = NewToken {
                 name,
                 namespace: namespace(global)?,

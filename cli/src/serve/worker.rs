@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rejoin_shared::link::Link;
 use rejoin_shared::link::amqp::AmqpLink;
 use rejoin_worker::generic::GenericError;
-use rejoin_worker::{GenericWorkerConfig, generic};
+use rejoin_worker::{GenericWorkerConfig, WorkerBuilder, generic};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,20 +31,18 @@ pub async fn run(args: WorkerArgs) -> Result<(), Failure> {
         limits: settings.limits.clone(),
         tracer: tracer.clone(),
     };
+    // Read before anybody is connected to: a file that cannot be used is told at once, and alone.
+    let builder = generic::builder(&config).map_err(|e| Failure::general(e.to_string()))?;
     let stopping = signals::stopping()?;
     let link = AmqpLink::connect(amqp);
-    let outcome = work(&config, link.clone(), stopping).await;
+    let outcome = work(builder, link.clone(), stopping).await;
     link.close().await;
     tracer.close().await;
     outcome.map_err(|e| Failure::general(e.to_string()))
 }
 
-async fn work(
-    config: &GenericWorkerConfig,
-    link: Arc<dyn Link>,
-    stopping: CancellationToken,
-) -> Result<(), GenericError> {
-    let worker = generic::builder(config)?.build(link)?;
+async fn work(builder: WorkerBuilder, link: Arc<dyn Link>, stopping: CancellationToken) -> Result<(), GenericError> {
+    let worker = builder.build(link)?;
     let _told = tell(Supervised::Worker(worker.probe()), stopping.clone());
     // On a thread of the runtime, where attempts start and end beside it: none of these handlers keeps a thread to itself.
     let running = AbortOnDropHandle::new(tokio::spawn(worker.run(stopping)));

@@ -75,6 +75,12 @@ fn error_of(given: Option<Json>) -> Result<ErrorValue, Problem> {
 
 fn error_with(mut fields: Fields) -> Result<ErrorValue, Problem> {
     let kind = fields.take_text("type")?.unwrap_or_else(|| "rejoin.failed".to_owned());
+    if kind.is_empty() {
+        return Err(wrong_member(
+            "type",
+            "member type is empty; leave it out for rejoin.failed",
+        ));
+    }
     let message = fields.take_text("message")?.unwrap_or_default();
     let details = fields.take_some("details");
     fields.end()?;

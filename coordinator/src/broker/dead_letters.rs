@@ -41,7 +41,7 @@ impl Letter {
     fn of(delivery: &Delivery) -> Letter {
         let message = delivery.message.clone();
         Letter {
-            id: id_of(&message),
+            id: id_of(&message, delivery.death.as_ref()),
             message,
             death: delivery.death.clone(),
             namespace: namespace_of(&delivery.message),
@@ -57,12 +57,17 @@ fn namespace_of(message: &Message) -> Namespace {
     valid.map_or_else(Namespace::default_name, |name| Namespace(name.into()))
 }
 
-/// The message's own id; of one that came without, a hash of its body.
-fn id_of(message: &Message) -> Uuid {
+/// The message's own id; of one that came without, a hash of its body and of the queue that gave it up.
+fn id_of(message: &Message, death: Option<&Death>) -> Uuid {
     if !message.id.is_nil() {
         return message.id;
     }
-    let digest = Sha256::digest(&message.body);
+    let queue = death.map_or("", |death| &death.queue);
+    let digest = Sha256::new()
+        .chain_update(queue)
+        .chain_update([0])
+        .chain_update(&message.body);
+    let digest = digest.finalize();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     Uuid::from_bytes(bytes)
@@ -203,4 +208,24 @@ fn asking_first(mut message: Message) -> Message {
 
 async fn next(consumer: &mut dyn Consumer) -> Option<Delivery> {
     tokio::time::timeout(NEXT_MAX, consumer.next()).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_without_an_id_are_told_apart_by_their_queues() {
+        let mut message = Message::new("x", true, b"{}".to_vec());
+        let death = |queue: &str| Death {
+            queue: queue.to_owned(),
+            reason: "rejected".to_owned(),
+        };
+        message.id = Uuid::nil();
+        let ids = [None, Some(death("a")), Some(death("b"))].map(|death| id_of(&message, death.as_ref()));
+        assert!(ids[0] != ids[1] && ids[1] != ids[2]);
+        assert_eq!(id_of(&message, Some(&death("a"))), ids[1]);
+        message.id = Uuid::from_u128(7);
+        assert_eq!(id_of(&message, Some(&death("a"))), message.id);
+    }
 }

@@ -72,16 +72,20 @@ impl RunState {
     }
 
     /// `before` is when the record before this one was decided.
+    fn begin_run(&mut self, at: Timestamp) {
+        self.phase = Phase::Active;
+        self.started_at = at;
+        let timeout = self.def.timeout;
+        self.deadline = timeout.map(|timeout| crate::state::Deadline::At(at.plus(timeout)));
+        self.enter(ThreadKey::ROOT);
+    }
+
     fn fold(&mut self, record: &Record, before: Timestamp) -> Result<(), Misfit> {
         match &record.fact {
             Fact::RunStarted(_) => Err("a run starts once".to_owned()),
             Fact::RunForked(forked) => self.fork(forked, before),
             Fact::RunBegun => {
-                self.phase = Phase::Active;
-                self.started_at = record.decided_at;
-                let timeout = self.def.timeout;
-                self.deadline = timeout.map(|timeout| crate::state::Deadline::At(record.decided_at.plus(timeout)));
-                self.enter(ThreadKey::ROOT);
+                self.begin_run(record.decided_at);
                 Ok(())
             }
             Fact::StepOpened { thread } => self.open_step(*thread),
@@ -129,14 +133,7 @@ impl RunState {
                 is_resumable,
                 is_left_undone,
                 ..
-            } => {
-                let end = match (is_resumable, is_left_undone) {
-                    (true, _) => CallEnd::Resumable,
-                    (false, true) => CallEnd::LeftUndone,
-                    (false, false) => CallEnd::Over,
-                };
-                self.fail_call(*thread, end)
-            }
+            } => self.fail_call(*thread, CallEnd::of(*is_resumable, *is_left_undone)),
             Fact::EventEmitted { thread, .. } => self.skip_node(*thread),
             Fact::ErrorCaught {
                 thread, depth, catch, ..
@@ -163,8 +160,12 @@ impl RunState {
                 reason,
                 children,
             } => {
-                let children = Children::of(children);
-                self.start_undo(Undo::new(*status, error.clone(), reason.clone(), children));
+                self.start_undo(Undo::new(
+                    *status,
+                    error.clone(),
+                    reason.clone(),
+                    Children::of(children),
+                ));
                 Ok(())
             }
             Fact::ChildUndone {

@@ -228,6 +228,17 @@ pub(crate) enum CallEnd {
     LeftUndone,
 }
 
+impl CallEnd {
+    /// Of a child that failed.
+    pub fn of(is_resumable: bool, is_left_undone: bool) -> CallEnd {
+        match (is_resumable, is_left_undone) {
+            (true, _) => CallEnd::Resumable,
+            (false, true) => CallEnd::LeftUndone,
+            (false, false) => CallEnd::Over,
+        }
+    }
+}
+
 /// Why a node that control has reached cannot run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryProblem {

@@ -46,6 +46,7 @@ async fn what_is_wrong_with_a_member_is_told_with_its_pointer() {
         (&at("steps/retry"), r#"{"all":true}"#, "/error_type"),
         (&at("steps/fail"), r#"{"path":"/a","error":1}"#, "/error"),
         (&at("steps/fail"), r#"{"path":"/a","error":{"type":1}}"#, "/error/type"),
+        (&at("steps/fail"), r#"{"path":"/a","error":{"type":""}}"#, "/error/type"),
         (
             &at("steps/fail"),
             r#"{"path":"/a","error":{"details":1}}"#,
