@@ -28,12 +28,13 @@ const LOSSES_MAX: u32 = 20;
 /// Follows a run and shows its end; the exit code tells its state.
 pub async fn follow(client: &Client, global: &Global, id: &str, timeout: Option<Duration>) -> Result<u8, Failure> {
     let deadline = timeout.map(|t| Instant::now() + t);
+    let mut server = Patient::new(client, deadline);
     if output::is_terminal() && global.output == OutputForm::Table {
-        live(client, id, deadline).await?;
+        live(&mut server, id, deadline).await?;
     } else {
-        lines(client, id, deadline).await?;
+        lines(&mut server, id, deadline).await?;
     }
-    conclude(&mut Patient::new(client, deadline), global, id).await
+    conclude(&mut server, global, id).await
 }
 
 /// Shows the run as it is; its state becomes the exit code.
@@ -71,8 +72,7 @@ pub fn timed_out(deadline: Option<Instant>) -> Result<(), Failure> {
 }
 
 /// Redraws the tree in place until the run ends.
-async fn live(client: &Client, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
-    let mut server = Patient::new(client, deadline);
+async fn live(server: &mut Patient<'_>, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
     let mut drawn = 0;
     loop {
         let next = Instant::now() + FRAME;
@@ -143,8 +143,7 @@ fn grouped(number: i64) -> String {
 }
 
 /// Prints a line a record; a watch that breaks is opened again where it broke.
-async fn lines(client: &Client, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
-    let mut server = Patient::new(client, deadline);
+async fn lines(server: &mut Patient<'_>, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
     let mut after = 0;
     let mut losses = 0;
     loop {
@@ -154,7 +153,7 @@ async fn lines(client: &Client, id: &str, deadline: Option<Instant>) -> Result<(
         };
         let response = server.open(request).await?;
         let before = after;
-        if read_events(client, response, &mut after, deadline).await? {
+        if read_events(server.client, response, &mut after, deadline).await? {
             return Ok(());
         }
         losses = if after > before { 0 } else { losses + 1 };

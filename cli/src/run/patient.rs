@@ -17,7 +17,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whoever asks on.
 pub struct Patient<'a> {
-    client: &'a Client,
+    /// Asks without patience.
+    pub client: &'a Client,
     deadline: Option<Instant>,
     has_answered: bool,
     /// Since when it has not.
@@ -38,7 +39,7 @@ impl<'a> Patient<'a> {
     /// Reads `path`.
     pub async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
         loop {
-            match self.client.get(path, &[]).await {
+            match within(self.deadline, self.client.get(path, &[])).await {
                 Ok(answer) => {
                     self.answered();
                     return Ok(answer);
@@ -51,7 +52,7 @@ impl<'a> Patient<'a> {
     /// Opens what `request` asks for.
     pub async fn open(&mut self, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, Failure> {
         loop {
-            match self.client.open(request(self.client)).await {
+            match within(self.deadline, self.client.open(request(self.client))).await {
                 Ok(response) => {
                     self.answered();
                     return Ok(response);
@@ -78,5 +79,14 @@ impl<'a> Patient<'a> {
         timed_out(self.deadline)?;
         sleep(PAUSE).await;
         Ok(())
+    }
+}
+
+/// An answer that does not come in time is too late, however patient the connection is.
+async fn within<T>(deadline: Option<Instant>, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let Some(deadline) = deadline else { return answer.await };
+    match tokio::time::timeout_at(deadline, answer).await {
+        Ok(answer) => answer,
+        Err(_) => timed_out(Some(deadline)).and_then(|()| Err(Failure::general("the deadline is over"))),
     }
 }

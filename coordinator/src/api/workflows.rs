@@ -23,6 +23,9 @@ use crate::read::graph::{GraphView, Open, graph as draw};
 use crate::schemas;
 use crate::store::WorkflowRow;
 
+/// Called workflows that are looked for at a registration.
+const NAMES_ASKED_MAX: usize = 100;
+
 /// A definition that was taken in, or would be.
 #[derive(Serialize, JsonSchema)]
 pub struct Registered {
@@ -120,6 +123,10 @@ impl Api {
             let Some(call) = node.kind.as_call() else { continue };
             let name = &*call.workflow;
             if !found.contains_key(name) {
+                // Each is a question to the database.
+                if found.len() > NAMES_ASKED_MAX {
+                    break;
+                }
                 let row = self.store.workflow(namespace, name, None).await?;
                 found.insert(name, row.is_some());
             }

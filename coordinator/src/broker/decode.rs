@@ -9,6 +9,7 @@ use rejoin_shared::wire::{
     Check, Checkpoints, Completions, FetchContext, HandBack, PROTOCOL, Report, Survey, Surveyed, kind,
 };
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::gate::Gate;
 use crate::owner::completion;
@@ -19,7 +20,7 @@ pub enum EventBody {
     /// Attempts that ended.
     Completions(Vec<(RunId, Completed)>),
     /// What attempts that go on have stored.
-    Checkpoints(Vec<(AttemptKey, Json)>),
+    Checkpoints(Uuid, Vec<(AttemptKey, Json)>),
     /// May these run?
     Check(Check),
     /// Not started, and will not be.
@@ -79,11 +80,14 @@ pub fn event(message: &Message, limits: &Limits, gate: &Gate) -> Result<EventBod
             ))
         }
         kind::CHECKPOINTS => {
-            let body: Checkpoints = read(message)?;
-            match body.items.iter().all(|item| gate.believes_checkpoint(item)) {
-                true => Ok(EventBody::Checkpoints(completion::checkpoints(body, limits))),
-                false => Err("a checkpoint without the token of its attempt".to_owned()),
+            let mut body: Checkpoints = read(message)?;
+            let came = body.items.len();
+            body.items.retain(|item| gate.believes_checkpoint(item));
+            if body.items.len() < came {
+                tracing::debug!(worker = %body.worker.name, "checkpoints without the tokens of their attempts are passed over");
             }
+            let worker = body.worker.incarnation;
+            Ok(EventBody::Checkpoints(worker, completion::checkpoints(body, limits)))
         }
         kind::CHECK => read(message).map(EventBody::Check),
         kind::HAND_BACK => read(message).map(EventBody::HandBack),

@@ -17,8 +17,8 @@ const UNLISTED_MAX: Duration = Duration::from_secs(5);
 const RETURNED_PAUSE: Duration = Duration::from_millis(500);
 /// Starts whose worker vanished, then the step is poison.
 const STRIKES_MAX: u8 = 5;
-/// Confirmed starts on one worker that lie no further apart are to blame together: their order tells nothing yet.
-const TOGETHER: Duration = Duration::from_secs(10);
+/// What began no longer than this before its worker was heard last is to blame first if that vanishes.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 impl Dispatcher {
     /// A pack that was held leaves now.
@@ -186,12 +186,17 @@ impl Dispatcher {
                     Some(other) => self.hold(run, attempt, other),
                     None => self.doubt(run, attempt),
                 }
-                let mark = run.marks.get_mut(&attempt).filter(|_| ended.vanished);
-                let since = mark.and_then(|mark| mark.confirmed.take());
-                confirmed.extend(since.map(|since| (key, since)));
+                if ended.vanished {
+                    let mark = run.marks.entry(attempt).or_default();
+                    match mark.confirmed.take() {
+                        Some(since) => confirmed.push((key, since)),
+                        None => mark.count_loss(around.now),
+                    }
+                }
             }
         }
-        blamed(&confirmed).filter(|key| strike(runs, key)).collect()
+        let blamed = blamed(&confirmed, ended.seen_at).into_iter();
+        blamed.filter(|key| strike(runs, key)).collect()
     }
 
     /// An attempt may be lost.
@@ -235,6 +240,8 @@ impl Dispatcher {
         let resumed = run.may_be_inherited(attempt) && !was_sent_here;
         let mark = run.marks.entry(attempt).or_default();
         (mark.check, mark.resumed, mark.granted) = (true, resumed, None);
+        // Its message went with its worker, as that of one held for long does.
+        mark.suspect |= mark.lost > 0;
         run.counts.redelivered += 1;
         run.row_stale = true;
         run.state.put_back(attempt.0, attempt.1);
@@ -290,14 +297,16 @@ fn is_out_of_sight(flight: &Flight, since: Timestamp, key: &AttemptKey, around: 
     }
 }
 
-/// Which of the confirmed starts on a vanished worker are to blame: the last one, and those right before it.
-///
-/// What did not survive a worker before is begun alone: whatever runs on from earlier was merely near.
-fn blamed(confirmed: &[(AttemptKey, Timestamp)]) -> impl Iterator<Item = AttemptKey> {
-    let last = confirmed.iter().map(|(_, since)| *since).max();
-    let is_blamed = move |since: Timestamp| last.is_some_and(|last| last.since(since) < TOGETHER);
-    let blamed = confirmed.iter().filter(move |(_, since)| is_blamed(*since));
-    blamed.map(|(key, _)| *key)
+/// Which of the confirmed starts on a worker that was heard last at `seen_at` are to blame: those right before it vanished, for whatever
+/// runs on from earlier was merely near; but all of them where none is so young, for then a slow one killed it, and nothing tells which.
+fn blamed(confirmed: &[(AttemptKey, Timestamp)], seen_at: Timestamp) -> Vec<AttemptKey> {
+    let is_young = |since: Timestamp| seen_at.since(since) < AT_ONCE;
+    let young = confirmed.iter().filter(|(_, since)| is_young(*since));
+    let young: Vec<AttemptKey> = young.map(|(key, _)| *key).collect();
+    match young.is_empty() {
+        true => confirmed.iter().map(|(key, _)| *key).collect(),
+        false => young,
+    }
 }
 
 /// Counts a vanished worker against an attempt that it had a confirmed start of, and with the first one what was lost before it;
@@ -332,11 +341,13 @@ mod tests {
             let since = Timestamp(0).plus(Duration::from_secs(second));
             (AttemptKey { run, step, attempt: 1 }, since)
         };
-        let blamed = |confirmed: &[(AttemptKey, Timestamp)]| -> Vec<u32> {
-            super::blamed(confirmed).map(|key| key.step.pos).collect()
+        let blamed = |confirmed: &[(AttemptKey, Timestamp)], second: u64| -> Vec<u32> {
+            let seen_at = Timestamp(0).plus(Duration::from_secs(second));
+            let blamed = super::blamed(confirmed, seen_at).into_iter();
+            blamed.map(|key| key.step.pos).collect()
         };
-        assert_eq!(blamed(&[]), [0; 0]);
-        assert_eq!(blamed(&[start(1, 50), start(2, 59), start(3, 40)]), [1, 2]);
-        assert_eq!(blamed(&[start(1, 60), start(2, 30)]), [1]);
+        assert_eq!(blamed(&[], 60), [0; 0]);
+        assert_eq!(blamed(&[start(1, 51), start(2, 61), start(3, 50)], 60), [1, 2]);
+        assert_eq!(blamed(&[start(1, 30), start(2, 0)], 60), [1, 2], "a slow one");
     }
 }

@@ -49,6 +49,8 @@ pub struct Ended {
     pub held: Vec<AttemptKey>,
     /// Its process vanished: neither a farewell nor a mere reconnect.
     pub vanished: bool,
+    /// When it was heard last.
+    pub seen_at: Timestamp,
 }
 
 /// How an incarnation ended.
@@ -188,7 +190,7 @@ impl Fleet {
     /// Whether a worker was found to have vanished since then.
     #[must_use]
     pub fn has_lost_one_since(&self, then: Timestamp) -> bool {
-        self.lost_one_at.is_some_and(|at| at >= then)
+        self.lost_one_at.is_some_and(|at| at > then)
     }
 
     fn end(&mut self, incarnation: Uuid, how: End, vanished: bool, now: Timestamp) -> Option<Ended> {
@@ -208,6 +210,7 @@ impl Fleet {
             incarnation,
             held: worker.held.into_iter().collect(),
             vanished,
+            seen_at: worker.seen_at,
         })
     }
 
@@ -395,7 +398,7 @@ mod tests {
         assert!(fleet.expire(at(30)).is_empty());
         assert!(!fleet.has_lost_one_since(at(12)));
         assert!(fleet.expire(at(31))[0].vanished);
-        assert_eq!([31, 32].map(|s| fleet.has_lost_one_since(at(s))), [true, false]);
+        assert_eq!([30, 31].map(|s| fleet.has_lost_one_since(at(s))), [true, false]);
     }
 
     #[test]

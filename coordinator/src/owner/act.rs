@@ -31,6 +31,9 @@ const DUE_AGAIN: Duration = Duration::from_secs(1);
 /// Ended runs kept in memory, for late completions.
 const ENDED_MAX: usize = 2_000;
 
+/// Checkpoints in one answer: beyond that the rest follows in another one.
+const CHECKPOINT_BYTES_MAX: usize = 1024 * 1024;
+
 impl Owner {
     /// Acts on a draft; `written`: when what it had to append, if anything, became durable.
     pub(super) fn act(&mut self, draft: Draft, written: Option<Timestamp>) {
@@ -225,6 +228,14 @@ impl Owner {
     }
 }
 
+fn verdicts_of(id: Uuid) -> Verdicts {
+    Verdicts {
+        id,
+        verdicts: Vec::new(),
+        checkpoints: Vec::new(),
+    }
+}
+
 /// Verdicts grouped by question.
 fn verdict_messages(
     topology: &rejoin_shared::topology::Topology,
@@ -232,20 +243,25 @@ fn verdict_messages(
     stored: impl Fn(&AttemptKey) -> Option<Box<RawValue>>,
 ) -> Vec<Outgoing> {
     let mut groups: HashMap<(Uuid, Uuid), Verdicts> = HashMap::default();
+    let mut full = Vec::new();
     for (worker, id, key, verdict) in verdicts {
-        let (verdicts, checkpoints) = (Vec::new(), Vec::new());
-        let new = Verdicts {
-            id,
-            verdicts,
-            checkpoints,
-        };
-        let group = groups.entry((worker.incarnation, id)).or_insert(new);
+        let to = (worker.incarnation, id);
+        let group = groups.entry(to).or_insert_with(|| verdicts_of(id));
         group.verdicts.push((key, verdict));
         if verdict == Verdict::Run {
             group.checkpoints.extend(stored(&key).map(|value| (key, value)));
         }
+        // The answer may come in parts: one of all checkpoints could be larger than a message may be.
+        let bytes: usize = group.checkpoints.iter().map(|(_, value)| value.get().len()).sum();
+        if bytes > CHECKPOINT_BYTES_MAX {
+            full.push((to, std::mem::replace(group, verdicts_of(id))));
+        }
     }
-    let messages = groups.into_iter().map(|((worker, _), verdicts)| Outgoing {
+    let parts = full
+        .into_iter()
+        .chain(groups)
+        .filter(|(_, part)| !part.verdicts.is_empty());
+    let messages = parts.map(|((worker, _), verdicts)| Outgoing {
         purpose: Purpose::Worker(worker),
         to: Address::Queue(topology.worker(worker)),
         message: Message::new(kind::VERDICTS, false, to_bytes(&verdicts)),

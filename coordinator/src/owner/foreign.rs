@@ -176,12 +176,9 @@ fn whats(body: EventBody) -> Vec<(RunId, What)> {
                 .map(|(run, completed)| (run, What::Event(Event::Completed(Box::new(completed)))))
                 .collect()
         }
-        EventBody::Checkpoints(items) => {
-            let event = |(of, value): (AttemptKey, _)| {
-                let (step, attempt) = (of.step, of.attempt);
-                (of.run, What::Event(Event::Checkpoint { step, attempt, value }))
-            };
-            items.into_iter().map(event).collect()
+        EventBody::Checkpoints(worker, items) => {
+            let stored = |(of, value): (AttemptKey, _)| (of.run, What::Stored(worker, (of.step, of.attempt), value));
+            items.into_iter().map(stored).collect()
         }
         EventBody::Check(check) => by_run(&check.attempts, |attempts| {
             What::Check(Question {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rejoin_engine::event::Event;
 use rejoin_shared::ids::{ClaimId, Partition, RunId};
+use rejoin_shared::json::Json;
 use rejoin_shared::link::{Message, Receipt, Settle};
 use rejoin_shared::wire::{Report, WorkerId};
 use tokio::sync::oneshot;
@@ -106,6 +107,8 @@ pub enum What {
     Check(Question),
     /// Not started, and will not be.
     HandBack(Uuid, Vec<Returned>),
+    /// A worker's attempt has stored this, and goes on.
+    Stored(Uuid, Try, Json),
     /// The base context of this record is wanted.
     Fetch(WorkerId, u64),
 }

@@ -10,11 +10,14 @@ use rejoin_shared::link::Settle;
 use rejoin_shared::run::{Outcome, RunStatus};
 use rejoin_shared::time::Timestamp;
 
+use uuid::Uuid;
+
 use super::Owner;
 use super::batch::Drafts;
 use super::command::{CommandError, Reply};
 use super::inbound::{Answer, Item, Origin, What};
 use super::run::Try;
+use crate::dispatcher::Phase;
 use crate::inbox::verdict_text;
 
 /// Rows of a batch.
@@ -126,7 +129,7 @@ impl Owner {
                 drafts.of(item.run).tell_parent_it_is_gone(parent);
                 settle(drafts, item, Answer::Command(Err(CommandError::NotFound)));
             }
-            What::Event(_) | What::HandBack(..) | What::Fetch(..) => {
+            What::Event(_) | What::HandBack(..) | What::Fetch(..) | What::Stored(..) => {
                 self.parts.metrics.events_unknown_run.inc();
                 settle(drafts, item, Answer::Command(Err(CommandError::NotFound)));
             }
@@ -164,6 +167,14 @@ impl Owner {
                 }
                 self.take_back(item.run, worker, &returned);
                 settle(drafts, item, Answer::Settled(Settle::Ack));
+            }
+            What::Stored(worker, attempt, value) => {
+                let (worker, (step, attempt), value) = (*worker, *attempt, value.clone());
+                match self.is_held_by_another(item.run, (step, attempt), worker) {
+                    // It was given up, and what it stores is older than what the other one does.
+                    true => settle(drafts, item, Answer::Settled(Settle::Ack)),
+                    false => self.decide(drafts, item, Event::Checkpoint { step, attempt, value }),
+                }
             }
             What::Fetch(worker, seq) => {
                 let (worker, seq) = (worker.clone(), *seq);
@@ -247,6 +258,16 @@ impl Owner {
         };
         let decided = catch_unwind(AssertUnwindSafe(|| decide(&mut run.state, event, surroundings)));
         decided.map(Some).map_err(|panic| panic_text(panic.as_ref()))
+    }
+
+    fn is_held_by_another(&self, run: RunId, attempt: Try, worker: Uuid) -> bool {
+        let Some(run) = self.runs.get(&run) else { return false };
+        let granted = run.marks.get(&attempt).and_then(|mark| mark.granted);
+        let held = run.flights.get(&attempt).and_then(|flight| match flight.phase {
+            Phase::Held(by) => Some(by),
+            Phase::Waiting | Phase::Publishing(_) | Phase::Sent { .. } | Phase::Doubtful => None,
+        });
+        granted.or(held).is_some_and(|holder| holder != worker)
     }
 
     /// Puts in what an event needs of chance; returns the attempt that ends with it.
@@ -394,9 +415,13 @@ pub(super) fn is_full(drafts: &Drafts) -> bool {
 fn is_made_anew(what: &What) -> bool {
     match what {
         What::Check(_) | What::Event(Event::Quarantine { .. }) => false,
-        What::Event(_) | What::Start(_) | What::Starts(_) | What::Fork(_) | What::HandBack(..) | What::Fetch(..) => {
-            true
-        }
+        What::Event(_)
+        | What::Start(_)
+        | What::Starts(_)
+        | What::Fork(_)
+        | What::HandBack(..)
+        | What::Fetch(..)
+        | What::Stored(..) => true,
     }
 }
 

@@ -160,8 +160,10 @@ impl Owner {
         let mark = run.marks.entry(attempt).or_default();
         if question.redelivered && !mark.suspect {
             mark.redeliveries = mark.redeliveries.saturating_add(1);
-            let lost = sent_at.is_some_and(|sent_at| self.fleet.has_lost_one_since(sent_at));
-            mark.lost = mark.lost.saturating_add(u8::from(lost && mark.strikes == 0));
+            let since = mark.lost_at.max(sent_at);
+            if since.is_some_and(|since| self.fleet.has_lost_one_since(since)) {
+                mark.count_loss(now);
+            }
             if mark.strikes > 0 || (mark.redeliveries > 1 && !question.suspect) {
                 mark.suspect = true;
                 mark.granted = None;

@@ -30,12 +30,24 @@ pub struct Mark {
     pub redeliveries: u8,
     /// Deliveries before the first confirmed start that were lost while a worker vanished: they count as soon as a confirmed one does.
     pub lost: u8,
+    /// When the last of them was counted: no vanished worker counts twice.
+    pub lost_at: Option<Timestamp>,
     /// Starts whose worker vanished.
     pub strikes: u8,
     /// Since when it runs by a confirmed start, if it does.
     pub confirmed: Option<Timestamp>,
     /// The worker that was allowed to run it before it was taken here.
     pub granted: Option<Uuid>,
+}
+
+impl Mark {
+    /// A delivery was lost while a worker vanished.
+    pub fn count_loss(&mut self, now: Timestamp) {
+        self.lost_at = Some(now);
+        if self.strikes == 0 {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
 }
 
 /// A run in memory.

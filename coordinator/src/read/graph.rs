@@ -200,11 +200,13 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
     let mut open: BTreeMap<u64, &str> = BTreeMap::new();
     // Scopes that failed; a resume goes on with them.
     let mut failed: BTreeMap<u64, &str> = BTreeMap::new();
+    let mut by_path: BTreeMap<&str, u64> = BTreeMap::new();
     let mut asleep: BTreeSet<&str> = BTreeSet::new();
     for record in records {
         match &record.fact {
             Fact::ScopeOpened(opened) => {
                 open.insert(record.seq, &opened.path);
+                by_path.insert(&opened.path, record.seq);
             }
             Fact::ScopeJoined(joined) => {
                 open.remove(&joined.scope);
@@ -216,7 +218,10 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             }
             // The same visit goes on with another try.
             Fact::NodeRetryScheduled { path, depth: None, .. } => {
-                open.retain(|_, scope| scope != path);
+                if let Some(scope) = by_path.get(path.as_str()) {
+                    open.remove(scope);
+                    failed.remove(scope);
+                }
                 asleep.remove(path.as_str());
             }
             Fact::NodeSkipped { path, .. } if !is_step(def, path) => mark(marks, path, StepState::Skipped),

@@ -25,7 +25,8 @@ impl SecretUrl {
     }
 
     fn masked(&self) -> String {
-        if !self.0.contains("://") {
+        let scheme = self.0.split_once("://").map(|(scheme, _)| scheme);
+        if !scheme.is_some_and(|scheme| scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))) {
             return masked_keywords(&self.0);
         }
         let (before, query) = match self.0.split_once('?') {
@@ -179,6 +180,7 @@ mod tests {
             ),
             (r"password=a\ b sslpassword=c", "password=*** sslpassword=***"),
             ("host=/run/pg user=u", "host=/run/pg user=u"),
+            ("host=h password=a://b@c", "host=h password=***"),
         ] {
             assert_eq!(SecretUrl::new(url).to_string(), shown);
         }

@@ -64,6 +64,8 @@ fn compensations_store_too() {
     let mut run = Script::start(document, "{}");
     run.done("/a");
     run.stores("/a/compensate", "1");
+    let rows = run.journal.rows();
+    assert_eq!(rows.last().and_then(|row| row.path.as_deref()), Some("/a/compensate"));
     run.restart();
     assert_eq!(run.checkpoint("/a/compensate"), Some(json("1")));
     run.fails("/a/compensate", "app.soon");

@@ -15,6 +15,7 @@ use rejoin_shared::wire::{Checkpoint, kind};
 use tokio::time::Instant;
 
 use super::Runner;
+use super::outbox::BATCH_BYTES_MAX;
 use crate::attempt::Stored;
 
 /// An attempt's first one is told after so long.
@@ -88,18 +89,40 @@ impl Runner {
         }
         let Some(worker) = self.worker_id() else { return };
         let mut by_owner: BTreeMap<Arc<str>, Vec<Checkpoint>> = BTreeMap::new();
+        let most = self.setup.limits.output_bytes_max;
         for stored in self.checkpoints.take_due(now) {
-            if let Some(to) = self.ledger.reply_to(&stored.attempt) {
+            let bytes = stored.value.get().len();
+            if bytes > most {
+                tracing::warn!(attempt = ?stored.attempt, bytes, most, "a checkpoint is too large to be kept");
+            } else if let Some(to) = self.ledger.reply_to(&stored.attempt) {
                 by_owner.entry(to).or_default().push(stored);
             }
         }
         for (to, items) in by_owner {
-            let worker = worker.clone();
-            let told = rejoin_shared::wire::Checkpoints { worker, items };
-            let body = serde_json::to_vec(&told).expect("wire messages are plain data with text keys");
-            self.ask(to, Message::new(kind::CHECKPOINTS, true, body));
+            for items in in_parts(items) {
+                let worker = worker.clone();
+                let told = rejoin_shared::wire::Checkpoints { worker, items };
+                let body = serde_json::to_vec(&told).expect("wire messages are plain data with text keys");
+                self.ask(to.clone(), Message::new(kind::CHECKPOINTS, true, body));
+            }
         }
     }
+}
+
+/// Each as large as a message should be, or of one checkpoint that is larger.
+fn in_parts(items: Vec<Checkpoint>) -> Vec<Vec<Checkpoint>> {
+    let (mut parts, mut bytes) = (Vec::<Vec<Checkpoint>>::new(), 0);
+    for item in items {
+        bytes += item.value.get().len();
+        match parts.last_mut() {
+            Some(part) if bytes <= BATCH_BYTES_MAX => part.push(item),
+            Some(_) | None => {
+                bytes = item.value.get().len();
+                parts.push(vec![item]);
+            }
+        }
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -139,5 +162,24 @@ mod tests {
         told(&[9], 404_200);
         checkpoints.forget(&attempt.key());
         assert_eq!(checkpoints.due(), None);
+    }
+
+    #[test]
+    fn many_large_ones_are_told_in_several_messages() {
+        let key = lost::free().key();
+        let of = |bytes: usize| Checkpoint {
+            attempt: key,
+            token: None,
+            value: crate::handler::to_raw(&Json::str(&"x".repeat(bytes))),
+        };
+        let half = BATCH_BYTES_MAX / 2 - 100;
+        let parts = in_parts(
+            [half, half, half, 2 * BATCH_BYTES_MAX, 1, 1]
+                .map(of)
+                .into_iter()
+                .collect(),
+        );
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 2]);
+        assert!(in_parts(Vec::new()).is_empty());
     }
 }

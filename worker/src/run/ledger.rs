@@ -212,6 +212,12 @@ impl Ledger {
         self.make_ready(key, None);
     }
 
+    /// Whether an attempt runs, and is the one that this belongs to.
+    pub fn runs(&self, key: &AttemptKey, of: &Arc<Control>) -> bool {
+        let phase = self.held.get(key).map(|held| &held.phase);
+        matches!(phase, Some(Phase::Running { control, .. }) if Arc::ptr_eq(control, of))
+    }
+
     /// Where its owner hears of an attempt that is held.
     pub fn reply_to(&self, key: &AttemptKey) -> Option<Arc<str>> {
         self.held.get(key).map(|held| held.reply_to.clone())

@@ -251,7 +251,10 @@ impl Runner {
                     ended.into_iter().for_each(|ended| self.finish_attempt(ended));
                 }
             }
-            Event::Stored(stored) if self.ledger.holds(&stored.key) => self.checkpoints.note(stored, Instant::now()),
+            Event::Stored(stored) if self.ledger.runs(&stored.key, &stored.control) => {
+                self.checkpoints.note(stored, Instant::now());
+            }
+            // It has ended since: its completion carries the last one.
             Event::Stored(_) => {}
             Event::Sent(sent) => self.note_sent(sent),
             Event::Connected(session) => return self.begin_session(session),

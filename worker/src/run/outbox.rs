@@ -24,7 +24,7 @@ const IN_FLIGHT_MAX: usize = 4;
 /// fan-out as long as the database takes to record it.
 const OPEN_MAX: usize = 2;
 /// Bytes of completions in one message, unless a single one is larger.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// What a completion weighs beside its output and logs.
 const COMPLETION_BYTES: usize = 256;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -179,7 +179,8 @@ fn weight(completion: &Completion) -> usize {
         }
         AttemptEnd::Error(failed) => failed.message.len(),
     };
-    COMPLETION_BYTES + logs + end
+    let checkpoint = completion.checkpoint.as_ref().map_or(0, |stored| stored.get().len());
+    COMPLETION_BYTES + logs + end + checkpoint
 }
 
 impl Batch {

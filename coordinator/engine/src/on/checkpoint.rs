@@ -18,7 +18,10 @@ impl Machine<'_> {
             step,
             attempt,
             value,
-            path: self.path_of(step),
+            path: match self.state.undoing(step, attempt) {
+                Some(undoing) => undoing.visit.undo_path(),
+                None => self.path_of(step),
+            },
         }));
         Ok(())
     }

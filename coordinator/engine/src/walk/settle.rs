@@ -62,7 +62,9 @@ impl Machine<'_> {
             None => self.emit_joined(id, Joined::Failed(error)),
             Some(retry) => {
                 let (thread, path) = (scope.parent, scope.path.to_string());
-                let begun = ranges(scope.active.keys().copied());
+                let begun = scope.active.iter().filter(|(_, thread)| thread.end.is_none());
+                let begun = begun.map(|(branch, _)| *branch);
+                let begun = ranges(begun);
                 self.emit(Fact::NodeRetryScheduled {
                     begun,
                     thread,
