@@ -196,12 +196,46 @@ fn activated(def: &Definition, opened: &ScopeOpened) -> u64 {
     length as u64
 }
 
+/// What has no record of an end that counts for good.
+#[derive(Default)]
+struct Unended<'a> {
+    /// Scopes.
+    open: BTreeMap<u64, &'a str>,
+    /// Scopes that failed; a resume goes on with them.
+    failed: BTreeMap<u64, &'a str>,
+    /// Sleeps, waits and calls.
+    asleep: BTreeSet<&'a str>,
+}
+
+impl Unended<'_> {
+    fn mark(self, marks: &mut Marks, now: &Open) {
+        // What is not under way any more, and has no record of its end, was cancelled.
+        let ended_by = |is_under_way, without_record| match is_under_way {
+            true => StepState::Running,
+            false => without_record,
+        };
+        for (id, path) in self.open {
+            mark(marks, path, ended_by(now.live.contains(&id), StepState::Cancelled));
+        }
+        for (id, path) in self.failed {
+            mark(marks, path, ended_by(now.live.contains(&id), StepState::Failed));
+        }
+        for path in self.asleep {
+            mark(marks, path, ended_by(now.waiting.contains(path), StepState::Cancelled));
+        }
+        for path in &now.retrying {
+            mark(marks, path, StepState::Retrying);
+        }
+    }
+}
+
 fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record], now: &Open) {
-    let mut open: BTreeMap<u64, &str> = BTreeMap::new();
-    // Scopes that failed; a resume goes on with them.
-    let mut failed: BTreeMap<u64, &str> = BTreeMap::new();
+    let Unended {
+        mut open,
+        mut failed,
+        mut asleep,
+    } = Unended::default();
     let mut by_path: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut asleep: BTreeSet<&str> = BTreeSet::new();
     for record in records {
         match &record.fact {
             Fact::ScopeOpened(opened) => {
@@ -287,23 +321,8 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::RunFinished(_) => {}
         }
     }
-    // What is not under way any more, and has no record of its end, was cancelled.
-    let ended_by = |is_under_way, without_record| match is_under_way {
-        true => StepState::Running,
-        false => without_record,
-    };
-    for (id, path) in open {
-        mark(marks, path, ended_by(now.live.contains(&id), StepState::Cancelled));
-    }
-    for (id, path) in failed {
-        mark(marks, path, ended_by(now.live.contains(&id), StepState::Failed));
-    }
-    for path in asleep {
-        mark(marks, path, ended_by(now.waiting.contains(path), StepState::Cancelled));
-    }
-    for path in &now.retrying {
-        mark(marks, path, StepState::Retrying);
-    }
+    let unended = Unended { open, failed, asleep };
+    unended.mark(marks, now);
 }
 
 fn is_step(def: &Definition, path: &str) -> bool {
