@@ -48,8 +48,11 @@ pub fn sign(state: &str) -> String {
 
 /// The coloured word that `text` begins with, if this file coloured it.
 pub fn coloured_word(text: &str) -> Option<&str> {
-    let (code, rest) = text.strip_prefix("\x1b[")?.split_once('m')?;
-    let (word, after) = rest.split_once(RESET)?;
+    // Looked for no further than our own reach: a text of nothing but such beginnings would take the square of its length.
+    let code = text.strip_prefix("\x1b[")?;
+    let (code, rest) = code.split_at_checked(code.bytes().take(3).position(|b| b == b'm')?)?;
+    let (word, after) = rest[1..].split_once('\x1b')?;
+    let after = after.strip_prefix(&RESET[1..])?;
     let is_own = STATES
         .iter()
         .any(|(state, its, sign)| *its == code && (word == *state || word == *sign));

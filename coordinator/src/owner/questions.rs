@@ -84,6 +84,11 @@ impl Owner {
         if !run.state.is_outstanding(attempt.0, attempt.1) || self.fleet.has_ended(asker) {
             return Some(Verdict::Drop);
         }
+        // Nobody has another namespace's attempts in hand; an answer may bring what one has stored.
+        let known = self.fleet.worker(asker);
+        if known.is_some_and(|worker| worker.namespace != run.namespace) {
+            return Some(Verdict::Drop);
+        }
         let key = run.key(attempt);
         let listed = match run.flights.get(&attempt).map(|flight| flight.phase) {
             Some(Phase::Held(holder)) => Some(holder),

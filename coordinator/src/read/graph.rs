@@ -205,6 +205,8 @@ struct Unended<'a> {
     failed: BTreeMap<u64, &'a str>,
     /// Sleeps, waits and calls.
     asleep: BTreeSet<&'a str>,
+    /// Others that failed: another try or a resume may go on with them.
+    broken: BTreeSet<&'a str>,
 }
 
 impl Unended<'_> {
@@ -223,6 +225,9 @@ impl Unended<'_> {
         for path in self.asleep {
             mark(marks, path, ended_by(now.waiting.contains(path), StepState::Cancelled));
         }
+        for path in self.broken {
+            mark(marks, path, StepState::Failed);
+        }
         for path in &now.retrying {
             mark(marks, path, StepState::Retrying);
         }
@@ -230,33 +235,31 @@ impl Unended<'_> {
 }
 
 fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record], now: &Open) {
-    let Unended {
-        mut open,
-        mut failed,
-        mut asleep,
-    } = Unended::default();
+    let mut unended = Unended::default();
     let mut by_path: BTreeMap<&str, u64> = BTreeMap::new();
     for record in records {
         match &record.fact {
             Fact::ScopeOpened(opened) => {
-                open.insert(record.seq, &opened.path);
+                unended.broken.remove(&*opened.path);
+                unended.open.insert(record.seq, &opened.path);
                 by_path.insert(&opened.path, record.seq);
             }
             Fact::ScopeJoined(joined) => {
-                open.remove(&joined.scope);
-                failed.remove(&joined.scope);
+                unended.open.remove(&joined.scope);
+                unended.failed.remove(&joined.scope);
                 match joined.result {
                     Joined::Ok(_) => mark(marks, &joined.path, StepState::Completed),
-                    Joined::Failed(_) => drop(failed.insert(joined.scope, &joined.path)),
+                    Joined::Failed(_) => drop(unended.failed.insert(joined.scope, &joined.path)),
                 }
             }
             // The same visit goes on with another try.
             Fact::NodeRetryScheduled { path, depth: None, .. } => {
                 if let Some(scope) = by_path.get(path.as_str()) {
-                    open.remove(scope);
-                    failed.remove(scope);
+                    unended.open.remove(scope);
+                    unended.failed.remove(scope);
                 }
-                asleep.remove(path.as_str());
+                unended.asleep.remove(path.as_str());
+                unended.broken.remove(path.as_str());
             }
             Fact::NodeSkipped { path, .. } if !is_step(def, path) => mark(marks, path, StepState::Skipped),
             Fact::Chosen { path, .. }
@@ -264,28 +267,30 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::RepeatEnded { path, .. }
             | Fact::EventEmitted { path, .. }
             | Fact::Finishing { path, .. } => {
+                unended.broken.remove(path.as_str());
                 mark(marks, path, StepState::Completed);
             }
             Fact::TimerSet { path, .. } | Fact::WaitOpened { path, .. } | Fact::ChildStarted { path, .. } => {
-                asleep.insert(path);
+                unended.broken.remove(path.as_str());
+                unended.asleep.insert(path);
             }
             Fact::ChildFinished {
                 path, error: Some(_), ..
             } => {
-                asleep.remove(path.as_str());
-                mark(marks, path, StepState::Failed);
+                unended.asleep.remove(path.as_str());
+                unended.broken.insert(path);
             }
             Fact::TimerFired { path, .. }
             | Fact::InputAnswered { path, .. }
             | Fact::WaitEnded { path, .. }
             | Fact::ChildFinished { path, .. } => {
-                asleep.remove(path.as_str());
+                unended.asleep.remove(path.as_str());
                 mark(marks, path, StepState::Completed);
             }
-            Fact::WaitTimedOut { path, .. } => drop(asleep.remove(path.as_str())),
+            Fact::WaitTimedOut { path, .. } => drop(unended.asleep.remove(path.as_str())),
             Fact::NodeFailed { error, .. } => {
                 if let Some(path) = &error.path {
-                    mark(marks, path, StepState::Failed);
+                    unended.broken.insert(path);
                 }
             }
             Fact::NodeSkipped { .. }
@@ -321,7 +326,6 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
             | Fact::RunFinished(_) => {}
         }
     }
-    let unended = Unended { open, failed, asleep };
     unended.mark(marks, now);
 }
 

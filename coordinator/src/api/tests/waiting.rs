@@ -120,3 +120,32 @@ async fn what_a_cancel_or_a_failure_cuts_off_is_drawn_as_cancelled() {
     assert_eq!(nodes(&run).await, expected);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_second_try_succeeds_is_drawn_as_completed() {
+    let server = Server::start().await;
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let twice = move |_: rejoin_worker::StepContext, input: Json| {
+        let before = tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            match before {
+                0 => Err(rejoin_worker::StepError::fatal("not yet").with_type("t.soon")),
+                _ => Ok(input),
+            }
+        }
+    };
+    let worker = rejoin_worker::Worker::builder().name("w").handler("twice", twice);
+    let worker = worker.build(server.broker.link("w")).expect("a worker");
+    tokio::spawn(worker.run(tokio_util::sync::CancellationToken::new()));
+    let child = "workflow: child\nsteps: [ { step: s, uses: twice } ]\n";
+    assert_eq!(server.call("PUT /v1/workflows", "", child).await.status, 201);
+    let document =
+        "workflow: caller\nsteps: [ { call: c, workflow: child, retry: { max_attempts: 2, initial: 1ms } } ]\n";
+    let run = server.begun(document, "caller", "{}").await;
+    server.reaches(&run, "completed").await;
+    let graph = server.call(&format!("GET /v1/runs/{run}/graph"), "", "").await;
+    let mut found = Vec::new();
+    drawn(&graph.json(), &mut found);
+    assert_eq!(found, [("/c".to_owned(), r#"{"completed":1}"#.to_owned())]);
+    server.stop().await;
+}
