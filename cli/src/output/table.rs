@@ -85,9 +85,8 @@ pub fn shown(value: &Json) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn columns_are_aligned_and_nothing_hangs_over() {
-        let columns = [
+    fn name_and_number() -> [Column; 2] {
+        [
             Column {
                 head: "NAME",
                 cell: |i| member(i, "n"),
@@ -96,29 +95,26 @@ mod tests {
                 head: "N",
                 cell: |i| member(i, "v"),
             },
-        ];
+        ]
+    }
+
+    #[test]
+    fn columns_are_aligned_and_nothing_hangs_over() {
         let items = [
             Json::parse(br#"{"n":"a","v":1}"#).expect("json"),
             Json::parse(br#"{"n":"longer","v":null}"#).expect("json"),
         ];
-        assert_eq!(render(&columns, &items), "NAME    N\na       1\nlonger\n");
+        assert_eq!(render(&name_and_number(), &items), "NAME    N\na       1\nlonger\n");
     }
 
     #[test]
     fn a_cell_is_one_line_and_shows_its_control_characters() {
-        let columns = [
-            Column {
-                head: "NAME",
-                cell: |i| member(i, "n"),
-            },
-            Column {
-                head: "N",
-                cell: |i| member(i, "v"),
-            },
-        ];
         let items = [Json::parse(br#"{"n":"a\u001b[2J\nb\u009b","v":1}"#).expect("json")];
         let shown = "a\\u001b[2J\\nb\\u009b";
-        assert_eq!(render(&columns, &items), format!("{:<19}  N\n{shown}  1\n", "NAME"));
+        assert_eq!(
+            render(&name_and_number(), &items),
+            format!("{:<19}  N\n{shown}  1\n", "NAME")
+        );
     }
 
     #[test]

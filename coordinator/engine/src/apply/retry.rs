@@ -76,7 +76,7 @@ impl RunState {
     ///
     /// Where the scope had no `retry` when a branch ended, nothing is known of its visits but that no node had more than one: each
     /// counts as visited then.
-    pub(super) fn reset_scope(&mut self, key: ThreadKey) -> Result<Carried, Misfit> {
+    fn reset_scope(&mut self, key: ThreadKey) -> Result<Carried, Misfit> {
         let Some(Leaf::Scope(id)) = self.thread(key).map(|thread| &thread.leaf) else {
             return Err("not at a scope".to_owned());
         };
