@@ -110,7 +110,7 @@ pub enum RunCommand {
     },
     /// Edit an open parallel, foreach or graph
     Edit(EditArgs),
-    /// Try parked or failed steps again
+    /// Try parked or failed steps, or failed compensations, again
     Retry {
         #[command(flatten)]
         run: RunArg,
@@ -120,7 +120,7 @@ pub enum RunCommand {
         #[arg(long, value_name = "JSON|@FILE|-")]
         input: Option<String>,
     },
-    /// Go on behind parked or failed steps
+    /// Go on behind parked or failed steps, or behind compensations that were undone by hand
     Skip {
         #[command(flatten)]
         run: RunArg,
@@ -130,7 +130,7 @@ pub enum RunCommand {
         #[arg(long, value_name = "JSON|@FILE|-")]
         value: Option<String>,
     },
-    /// Let parked steps fail, or failed ones with another error
+    /// Let parked steps fail, or failed ones with another error; give compensations at work up
     Fail {
         #[command(flatten)]
         run: RunArg,

@@ -106,7 +106,9 @@ impl Api {
         let row = self.run(namespace, id).await?;
         if let Steps::At(paths) = &steps {
             let definition = self.definition(&row).await?;
-            if let Some(path) = paths.iter().find(|path| locate::node(&definition, path).is_none()) {
+            let is_there =
+                |path: &str| locate::node(&definition, path).is_some() || locate::call(&definition, path).is_some();
+            if let Some(path) = paths.iter().find(|path| !is_there(path)) {
                 return Err(Problem::not_found("step", path));
             }
         }

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::locate;
-use super::steps::{StepState, Visit, handler_call};
+use super::steps::{StepState, Visit};
 
 /// The answer of `GET /v1/runs/{id}/graph`; without a run (`/workflows/{name}/…`) all counts are empty.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -330,7 +330,7 @@ fn mark_scopes_and_others(marks: &mut Marks, def: &Definition, records: &[Record
 }
 
 fn is_step(def: &Definition, path: &str) -> bool {
-    locate::node(def, path).is_some_and(|id| handler_call(&def.node(id).kind).is_some())
+    locate::node(def, path).is_some_and(|id| def.node(id).kind.calls().is_some())
 }
 
 fn nodes(def: &Definition, flow: FlowId, parent: &str, marks: &Marks) -> Vec<GraphNode> {
@@ -343,7 +343,7 @@ fn node(def: &Definition, id: NodeId, parent: &str, marks: &Marks) -> GraphNode 
     let path = format!("{parent}/{}", node.name);
     let flows = flows(def, &node.kind, &path, marks);
     let counts = marks.states.get(&path).cloned().unwrap_or_default();
-    let call = handler_call(&node.kind);
+    let call = node.kind.calls();
     GraphNode {
         name: node.name.to_string(),
         kind: kind_name(&node.kind),

@@ -1,6 +1,6 @@
 //! From a path of a run back to the node of its definition.
 
-use rejoin_shared::definition::model::{Cases, Definition, FlowId, NodeId, NodeKind};
+use rejoin_shared::definition::model::{Cases, Definition, FlowId, HandlerCall, NodeId, NodeKind};
 use rejoin_shared::path;
 
 /// One segment of a path: a name, an item in brackets, and no visit.
@@ -22,6 +22,18 @@ pub fn node(def: &Definition, path: &str) -> Option<NodeId> {
             return Some(id);
         }
         flow = inside(def, id, at, &mut segments)?;
+    }
+}
+
+/// What the step, decision or compensation at `path` calls; `None` if nothing there calls a handler.
+#[must_use]
+pub fn call<'a>(def: &'a Definition, path: &str) -> Option<&'a HandlerCall> {
+    match path.strip_suffix("/compensate") {
+        Some(undone) => {
+            let compensate = def.node(node(def, undone)?).kind.compensate();
+            compensate.map(|compensate| &compensate.call)
+        }
+        None => def.node(node(def, path)?).kind.calls(),
     }
 }
 

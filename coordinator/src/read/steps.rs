@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rejoin_engine::record::{Claimed, Fact, Record, StepCompleted, StepFailed, ThreadKey};
 use rejoin_engine::state::RunState;
 use rejoin_engine::state::view::{OpenStatus, OpenStep, is_undo};
-use rejoin_shared::definition::model::{Decision, Definition, HandlerCall, NodeKind};
+use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::StepKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::map::{HashMap, HashSet};
@@ -428,13 +428,7 @@ impl<'a> Fold<'a> {
         if let Some(known) = self.calls.get(&pattern) {
             return known.clone();
         }
-        let call = match path.strip_suffix("/compensate") {
-            Some(undone) => locate::node(self.def, undone)
-                .and_then(|id| self.def.node(id).kind.compensate())
-                .map(|compensate| &compensate.call),
-            None => locate::node(self.def, path).and_then(|id| handler_call(&self.def.node(id).kind)),
-        };
-        let call = call.map(|call| {
+        let call = locate::call(self.def, path).map(|call| {
             Arc::new(Call {
                 handler: call.uses.to_string(),
                 queue: call.queue.to_string(),
@@ -524,29 +518,5 @@ impl<'a> Fold<'a> {
         if let Some(error) = &step.last_error {
             entry.error = Some(Box::new(error.clone()));
         }
-    }
-}
-
-/// What a node calls, if it calls a handler.
-#[must_use]
-pub fn handler_call(kind: &NodeKind) -> Option<&HandlerCall> {
-    match kind {
-        NodeKind::Step(step) => Some(&step.call),
-        NodeKind::Decision(Decision::Handler(call)) => Some(call),
-        NodeKind::Decision(Decision::Rules { .. })
-        | NodeKind::Parallel(_)
-        | NodeKind::Foreach(_)
-        | NodeKind::Graph(_)
-        | NodeKind::Branch(_)
-        | NodeKind::Group(_)
-        | NodeKind::Try(_)
-        | NodeKind::Repeat(_)
-        | NodeKind::Sleep(_)
-        | NodeKind::Wait(_)
-        | NodeKind::Call(_)
-        | NodeKind::Emit(_)
-        | NodeKind::Set(_)
-        | NodeKind::Fail(_)
-        | NodeKind::Finish(_) => None,
     }
 }

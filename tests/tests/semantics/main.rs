@@ -12,6 +12,7 @@ mod join;
 mod limits;
 mod merging;
 mod operating;
+mod operating_undo;
 mod parked;
 mod requests;
 mod resume;

@@ -8,7 +8,7 @@ use rejoin_shared::time::Timestamp;
 
 use crate::record::{Fact, Record, ThreadKey};
 use crate::state::thread::CallEnd;
-use crate::state::undo::{Children, Undo};
+use crate::state::undo::{Children, Undo, is_undo};
 use crate::state::{Leaf, Phase, RunState, Todo};
 
 mod advance;
@@ -96,7 +96,9 @@ impl RunState {
             Fact::StepCompleted(completed) => self.complete_step(completed),
             Fact::StepFailed(failed) => self.fail_step(failed),
             Fact::StepRetried { step, input, .. } => self.retry_step(*step, input.clone()),
+            Fact::StepSkipped { step, .. } if is_undo(*step) => self.skip_undo(*step),
             Fact::StepSkipped { step, output, .. } => self.skip_step(*step, output),
+            Fact::StepGivenUp { step, error, .. } if is_undo(*step) => self.give_undo_up(*step, error),
             Fact::StepGivenUp { step, error, .. } => self.give_step_up(*step, error),
             Fact::GroupOpened { thread } => self.open_group(*thread),
             Fact::ScopeOpened(opened) => self.open_scope(opened, record.seq),

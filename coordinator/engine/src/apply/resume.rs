@@ -37,7 +37,7 @@ impl RunState {
             Phase::Ended {
                 status: RunStatus::Failed | RunStatus::CompensationFailed,
                 ..
-            } if self.undo.is_some() => self.revive_undo(),
+            } if self.undo.is_some() => self.revive_undo(only),
             Phase::Ended {
                 status: RunStatus::Failed,
                 ..

@@ -2,6 +2,7 @@
 
 use rejoin_shared::ids::{RunId, StepKey};
 use rejoin_shared::json::Json;
+use rejoin_shared::run::ErrorValue;
 
 use super::Misfit;
 use super::step::count;
@@ -172,12 +173,16 @@ impl RunState {
 
     pub(super) fn undone(&mut self, step: StepKey, attempt: u32) -> Result<(), Misfit> {
         self.settle_undo(step, attempt)?;
+        self.close_undo(step);
+        Ok(())
+    }
+
+    fn close_undo(&mut self, step: StepKey) {
         self.tally.done += 1;
         if let Some(undo) = &mut self.undo {
             undo.close(step);
         }
         self.go_on_undoing();
-        Ok(())
     }
 
     pub(super) fn undo_failed(&mut self, failed: &StepFailed) -> Result<(), Misfit> {
@@ -226,19 +231,66 @@ impl RunState {
         }
     }
 
-    /// A resume of a compensation that ended: its failed visits are tried again, with fresh budgets; what was cut off in the
-    /// middle goes on.
-    pub(super) fn revive_undo(&mut self) {
+    /// An operator says that something is undone.
+    pub(super) fn skip_undo(&mut self, step: StepKey) -> Result<(), Misfit> {
+        let undo = self.undo.as_mut().ok_or("nothing is being undone")?;
+        match undo.forgive(step) {
+            true => self.tally.failed -= 1,
+            false => self.revoke_undo(step)?,
+        }
+        self.close_undo(step);
+        Ok(())
+    }
+
+    /// An operator says that something cannot be undone.
+    pub(super) fn give_undo_up(&mut self, step: StepKey, error: &ErrorValue) -> Result<(), Misfit> {
+        self.revoke_undo(step)?;
+        let undo = self.undo.as_mut().ok_or("nothing is being undone")?;
+        let undoing = undo.begun.get_mut(&step).ok_or("no such compensation")?;
+        undoing.last_error = Some(error.clone());
+        undo.fail(step);
+        self.tally.failed += 1;
+        self.go_on_undoing();
+        Ok(())
+    }
+
+    /// Takes back its attempt, which is outstanding or waits for its time.
+    fn revoke_undo(&mut self, step: StepKey) -> Result<(), Misfit> {
+        let begun = self.undo.as_ref().and_then(|undo| undo.begun.get(&step));
+        let (attempt, not_before) = begun
+            .map(|undoing| (undoing.attempt, undoing.not_before))
+            .ok_or("no such compensation")?;
+        self.settle_undo(step, attempt)?;
+        if let Some(at) = not_before {
+            self.agenda.due.remove(&(at, step, attempt));
+        }
+        self.agenda.revoked.insert((step, attempt));
+        self.agenda.newly_revoked.push((step, attempt));
+        Ok(())
+    }
+
+    /// A resume of a compensation that ended: its failed visits, of which only those of `only` if any are named, are tried again,
+    /// with fresh budgets; what was cut off in the middle goes on.
+    pub(super) fn revive_undo(&mut self, only: &[StepKey]) {
         self.phase = Phase::Compensating;
         let Some(undo) = &mut self.undo else { return };
-        undo.forgive();
-        let again = undo.children.again().into_iter();
-        self.agenda.outbox.extend(again.map(|child| Sent::GoOn { child }));
+        if only.is_empty() {
+            let again = undo.children.again().into_iter();
+            self.agenda.outbox.extend(again.map(|child| Sent::GoOn { child }));
+        }
+        let failed: Vec<StepKey> = undo
+            .failed()
+            .filter(|key| only.is_empty() || only.contains(key))
+            .collect();
+        let again: Vec<StepKey> = failed.into_iter().filter(|key| undo.forgive(*key)).collect();
         for (key, undoing) in &mut undo.begun {
             if let Some(at) = undoing.not_before.take() {
                 self.agenda.due.remove(&(at, *key, undoing.attempt));
             }
-            if std::mem::take(&mut undoing.has_failed) {
+            if undoing.has_failed {
+                continue;
+            }
+            if again.contains(key) {
                 undoing.attempt += 1;
                 self.tally.failed -= 1;
             }

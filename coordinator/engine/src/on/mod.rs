@@ -8,6 +8,7 @@ mod control;
 mod edit;
 mod fork;
 mod operate;
+mod operate_undo;
 mod signal;
 
 pub use fork::fork;

@@ -15,6 +15,9 @@ impl Machine<'_> {
     /// All of the steps or none: what is wrong with one is told before anything is done to any. A run that has failed goes on
     /// with these; what else failed in it stays failed.
     pub(super) fn operate(&mut self, steps: &Steps, what: StepOperation) -> Result<(), Ignored> {
+        if self.state.undo.is_some() {
+            return self.operate_on_undo(steps, &what);
+        }
         let found = self.found(steps)?;
         if let StepOperation::Skip { value } = &what {
             for step in &found {
@@ -50,11 +53,11 @@ impl Machine<'_> {
             OpenStatus::Outstanding | OpenStatus::Retrying(_) | OpenStatus::Cancelled => false,
         };
         let open = self.state.open_steps();
-        let found: Vec<OpenStep> = open.filter(|step| is_among(steps, step) && may_be(step)).collect();
-        let missing = match steps {
-            Steps::At(paths) => paths.iter().find(|path| !found.iter().any(|step| step.path == **path)),
-            Steps::WithError(_) => None,
-        };
+        let found: Vec<OpenStep> = open.filter(|step| steps.mean(step) && may_be(step)).collect();
+        let missing = steps
+            .paths()
+            .iter()
+            .find(|path| !found.iter().any(|step| step.path == **path));
         match missing {
             Some(path) => Err(Ignored::NotAllowed(format!(
                 "the step at {path} is neither parked nor has it failed in what is open still"
@@ -69,9 +72,6 @@ impl Machine<'_> {
     /// Resumes a failed run for these steps alone, if that leads to anything.
     fn resume_only(&mut self, found: &[OpenStep], what: &StepOperation) -> Result<(), Ignored> {
         let refuse = |text: &str| Err(Ignored::NotAllowed(text.to_owned()));
-        if self.state.undo.is_some() {
-            return refuse("what the run had done was being undone: its steps stay as they are");
-        }
         let only = found.iter().map(|step| step.step).collect();
         let resumed = Fact::RunResumed { only };
         let mut trial = self.state.clone();
@@ -134,9 +134,20 @@ impl Machine<'_> {
     }
 }
 
-fn is_among(steps: &Steps, step: &OpenStep) -> bool {
-    match steps {
-        Steps::At(paths) => paths.contains(&step.path),
-        Steps::WithError(kind) => step.last_error.as_ref().is_some_and(|error| error.kind == *kind),
+impl Steps {
+    /// The paths that are named.
+    pub(super) fn paths(&self) -> &[String] {
+        match self {
+            Steps::At(paths) => paths,
+            Steps::WithError(_) => &[],
+        }
+    }
+
+    /// Whether this step is one of them.
+    pub(super) fn mean(&self, step: &OpenStep) -> bool {
+        match self {
+            Steps::At(paths) => paths.contains(&step.path),
+            Steps::WithError(kind) => step.last_error.as_ref().is_some_and(|error| error.kind == *kind),
+        }
     }
 }

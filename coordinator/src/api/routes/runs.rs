@@ -178,12 +178,18 @@ pub fn operations() -> Vec<Route> {
             .answers::<RunView>(200, A_RUN)
             .problems([Code::Conflict]),
         post("/v1/runs/{id}/steps/skip", "skipSteps", steps::skip)
-            .says("Goes on behind parked and failed steps", "")
+            .says(
+                "Goes on behind parked and failed steps",
+                "Also behind compensations at work, taken as done.",
+            )
             .needs(bodies::skip())
             .answers::<RunView>(200, A_RUN)
             .problems([Code::Conflict]),
         post("/v1/runs/{id}/steps/fail", "failSteps", steps::fail)
-            .says("Lets parked steps fail, or failed ones with another error", "")
+            .says(
+                "Lets parked steps fail, or failed ones with another error",
+                "Also compensations at work, which ends the compensation.",
+            )
             .needs(bodies::fail())
             .answers::<RunView>(200, A_RUN)
             .problems([Code::Conflict]),

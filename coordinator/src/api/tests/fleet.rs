@@ -155,3 +155,39 @@ async fn a_parked_step_is_among_the_waits_of_its_run_until_an_operator_comes() {
     stop.cancel();
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compensation_that_nobody_serves_is_given_up_and_skipped_once_it_was_undone_by_hand() {
+    let server = Server::start().await;
+    let stop = CancellationToken::new();
+    let worker = Worker::builder().name("w").build(server.broker.link("w"));
+    tokio::spawn(worker.expect("a worker").run(stop.clone()));
+    let document = "workflow: trip\nsteps:\n  - { step: hotel, uses: rejoin.noop, compensate: { uses: cancel_hotel } }\n  - { fail: full }\n";
+    let run = server.begun(document, "trip", "{}").await;
+    server.reaches(&run, "compensating").await;
+    let ask = |what: &str| format!("POST /v1/runs/{run}/steps/{what}");
+    let refused = server.call(&ask("fail"), "", r#"{"path":"/hotel"}"#).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    let unknown = server.call(&ask("fail"), "", r#"{"path":"/other/compensate"}"#).await;
+    assert_eq!(unknown.status, 404, "{}", unknown.body);
+    let path = r#"{"path":"/hotel/compensate"}"#;
+    let given_up = server.call(&ask("fail"), "", path).await;
+    assert_eq!(
+        (given_up.status, given_up.text("state").as_str()),
+        (200, "compensation_failed"),
+        "{}",
+        given_up.body
+    );
+    let steps = server.call(&format!("GET /v1/runs/{run}/steps"), "", "").await;
+    assert!(steps.body.contains("given up by an operator"), "{}", steps.body);
+    let skipped = server.call(&ask("skip"), "", path).await;
+    assert_eq!(
+        (skipped.status, skipped.text("state").as_str()),
+        (200, "failed"),
+        "{}",
+        skipped.body
+    );
+    assert!(skipped.body.contains(r#""compensated":true"#), "{}", skipped.body);
+    stop.cancel();
+    server.stop().await;
+}

@@ -151,9 +151,18 @@ impl Undo {
         }
     }
 
-    /// Those that failed are tried again.
-    pub fn forgive(&mut self) {
-        self.failed = 0;
+    /// One that failed for good did not. Whether it had.
+    pub fn forgive(&mut self, key: StepKey) -> bool {
+        let failed = self.begun.get_mut(&key).map(|undoing| &mut undoing.has_failed);
+        let had_failed = failed.is_some_and(std::mem::take);
+        self.failed -= usize::from(had_failed);
+        had_failed
+    }
+
+    /// Those that failed for good.
+    pub fn failed(&self) -> impl Iterator<Item = StepKey> + '_ {
+        let failed = self.begun.iter().filter(|(_, undoing)| undoing.has_failed);
+        failed.map(|(key, _)| *key)
     }
 
     /// A compensation is done: what lies before it may follow.
