@@ -95,7 +95,7 @@ async fn next(client: &Client, global: &Global, name: &str, n: u32) -> Result<u8
 }
 
 async fn delete(client: &Client, name: &str, yes: bool) -> Result<u8, Failure> {
-    if !yes && !confirmed(&format!("delete schedule {name}? [y/N]"))? {
+    if !yes && !confirmed(&format!("delete schedule {name}?"))? {
         return Err(Failure::general("not deleted"));
     }
     client.send(client.request(Method::DELETE, &at(name, ""))).await?;

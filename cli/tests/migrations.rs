@@ -63,3 +63,14 @@ async fn a_program_that_is_older_than_the_schema_names_what_it_does_not_know_and
     );
     database.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_on_a_new_database_says_how_it_gets_its_tables() {
+    let Some(database) = Database::if_there_is_a_server().await else {
+        return;
+    };
+    let (code, said) = run(&["coordinator", "--listen", "127.0.0.1:0"], &database.url);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("by `rejoin migrate`"), "{said}");
+    database.end().await;
+}

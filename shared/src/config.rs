@@ -22,6 +22,7 @@ mod reference;
 mod retention;
 mod secret;
 mod tracing;
+mod unknown;
 pub use duration::Span;
 pub use encryption::{Encryption, EncryptionKey};
 pub use reference::reference;
@@ -340,6 +341,9 @@ pub enum ConfigError {
         /// What is wrong in it.
         reason: String,
     },
+    /// Places in the file, `file:line:column: what is wrong`, a line each.
+    #[error("{0}")]
+    Places(String),
     /// A variable.
     #[error("variable {name}: {reason}")]
     Variable {
@@ -458,10 +462,28 @@ fn file_source(path: &Path) -> Result<config::File<config::FileSourceFile, confi
     let alone = config::Config::builder().add_source(source.clone()).build();
     match alone.and_then(config::Config::try_deserialize::<Settings>) {
         Ok(_) => Ok(source),
-        Err(e) => Err(ConfigError::File {
-            file: path.display().to_string(),
-            reason: e.to_string(),
-        }),
+        Err(e) => Err(located(path, &e)),
+    }
+}
+
+/// What is wrong with a file, with every place that is wrong where that can be said.
+fn located(path: &Path, error: &config::ConfigError) -> ConfigError {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let strangers = unknown::keys(&file, &text);
+    if !strangers.is_empty() {
+        return ConfigError::Places(strangers);
+    }
+    let typed = toml::from_str::<Settings>(&text).err();
+    match typed.and_then(|e| Some((e.span()?, e.message().to_owned()))) {
+        Some((span, message)) => {
+            let (line, column) = unknown::place(&text, span.start);
+            ConfigError::Places(format!("{file}:{line}:{column}: {message}"))
+        }
+        None => ConfigError::File {
+            file,
+            reason: error.to_string(),
+        },
     }
 }
 
@@ -481,7 +503,13 @@ fn check_variable(name: &str, key: &str, value: &str) -> Result<(), ConfigError>
         .and_then(|builder| builder.build());
     match alone.and_then(config::Config::try_deserialize::<Settings>) {
         Ok(_) => Ok(()),
-        Err(e) => Err(variable(name, &e)),
+        Err(e) => {
+            let must_be = || unknown::rule(key).map(|rule| format!("`{value}`, but must be {rule}"));
+            let reason = unknown::variable(name).or_else(must_be);
+            let name = name.to_owned();
+            let reason = reason.unwrap_or_else(|| e.to_string());
+            Err(ConfigError::Variable { name, reason })
+        }
     }
 }
 
@@ -525,7 +553,10 @@ mod tests {
     fn unknown_keys_and_variables_are_errors_that_name_them() {
         let file = toml_file("unknown", "[http]\nlissten = 'x'\n");
         let error = Settings::load(Some(&file), []).expect_err("unknown key").to_string();
-        assert!(error.contains("lissten"), "{error}");
+        assert!(
+            error.ends_with(".toml:2:1: unknown key `http.lissten` (did you mean `http.listen`?)"),
+            "{error}"
+        );
         for name in [
             "REJOIN_HTTP__LISSTEN",
             "REJOIN_SOMETHING",
@@ -534,11 +565,40 @@ mod tests {
             let error = Settings::load(None, env(&[(name, "1")])).expect_err(name).to_string();
             assert!(error.contains(name), "{error}");
         }
+        for (name, value, said) in [
+            ("REJOIN_HTTP__LISSTEN", "x", "(did you mean REJOIN_HTTP__LISTEN?)"),
+            (
+                "REJOIN_LIMITS__BRANCHES_MAX",
+                "-1",
+                "`-1`, but must be a whole number, 0 or more",
+            ),
+            ("REJOIN_HTTP__CONSOLE", "si", "`si`, but must be true or false"),
+        ] {
+            let error = Settings::load(None, env(&[(name, value)])).expect_err(name).to_string();
+            assert!(error.ends_with(said), "{error}");
+        }
         let error = Settings::load(None, env(&[("REJOIN_COORDINATOR__LEASE", "soon")])).expect_err("no duration");
         assert!(error.to_string().contains("REJOIN_COORDINATOR__LEASE"), "{error}");
         let error = Settings::load(None, env(&[("REJOIN_HTTP__ACCESS", "bogus")])).expect_err("no such access");
         let named = ["REJOIN_HTTP__ACCESS", "`bogus`", "`auto`, `tokens`, `open`"];
         assert!(named.iter().all(|name| error.to_string().contains(name)), "{error}");
+    }
+
+    #[test]
+    fn every_unknown_key_of_a_file_is_named_with_its_place_and_wrong_values_with_theirs() {
+        let error = |name: &str, text: &str| {
+            let file = toml_file(name, text);
+            let error = Settings::load(Some(&file), []).expect_err("wrong").to_string();
+            error.replace(&file.display().to_string(), "F")
+        };
+        let several = "lissen = 3\n[htpp]\nlisten = 'x'\n[coordinator]\nname = 'a'\n  nmae = 'x'\n";
+        let expected = "F:1:1: unknown key `lissen`\nF:2:2: unknown key `htpp` (did you mean `http`?)\n\
+            F:6:3: unknown key `coordinator.nmae` (did you mean `coordinator.name`?)";
+        assert_eq!(error("several", several), expected);
+        let wrong = error("wrong", "[limits]\nbranches_max = -1\n");
+        assert!(wrong.starts_with("F:2:16: "), "{wrong}");
+        let no_toml = error("syntax", "[limits\n");
+        assert!(no_toml.starts_with("F:1:"), "{no_toml}");
     }
 
     #[test]

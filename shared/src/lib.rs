@@ -20,6 +20,7 @@ pub mod map;
 pub mod path;
 pub mod redact;
 pub mod run;
+pub mod suggest;
 pub mod telemetry;
 pub mod time;
 #[cfg(feature = "amqp")]

@@ -18,6 +18,11 @@ pub fn block(text: &str) -> String {
     written(text, |c| matches!(c, '\n' | '\t'))
 }
 
+/// As JSON text that means the same: it lets DEL and the controls above it stand, which terminals obey.
+pub fn json(text: &str) -> String {
+    written(text, |c| c.is_ascii() && c != '\x7f')
+}
+
 /// As `block`; the words that [`style`] coloured stay so. What a text of a run could gain by that is a state's name in its colour.
 pub fn coloured(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -61,6 +66,12 @@ mod tests {
         let every = (0..=0xff).filter_map(char::from_u32).collect::<String>();
         assert_eq!(line(&every).chars().filter(|c| c.is_control()).count(), 0);
         assert_eq!(coloured(&every), block(&every));
+    }
+
+    #[test]
+    fn json_text_keeps_its_line_feeds_and_its_meaning() {
+        let text = "{\n\t\"a\u{9b}\": \"\x7f\\u001b\"\r\n}";
+        assert_eq!(json(text), "{\n\t\"a\\u009b\": \"\\u007f\\u001b\"\r\n}");
     }
 
     #[test]

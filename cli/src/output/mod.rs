@@ -31,7 +31,7 @@ fn for_people(text: &str, is_coloured: bool) -> String {
     }
 }
 
-/// Writes to standard output what is no text of a run: codes for the terminal, scripts, and JSON and YAML, which escape what they hold.
+/// Writes to standard output what is no text of a run: codes for the terminal, scripts, and YAML, which escapes what it holds.
 /// A reader that went away (`| head`) is no error.
 pub fn raw(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
@@ -51,9 +51,9 @@ pub fn note(line: &str) {
     drop(writeln!(std::io::stderr(), "{}", escape::block(line)));
 }
 
-/// Writes a line as it is to standard output.
-pub fn raw_line(line: &str) -> Result<(), Failure> {
-    raw(&format!("{line}\n"))
+/// Writes JSON text and a line feed to standard output.
+pub fn json_line(json_text: &str) -> Result<(), Failure> {
+    raw(&format!("{}\n", escape::json(json_text)))
 }
 
 /// Rows of the terminal on standard output, if there is one and it tells.
@@ -71,8 +71,8 @@ pub fn is_terminal() -> bool {
 pub fn value(form: OutputForm, json_text: &[u8], shown: impl FnOnce() -> String) -> Result<(), Failure> {
     match form {
         OutputForm::Table => text(&shown()),
-        OutputForm::Json => raw_line(&pretty::json(json_text)),
-        OutputForm::Jsonl => raw_line(&String::from_utf8_lossy(json_text)),
+        OutputForm::Json => json_line(&pretty::json(json_text)),
+        OutputForm::Jsonl => json_line(&String::from_utf8_lossy(json_text)),
         OutputForm::Yaml => raw(&yaml::document(json_text)),
     }
 }
@@ -81,8 +81,8 @@ pub fn value(form: OutputForm, json_text: &[u8], shown: impl FnOnce() -> String)
 pub fn list(form: OutputForm, items: &[Json], columns: &[table::Column]) -> Result<(), Failure> {
     match form {
         OutputForm::Table => text(&table::render(columns, items)),
-        OutputForm::Json => raw_line(&pretty::json(&Json::list(items.to_vec()).to_bytes())),
-        OutputForm::Jsonl => items.iter().try_for_each(|item| raw_line(&item.to_string())),
+        OutputForm::Json => json_line(&pretty::json(&Json::list(items.to_vec()).to_bytes())),
+        OutputForm::Jsonl => items.iter().try_for_each(|item| json_line(&item.to_string())),
         OutputForm::Yaml => raw(&yaml::document(&Json::list(items.to_vec()).to_bytes())),
     }
 }

@@ -66,7 +66,7 @@ pub async fn run(global: &Global, command: WorkflowCommand) -> Result<u8, Failur
 /// `rejoin schema`
 pub fn schema() -> Result<u8, Failure> {
     let text = serde_json::to_vec(&definition::schema()).map_err(|e| Failure::general(e.to_string()))?;
-    output::raw_line(&output::pretty::json(&text))?;
+    output::json_line(&output::pretty::json(&text))?;
     Ok(exit::OK)
 }
 
@@ -112,7 +112,7 @@ fn validate(global: &Global, files: &[std::path::PathBuf]) -> Result<u8, Failure
                     ("file", Json::str(&file.display().to_string())),
                     ("workflow", Json::str(&name)),
                 ]);
-                output::raw_line(&entry.to_string())?;
+                output::json_line(&entry.to_string())?;
             }
             Err(failure) => {
                 output::note(&failure.to_string());

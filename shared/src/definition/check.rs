@@ -202,7 +202,7 @@ impl<'a> Checker<'a> {
     /// The nearest of the document's own names, as long as guesses are left.
     fn suggest<'n>(&mut self, word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
         self.suggestions_left = self.suggestions_left.checked_sub(1)?;
-        super::suggest::nearest(word, names)
+        crate::suggest::nearest(word, names)
     }
 
     fn open_flow(&mut self, role: FlowRole) -> FlowId {

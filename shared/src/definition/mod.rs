@@ -18,7 +18,6 @@ mod reference;
 mod schema;
 mod shape;
 mod source;
-mod suggest;
 pub mod supported;
 #[cfg(test)]
 mod tests;

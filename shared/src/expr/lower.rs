@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::function::{self, FUNCTIONS, METHOD_MACROS, PLAIN_MACROS, Signature};
 use super::node::{Get, GetPath, Iteration, IterationKind, Node, Path, Step};
 use super::pattern::Pattern;
-use super::suggest::nearest;
 use super::syntax::{At, LinkAt, StepAt, Syntax, SyntaxStep};
 use super::value::{Key, Value};
 use super::{ExprProblem, Names, ResultsUse};
 use crate::keypath::KeyPath;
 use crate::limits::Limits;
+use crate::suggest::nearest;
 
 /// A compiled expression and what it reads.
 #[derive(Debug)]

@@ -29,7 +29,6 @@ mod operator;
 mod parse;
 mod pattern;
 mod scan;
-mod suggest;
 mod syntax;
 mod template;
 mod temporal;

@@ -9,6 +9,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::{Location, Spanned};
 
+use super::strangers::strangers;
+
 /// Why a handlers file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -32,6 +34,9 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// Keys that mean nothing: `file:line:column: which`, a line each.
+    #[error("{0}")]
+    Strangers(String),
     /// The files of an `https://` handler.
     #[error("handler {handler}: {source}")]
     Tls {
@@ -231,7 +236,10 @@ impl HandlersFile {
             column: place.map_or(0, |place| place.column()),
             problem,
         };
-        let handlers = parsed.map_err(|e| wrong(e.location(), e.without_snippet().to_string()))?;
+        let handlers = parsed.map_err(|e| match strangers(&file.display().to_string(), text) {
+            lines if lines.is_empty() => wrong(e.location(), e.without_snippet().to_string()),
+            lines => ConfigError::Strangers(lines),
+        })?;
         match (&handlers.queue, &handlers.queues) {
             (Some(_), Some(queues)) => {
                 let problem = "either `queue` or `queues`, not both".to_owned();
@@ -285,11 +293,15 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_an_error_with_its_place() {
-        let wrong = parse("queue: default\nhandlers:\n  a: { exec: [sh], moed: stream }\n").expect_err("misspelt");
-        let text = wrong.to_string();
-        assert!(text.starts_with("handlers.yaml:3:"), "{text}");
-        assert!(text.contains("moed"), "{text}");
+    fn every_unknown_key_is_named_with_its_place() {
+        let text = "queue: default\nhandlers:\n  a: { exec: [sh], moed: stream }\n  b:\n    http: { ulr: x, identity: { sert: y } }\n\
+            zebra: 3\n";
+        let wrong = parse(text).expect_err("misspelt").to_string();
+        let expected = "handlers.yaml:3:20: unknown key `moed` (did you mean `mode`?)\n\
+            handlers.yaml:5:13: unknown key `ulr` (did you mean `url`?)\n\
+            handlers.yaml:5:33: unknown key `sert` (did you mean `cert`?)\n\
+            handlers.yaml:6:1: unknown key `zebra`, expected one of queue, queues, concurrency, name, namespace, drain, handlers";
+        assert_eq!(wrong, expected);
     }
 
     #[test]

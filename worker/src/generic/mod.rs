@@ -7,6 +7,7 @@ mod lines;
 mod process;
 mod request;
 mod response;
+mod strangers;
 mod stream;
 
 use std::path::{Path, PathBuf};

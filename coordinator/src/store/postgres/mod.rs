@@ -662,7 +662,8 @@ impl Store for PostgresStore {
             .first(sql::SCHEMA_VERSION, &[], |row| {
                 Ok((rows::version(row)?, rows::encoding(row)?))
             })
-            .await?;
+            .await
+            .map_err(without_tables)?;
         let (version, encoding) = found.unwrap_or_default();
         if encoding != "UTF8" {
             return Err(StoreError::Schema(format!(
@@ -672,7 +673,7 @@ impl Store for PostgresStore {
         let needed = migrate::newest_version();
         if version < needed {
             return Err(StoreError::Schema(format!(
-                "migration {needed} is needed, {version} is the newest that ran"
+                "migration {needed} is needed, {version} is the newest that ran; `rejoin migrate` runs what is missing"
             )));
         }
         Ok(())
@@ -682,6 +683,14 @@ impl Store for PostgresStore {
         let now = self.first(sql::NOW, &[], |row| rows::time(row).map(|at| at.0)).await?;
         now.ok_or_else(|| StoreError::Schema("the database tells no time".to_owned()))
     }
+}
+
+/// The list of migrations cannot be read: most likely nobody has run any.
+fn without_tables(error: StoreError) -> StoreError {
+    if let StoreError::Schema(text) = &error {
+        return StoreError::Schema(format!("{text}. A new database gets its tables by `rejoin migrate`"));
+    }
+    error
 }
 
 /// What became of each key: `won` names those that were bound just now, `bound` has what all are bound to.

@@ -4,7 +4,7 @@ use super::Checker;
 use crate::definition::error::{Problem, shown};
 use crate::definition::keys::{Key, Shape};
 use crate::definition::source::{Entry, Tree};
-use crate::definition::suggest::nearest;
+use crate::suggest::nearest;
 
 /// A map whose keys have been looked up in their table.
 pub(super) struct Fields<'t> {

@@ -9,8 +9,8 @@ use crate::definition::error::{Problem, shown};
 use crate::definition::keys::{COMMON, KINDS, Key, KindSpec, kind_of};
 use crate::definition::model::{FlowId, FlowRole, Node, NodeId, NodeKind, Position};
 use crate::definition::source::{Entry, Tree};
-use crate::definition::suggest::nearest;
 use crate::definition::supported;
+use crate::suggest::nearest;
 
 /// The node being read.
 pub(super) struct Here<'a> {

@@ -10,10 +10,10 @@ use crate::definition::error::{Problem, shown};
 use crate::definition::keys::{Percent, Shape};
 use crate::definition::model::{Into, Position};
 use crate::definition::source::{Entry, NodeRef, Tree, TreeKind};
-use crate::definition::suggest::nearest;
 use crate::ids::is_name;
 use crate::json::Json;
 use crate::keypath::KeyPath;
+use crate::suggest::nearest;
 use crate::time::Timestamp;
 
 /// Names that paths give a meaning of their own (SPEC 1).

@@ -4,7 +4,8 @@
 const WORD_CHARS_MAX: usize = 64;
 
 /// The known word nearest to `word`, if it is near: at most one edit in three characters.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let word: Vec<char> = word
         .chars()
         .take(WORD_CHARS_MAX + 1)
