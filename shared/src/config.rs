@@ -194,7 +194,7 @@ pub struct Log {
     /// `text` or `json`.
     #[serde(deserialize_with = "word")]
     pub format: LogFormat,
-    /// A filter such as `info` or `info,rejoin_coordinator=debug`.
+    /// A filter such as `info` or `info,rejoin_coordinator=debug`. The AMQP client, `lapin`, is silent unless it is named.
     pub filter: String,
 }
 

@@ -32,7 +32,8 @@ impl<'a> MakeWriter<'a> for Lines {
 /// # Errors
 /// Text that names the filter if it cannot be read.
 pub fn start(log: &Log, redactor: Option<Redactor>) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(|e| format!("log.filter = {}: {e}", log.filter))?;
+    let filter =
+        EnvFilter::try_new(directives(&log.filter)).map_err(|e| format!("log.filter = {}: {e}", log.filter))?;
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(Lines(redactor));
     // An error here means that a subscriber is there already (tests, embedding programs): theirs stays.
@@ -42,6 +43,15 @@ pub fn start(log: &Log, redactor: Option<Redactor>) -> Result<(), String> {
     };
     drop(started);
     Ok(())
+}
+
+/// The AMQP client calls an error what is none: that a queue which is looked for is not there yet. What goes wrong our link says
+/// itself; whoever wants to hear the client names it.
+fn directives(filter: &str) -> String {
+    match filter.contains("lapin") {
+        true => filter.to_owned(),
+        false => format!("{filter},lapin=off"),
+    }
 }
 
 fn wants_colour() -> bool {

@@ -58,7 +58,7 @@ async fn run_once(shared: &Shared, generation: u64) -> Result<(), String> {
     let error = opened.watch(&shared.state).await;
     shared.set_session(None);
     shared.state.send_replace(LinkState::Down);
-    if !shared.stop.is_cancelled() {
+    if !shared.stop.is_cancelled() && !opened.draining.is_cancelled() {
         let reason = error.map(|error| error.to_string());
         tracing::warn!(
             broker = shared.config.place(),
