@@ -11,10 +11,11 @@ use super::Owner;
 use super::batch::Drafts;
 use super::inbound::{Answer, Item, Origin, Question, Returned, What};
 use super::judge::settle;
-use super::run::Try;
+use super::run::{Run, Try};
 use crate::broker::decode::to_bytes;
 use crate::broker::publisher::{Outgoing, Purpose};
 use crate::dispatcher::Phase;
+use crate::fleet::Fleet;
 
 /// Questions kept until they can be answered; beyond, the worker asks again.
 const DEFERRED_MAX: usize = 10_000;
@@ -84,9 +85,7 @@ impl Owner {
         if !run.state.is_outstanding(attempt.0, attempt.1) || self.fleet.has_ended(asker) {
             return Some(Verdict::Drop);
         }
-        // Nobody has another namespace's attempts in hand; an answer may bring what one has stored.
-        let known = self.fleet.worker(asker);
-        if known.is_some_and(|worker| worker.namespace != run.namespace) {
+        if is_stranger(&self.fleet, asker, run) {
             return Some(Verdict::Drop);
         }
         let key = run.key(attempt);
@@ -242,7 +241,9 @@ impl Owner {
     /// Sends a base context in chunks.
     pub(super) fn answer_fetch(&mut self, drafts: &mut Drafts, id: RunId, worker: &WorkerId, seq: u64) {
         let Some(run) = self.runs.get(&id) else { return };
-        let text = run.state.base_context(seq).map(|context| context.to_string());
+        let is_stranger = is_stranger(&self.fleet, worker.incarnation, run);
+        let base = run.state.base_context(seq).filter(|_| !is_stranger);
+        let text = base.map(|context| context.to_string());
         let chunks = chunks_of(id, seq, text.as_deref());
         let to = self.parts.topology.worker(worker.incarnation);
         drafts.of(id).outgoing.extend(chunks.into_iter().map(|chunk| Outgoing {
@@ -252,6 +253,12 @@ impl Owner {
             declare: None,
         }));
     }
+}
+
+/// Nobody has another namespace's attempts in hand; an answer may bring what one has stored, or its context.
+fn is_stranger(fleet: &Fleet, asker: Uuid, run: &Run) -> bool {
+    let known = fleet.worker(asker);
+    known.is_some_and(|worker| worker.namespace != run.namespace)
 }
 
 fn chunks_of(run: RunId, seq: u64, text: Option<&str>) -> Vec<ContextChunk> {
