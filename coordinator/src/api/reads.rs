@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
-use rejoin_engine::record::Record;
 use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::{Definition, SnapshotsAfterJoin};
 use rejoin_shared::ids::RunId;
@@ -18,9 +17,9 @@ use super::find::Segments;
 use super::page::Page;
 use super::problem::{Code, Problem};
 use crate::read::details::views;
-use crate::read::graph::{GraphView, Open, graph as draw, is_drawn};
+use crate::read::graph::{GraphView, Open, graph as draw};
 use crate::read::journal::{Entry, ReadError, each_record, entry};
-use crate::read::replay::{Replay, Replayed, fold_in};
+use crate::read::replay::{Replayed, fold_in};
 use crate::read::steps::{StepState, StepView, Visit};
 use crate::read::waits::WaitView;
 use crate::read::why::{ScopeView, Why, why as explain};
@@ -113,18 +112,13 @@ impl Api {
         }
     }
 
-    /// Steps and state of the run; `see` is shown each record on the way.
-    async fn steps_of(&self, row: &RunRow, mut see: impl FnMut(Record) + Send) -> Result<Replayed, Problem> {
+    /// Steps and state of the run.
+    async fn replayed(&self, row: &RunRow) -> Result<Arc<Replayed>, Problem> {
         let definition = self.definition(row).await?;
-        let mut replay = Replay::new(&definition, self.limits.in_flight_per_run_max);
-        each_record(&*self.store, row.id, None, |record| {
-            replay.take(&record)?;
-            see(record);
-            Ok(())
-        })
-        .await?;
         let held = self.backend.holders(row.id).await;
-        replay.finish(&held).map_err(|reason| unreadable(row.id, &reason))
+        let window = self.limits.in_flight_per_run_max;
+        let looked = self.folds.look(&*self.store, &definition, row.id, window, &held).await;
+        Ok(looked?)
     }
 }
 
@@ -154,11 +148,12 @@ pub async fn steps(
     let after: usize = params.read("after", "the `next` of the page before")?.unwrap_or(0);
     let limit = params.limit()?;
     let row = api.run(&namespace, &id).await?;
-    let Replayed { steps: all, .. } = api.steps_of(&row, drop).await?;
+    let run = api.replayed(&row).await?;
     let wanted = |step: &Visit| {
         (states.is_empty() || states.contains(&step.state)) && path.is_none_or(|p| is_at_or_below(&step.path, p))
     };
-    let mut visits: Vec<Visit> = all.into_iter().filter(wanted).skip(after).take(limit + 1).collect();
+    let all = run.steps.iter().filter(|step| wanted(step));
+    let mut visits: Vec<Visit> = all.skip(after).take(limit + 1).cloned().collect();
     let more = visits.len() > limit;
     visits.truncate(limit);
     let count = visits.len();
@@ -245,20 +240,14 @@ pub async fn graph(
     Segments(id): Segments<String>,
 ) -> Result<Answer<GraphView>, Problem> {
     let row = api.run(&namespace, &id).await?;
-    let mut records = Vec::new();
-    let keep = |record: Record| {
-        if is_drawn(&record.fact) {
-            records.push(record);
-        }
-    };
-    let Replayed { steps, state } = api.steps_of(&row, keep).await?;
+    let run = api.replayed(&row).await?;
     let definition = api.definition(&row).await?;
     Ok(Answer(draw(
         &definition,
         row.version,
-        &records,
-        &steps,
-        &Open::of(&state),
+        &run.drawn,
+        &run.steps,
+        &Open::of(&run.state),
     )))
 }
 
@@ -270,16 +259,21 @@ pub async fn why(
 ) -> Result<Answer<Why>, Problem> {
     let row = api.run(&namespace, &id).await?;
     let fleet = api.backend.fleet().await;
-    let Replayed { steps, state } = api.steps_of(&row, drop).await?;
-    let scopes = state.open_scopes().take(SCOPES_SHOWN_MAX).map(ScopeView::of).collect();
+    let run = api.replayed(&row).await?;
+    let scopes = run
+        .state
+        .open_scopes()
+        .take(SCOPES_SHOWN_MAX)
+        .map(ScopeView::of)
+        .collect();
     let is_served = |queue: &str, handler: &str| fleet.serves(&namespace, queue, handler);
     let error = row
         .error
         .as_ref()
         .and_then(|text| rejoin_shared::json::read_own(text).ok());
-    let waits = WaitView::of(&state);
+    let waits = WaitView::of(&run.state);
     Ok(Answer(explain(
-        row.id, row.status, error, &steps, scopes, waits, &is_served,
+        row.id, row.status, error, &run.steps, scopes, waits, &is_served,
     )))
 }
 

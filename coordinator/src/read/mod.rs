@@ -4,6 +4,7 @@
 //! shape the outcome.
 
 pub mod details;
+pub mod folds;
 pub mod graph;
 pub mod journal;
 pub mod locate;

@@ -8,6 +8,7 @@ use rejoin_engine::state::view::OpenStep;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::map::HashMap;
 
+use super::graph::is_drawn;
 use super::steps::{Fold, Visit};
 use crate::fleet::Held;
 
@@ -18,39 +19,66 @@ pub struct Replayed {
     pub steps: Vec<Visit>,
     /// Its state, with what its owner may have dispatched since.
     pub state: RunState,
+    /// Those of its records that [`super::graph`] draws.
+    pub drawn: Vec<Record>,
+}
+
+impl Replayed {
+    /// Bytes of memory it takes, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const VISIT_BYTES: usize = 400;
+        const RECORD_BYTES: usize = 300;
+        self.state.weight() + self.steps.len() * VISIT_BYTES + self.drawn.len() * RECORD_BYTES
+    }
 }
 
 /// Folds a run's records, one by one as they are read, into its steps and its state.
 ///
 /// What was open when its scope or the run ended was cancelled and has no record of its own; it is read from the state
 /// just before, with what its owner may have dispatched by then.
-pub struct Replay<'a> {
-    def: &'a Arc<Definition>,
+#[derive(Clone)]
+pub struct Replay {
+    def: Arc<Definition>,
     /// How many attempts an owner dispatches at once: those of branches without a record are open too.
     window: usize,
-    fold: Fold<'a>,
+    fold: Fold,
     quotas: HashMap<u64, Quota>,
     state: Option<RunState>,
+    drawn: Vec<Record>,
 }
 
-impl<'a> Replay<'a> {
+impl Replay {
     /// Nothing yet.
     #[must_use]
-    pub fn new(def: &'a Arc<Definition>, window: usize) -> Replay<'a> {
+    pub fn new(def: &Arc<Definition>, window: usize) -> Replay {
         Replay {
-            def,
+            def: def.clone(),
             window,
             fold: Fold::new(def),
             quotas: HashMap::default(),
             state: None,
+            drawn: Vec::new(),
         }
+    }
+
+    /// Sequence number of the last record that was taken in; 0: none was.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.state.as_ref().map_or(0, RunState::last_seq)
+    }
+
+    /// Whether the run has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.status().is_terminal())
     }
 
     /// Takes the next record in.
     ///
     /// # Errors
     /// Text, if it does not fit the definition or those before.
-    pub fn take(&mut self, record: &Record) -> Result<(), String> {
+    pub fn take(&mut self, record: Record) -> Result<(), String> {
         let cut_off = match (&mut self.state, ends(&record.fact, &mut self.quotas, record.seq)) {
             (Some(state), Ends::Scope(scope)) => {
                 state.look_ahead(self.window);
@@ -67,10 +95,13 @@ impl<'a> Replay<'a> {
             }
             (Some(_), Ends::Nothing) | (None, _) => Vec::new(),
         };
-        let state = fold_in(&mut self.state, self.def, record)?;
-        self.fold.record(record);
+        let state = fold_in(&mut self.state, &self.def, &record)?;
+        self.fold.record(&record);
         self.fold.begin_branches(record.seq, state);
         self.fold.cancel(&cut_off);
+        if is_drawn(&record.fact) {
+            self.drawn.push(record);
+        }
         Ok(())
     }
 
@@ -85,6 +116,7 @@ impl<'a> Replay<'a> {
         Ok(Replayed {
             steps: self.fold.finish(&open, held),
             state,
+            drawn: self.drawn,
         })
     }
 }

@@ -111,7 +111,7 @@ pub struct Call {
 }
 
 /// What a visit ended with.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Nothing, so far.
     None,
@@ -122,7 +122,7 @@ pub enum Output {
 }
 
 /// An attempt that has ended.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Ended {
     /// As the record of this number says.
     At(u64),
@@ -131,7 +131,7 @@ pub enum Ended {
 }
 
 /// One visit of a step, as far as the fold keeps it.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Visit {
     opened_seq: u64,
@@ -199,8 +199,9 @@ pub struct AttemptView {
 }
 
 /// Gathers steps from records.
-pub struct Fold<'a> {
-    def: &'a Definition,
+#[derive(Clone)]
+pub struct Fold {
+    def: Arc<Definition>,
     visits: Vec<Visit>,
     by_key: HashMap<StepKey, usize>,
     /// Sequence number of the last record about a thread: what it does next was opened then.
@@ -218,12 +219,12 @@ pub struct Fold<'a> {
     calls: HashMap<String, Option<Arc<Call>>>,
 }
 
-impl<'a> Fold<'a> {
+impl Fold {
     /// Nothing yet.
     #[must_use]
-    pub fn new(def: &'a Definition) -> Fold<'a> {
+    pub fn new(def: &Arc<Definition>) -> Fold {
         Fold {
-            def,
+            def: def.clone(),
             visits: Vec::new(),
             by_key: HashMap::default(),
             last_seq: HashMap::default(),
@@ -428,7 +429,7 @@ impl<'a> Fold<'a> {
         if let Some(known) = self.calls.get(&pattern) {
             return known.clone();
         }
-        let call = locate::call(self.def, path).map(|call| {
+        let call = locate::call(&self.def, path).map(|call| {
             Arc::new(Call {
                 handler: call.uses.to_string(),
                 queue: call.queue.to_string(),

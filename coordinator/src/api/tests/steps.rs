@@ -1,10 +1,18 @@
 //! What is read of a run's steps, page by page.
 
+use std::sync::Arc;
+
+use rejoin_shared::definition::{self, Format};
 use rejoin_shared::json::Json;
+use rejoin_shared::limits::Limits;
 use rejoin_worker::{StepContext, StepError, Worker};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
+use crate::fleet::Held;
+use crate::read::folds::Folds;
+use crate::read::replay::Replayed;
+use crate::read::steps::Visit;
 use crate::store::PAGE_BYTES_MAX;
 
 const DOCUMENT: &str = "workflow: fan\nsteps:\n  - foreach: each\n    items: '12'\n    concurrency: unbounded\n    merge: \
@@ -297,6 +305,55 @@ async fn steps_that_were_cut_off_in_nested_scopes_are_cancelled() {
     assert_eq!(
         states(&server, &run).await,
         expected.map(|step| step.map(str::to_owned))
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_looked_at_is_read_on_from_there_and_not_again() {
+    let server = Server::start().await;
+    let worker = Worker::builder().name("w").build(server.broker.link("w"));
+    tokio::spawn(worker.expect("a worker").run(CancellationToken::new()));
+    let document = "
+workflow: seen
+steps:
+  - wait: go
+    event: go
+  - { step: a, uses: rejoin.noop }
+  - { step: b, uses: rejoin.fail, with: { times: 1 } }
+";
+    let run = server.begun(document, "seen", "{}").await;
+    server.reaches(&run, "waiting").await;
+    let id = run.parse().expect("an id");
+    let definition = definition::parse(document.as_bytes(), Format::Yaml, &Limits::default());
+    let definition = Arc::new(definition.expect("a definition"));
+    let folds = Folds::default();
+    let held = Held::default();
+    let look = || folds.look(&*server.store, &definition, id, 8, &held);
+    let paths = |run: &Replayed| -> Vec<String> {
+        let shown = |step: &Visit| format!("{} {}", step.path, step.state.as_str());
+        run.steps.iter().map(shown).collect()
+    };
+    assert_eq!(paths(&look().await.expect("a live run")), Vec::<String>::new());
+    server
+        .call(&format!("POST /v1/runs/{run}/events"), "", r#"{"event":"go"}"#)
+        .await;
+    server.reaches(&run, "failed").await;
+    let failed = look().await.expect("a failed run");
+    assert_eq!(paths(&failed), ["/a completed", "/b failed"]);
+    assert!(
+        Arc::ptr_eq(&failed, &look().await.expect("kept")),
+        "it is not read again"
+    );
+    server.call(&format!("POST /v1/runs/{run}/resume"), "", "").await;
+    server.reaches(&run, "completed").await;
+    assert_eq!(
+        paths(&look().await.expect("a resumed run")),
+        ["/a completed", "/b completed"]
+    );
+    assert_eq!(
+        states(&server, &run).await,
+        [["/a", "completed"], ["/b", "completed"]].map(|step| step.map(str::to_owned))
     );
     server.stop().await;
 }
