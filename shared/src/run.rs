@@ -186,7 +186,7 @@ impl ErrorValue {
     pub fn new(kind: &str, message: impl Into<String>, path: &str) -> ErrorValue {
         ErrorValue {
             kind: kind.to_owned(),
-            message: message.into(),
+            message: without_nul(message.into()),
             path: Some(path.to_owned()),
             ..ErrorValue::default()
         }
@@ -196,6 +196,19 @@ impl ErrorValue {
     #[must_use]
     pub fn to_json(&self) -> Json {
         let bytes = serde_json::to_vec(self).expect("an error value is plain data");
-        Json::parse_own(&bytes).unwrap_or_default()
+        Json::parse_own(&bytes).unwrap_or_else(|_| {
+            // Something in it is no JSON of ours (a NUL, too many levels): an error that says less is better than none.
+            let message = without_nul(self.message.clone());
+            Json::from_entries([("type", Json::str(&self.kind)), ("message", Json::str(&message))])
+        })
+    }
+}
+
+/// The text with NULs, which no database holds, shown as U+FFFD: texts that quote values, or that workers send, may have some.
+#[must_use]
+pub fn without_nul(text: String) -> String {
+    match text.contains('\0') {
+        true => text.replace('\0', "\u{fffd}"),
+        false => text,
     }
 }

@@ -8,7 +8,7 @@ use rejoin_shared::ids::AttemptKey;
 use rejoin_shared::json::Json;
 use rejoin_shared::keypath::KeyPath;
 use rejoin_shared::limits::Limits;
-use rejoin_shared::run::{ErrorValue, Outcome};
+use rejoin_shared::run::{ErrorValue, Outcome, without_nul};
 use rejoin_shared::wire::{AttemptEnd, Checkpoint, Checkpoints, Completion, HandlerError};
 use serde_json::value::RawValue;
 
@@ -123,8 +123,8 @@ fn failure(error: HandlerError) -> Failure {
         retry_after: error.retry_after_ms.map(Duration::from_millis),
         checkpoint: None,
         error: ErrorValue {
-            kind: cut(kind, ERROR_TYPE_BYTES_MAX),
-            message: cut(error.message, ERROR_MESSAGE_BYTES_MAX),
+            kind: cut(without_nul(kind), ERROR_TYPE_BYTES_MAX),
+            message: cut(without_nul(error.message), ERROR_MESSAGE_BYTES_MAX),
             details: error
                 .details
                 .filter(|details| details.as_object().is_some())
@@ -147,6 +147,9 @@ fn cut(mut text: String, bytes_max: usize) -> String {
 }
 
 fn cut_details(details: Json) -> Json {
+    if let Err(why) = Json::parse(&details.to_bytes()) {
+        return Json::from_entries([("dropped", Json::str(&why.to_string()))]);
+    }
     match details.text_len() {
         bytes if bytes > ERROR_DETAILS_BYTES_MAX => Json::from_entries([
             ("truncated", Json::Bool(true)),
@@ -175,13 +178,14 @@ pub fn final_failure(kind: &str, message: String) -> End {
         checkpoint: None,
         error: ErrorValue {
             kind: kind.to_owned(),
-            message,
+            message: without_nul(message),
             ..ErrorValue::default()
         },
     })
 }
 
-fn cut_logs(mut logs: Vec<String>, limits: &Limits) -> Vec<String> {
+fn cut_logs(logs: Vec<String>, limits: &Limits) -> Vec<String> {
+    let mut logs: Vec<String> = logs.into_iter().map(without_nul).collect();
     let mut bytes = 0;
     let fitting = logs.iter().take(limits.log_lines_max).take_while(|line| {
         bytes += line.len();
@@ -218,6 +222,23 @@ mod tests {
             failed.error.details.expect("details").get("truncated"),
             Some(&Json::Bool(true))
         );
+    }
+
+    #[test]
+    fn a_nul_in_what_a_worker_says_takes_nothing_else_away() {
+        let failed = failure(HandlerError {
+            kind: "t\0".to_owned(),
+            message: "m\0m".to_owned(),
+            retryable: true,
+            retry_after_ms: None,
+            details: Some(Json::from_entries([("k", Json::str("\0"))])),
+        });
+        let told = failed.error.to_json();
+        assert_eq!(told.get("message"), Some(&Json::str("m\u{fffd}m")), "{told}");
+        assert_eq!(told.get("type"), Some(&Json::str("t\u{fffd}")));
+        let dropped = told.get("details").and_then(|details| details.get("dropped"));
+        assert!(dropped.is_some(), "{told}");
+        assert_eq!(cut_logs(vec!["a\0".to_owned()], &Limits::default()), ["a\u{fffd}"]);
     }
 
     /// A JSON text of as many bytes.

@@ -1,5 +1,6 @@
 //! SPEC 5.8: try, catch, finally.
 
+use rejoin_shared::json::Json;
 use rejoin_shared::run::RunStatus;
 use rejoin_tests::simulate::script::{Script, json};
 
@@ -203,4 +204,34 @@ steps:
     let mut run = Script::start(document, "{}");
     run.done("/g/first/t/catch[0]/s");
     assert_eq!(run.outstanding(), ["/g/second/after"]);
+}
+
+#[test]
+fn a_nul_in_a_value_that_an_error_quotes_does_not_take_the_error_away() {
+    for expression in [
+        "ctx[string(b'\\\\x00')]",
+        "int(string(b'\\\\x00'))",
+        "timestamp(string(b'\\\\x00'))",
+        "{'a': 1}[string(b'\\\\x00')]",
+    ] {
+        let document = format!(
+            "workflow: w
+steps:
+  - try: t
+    steps: [ {{ set: s, values: {{ a: \"= {expression}\" }} }} ]
+    catch: [ {{ steps: [ {{ set: c, values: {{ kind: '= error.type', message: '= error.message' }} }} ] }} ]
+"
+        );
+        let mut run = Script::start(&document, "{}");
+        run.restart();
+        assert_eq!(run.status(), RunStatus::Completed, "{expression}");
+        let context = run.context();
+        let kind = context.get("kind").and_then(Json::as_str);
+        assert_eq!(kind, Some("rejoin.expression"), "{expression}: {context}");
+        let message = context.get("message").and_then(Json::as_str).unwrap_or_default();
+        assert!(
+            !message.is_empty() && !message.contains('\0'),
+            "{expression}: {message}"
+        );
+    }
 }
