@@ -192,6 +192,16 @@ impl ErrorValue {
         }
     }
 
+    /// Bytes of its text, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const NAMES: usize = 60;
+        let causes: usize = self.causes.iter().map(ErrorValue::bytes).sum();
+        let details = self.details.as_ref().map_or(0, Json::text_len);
+        let path = self.path.as_ref().map_or(0, String::len);
+        NAMES + self.kind.len() + self.message.len() + path + details + causes
+    }
+
     /// The error as expressions and the API see it.
     #[must_use]
     pub fn to_json(&self) -> Json {

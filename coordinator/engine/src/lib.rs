@@ -16,6 +16,7 @@ pub mod decision;
 mod env;
 pub mod event;
 mod join;
+mod kept;
 mod machine;
 mod on;
 mod patterns;

@@ -48,7 +48,7 @@ impl<'a> Machine<'a> {
         let mut record = Record {
             seq,
             decided_at: self.around.now,
-            fact,
+            fact: self.with_room(fact),
         };
         if let Err(misfit) = self.state.apply(&record) {
             panic!("a decided record does not fit: {misfit} ({})", record.fact.kind());

@@ -1,5 +1,6 @@
 //! SPEC 12: each limit that a run may meet, on both sides.
 
+use rejoin_shared::json::Json;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::run::RunStatus;
 use rejoin_tests::simulate::script::{Script, json};
@@ -154,4 +155,52 @@ steps:
             "{more} bytes more"
         );
     }
+}
+
+/// Branches whose errors have some 500 bytes each, in a run whose context may have 4,000.
+const FAILING: &str = "workflow: w
+steps:
+  - foreach: f
+    items: '12'
+    concurrency: unbounded
+    merge: discard
+    on_error: complete_all
+    steps: [ { fail: s, error: { type: app.bad, details: { text: '= input.text' } } } ]
+  - set: r
+    values: { types: '= results.f.map(b, b.error.type)' }
+";
+
+fn with_errors(document: &str) -> Script {
+    let limits = Limits {
+        context_bytes_max: 4_000,
+        ..Limits::default()
+    };
+    let input = format!(r#"{{"text":"{}"}}"#, "x".repeat(500));
+    let mut run = Script::within(limits, document, &input);
+    run.restart();
+    run
+}
+
+#[test]
+fn errors_that_results_keeps_count_against_the_limit_of_the_context_as_they_arrive() {
+    let run = with_errors(FAILING);
+    assert_eq!(run.status(), RunStatus::Completed);
+    let context = run.context();
+    let types = context.get("types").and_then(Json::as_list).unwrap_or_default();
+    let are = |kind: &str| types.iter().filter(|t| t.as_str() == Some(kind)).count();
+    let kept = are("app.bad");
+    assert!((4..8).contains(&kept), "{context}");
+    assert_eq!(are("rejoin.context_limit"), 12 - kept, "{context}");
+}
+
+#[test]
+fn errors_that_nothing_keeps_are_not_counted() {
+    let document = FAILING.replace("results.f.map(b, b.error.type)", "[]");
+    let run = with_errors(&document);
+    assert_eq!(run.status(), RunStatus::Completed);
+    let shown = run.journal.shown(0);
+    assert!(
+        !shown.iter().any(|line| line.contains("rejoin.context_limit")),
+        "{shown:?}"
+    );
 }

@@ -65,8 +65,9 @@ impl RunState {
         };
         scope.running -= 1;
         match end {
-            ThreadEnd::Failed(_) => {
+            ThreadEnd::Failed(error) => {
                 scope.failed += 1;
+                scope.error_bytes += error.bytes();
                 if self.keeps_done {
                     scope.stopped_behind.insert(key.branch, scope.done.len());
                 }

@@ -65,6 +65,8 @@ impl RunState {
         let top = self.reopened_from(step).ok_or("no open scope holds the failed step")?;
         let wanted = self.lineage(step).into_iter().collect();
         let scope = self.scopes.get_mut(&top.scope).ok_or("no such scope")?;
+        let ended = scope.active.get(&top.branch).and_then(|thread| thread.end.as_ref());
+        scope.error_bytes = scope.error_bytes.saturating_sub(ended.map_or(0, ThreadEnd::bytes));
         scope.failed -= 1;
         scope.running += 1;
         if scope.kind == ScopeKind::Graph {
@@ -156,6 +158,9 @@ impl RunState {
         scope
             .never_started
             .retain(|_, end| wanted.is_some() && *end != ThreadEnd::Cancelled);
+        let staying = scope.active.iter().filter(|(branch, thread)| stays(**branch, thread));
+        let ends = staying.filter_map(|(_, thread)| thread.end.as_ref());
+        scope.error_bytes = ends.chain(scope.never_started.values()).map(ThreadEnd::bytes).sum();
         scope.failed = failed + count(scope.never_started.len());
         scope.cancelled = 0;
         scope.running = count(scope.active.len()) - failed;

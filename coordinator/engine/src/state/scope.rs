@@ -51,7 +51,10 @@ pub struct Scope {
     pub(crate) contributions: BTreeMap<u32, Contribution>,
     /// Outputs of successful branches, where they are kept.
     pub(crate) outputs: BTreeMap<u32, Json>,
+    /// Bytes of those.
     pub(crate) kept_bytes: usize,
+    /// Bytes of the errors of failed branches.
+    pub(crate) error_bytes: usize,
     /// `last_wins`: the value of each changed top-level key in the branch that completed last.
     pub(crate) last: BTreeMap<Arc<str>, Option<Json>>,
     /// A loop's context as the last successful item left it.
@@ -151,6 +154,7 @@ impl Scope {
             contributions: BTreeMap::new(),
             outputs: BTreeMap::new(),
             kept_bytes: 0,
+            error_bytes: 0,
             last: BTreeMap::new(),
             flowing: (kind_of(def, node) == ScopeKind::Loop).then(|| parent.ctx.clone()),
             carried,

@@ -291,6 +291,16 @@ pub enum ThreadEnd {
     Cancelled,
 }
 
+impl ThreadEnd {
+    /// Bytes of its error, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            ThreadEnd::Failed(error) => error.bytes(),
+            ThreadEnd::Cancelled => 0,
+        }
+    }
+}
+
 impl Thread {
     pub(crate) fn new(flow: FlowId, path: Arc<str>, ctx: Json, results: Json) -> Thread {
         Thread {

@@ -619,6 +619,7 @@ impl RunState {
                     + scope.contributions.len() * 200
                     + scope.outputs.len() * 64
                     + scope.kept_bytes
+                    + scope.error_bytes
                     + scope.succeeded.weight()
                     + scope.skipped.weight()
             })
