@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub const NAME_CHARS_MAX: usize = 64;
 /// Bytes of a path.
 pub const PATH_BYTES_MAX: usize = 2048;
+/// Bytes of an event's name, of which there is at least one, and of what its sender calls it.
+pub const EVENT_NAME_BYTES_MAX: usize = 256;
 /// Levels of nesting in any JSON value.
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Levels of a context: the deepest output under the name of its node, and what scopes put around it.
@@ -35,7 +37,8 @@ pub struct Limits {
     pub expression_levels_max: usize,
     /// Comprehensions nested in each other in an expression.
     pub expression_iterations_max: usize,
-    /// Elements one evaluation may visit, then `rejoin.expression_cost`.
+    /// Elements that the macros of one evaluation may visit, then `rejoin.expression_cost`. Its functions may
+    /// read and copy as many beside, eight bytes of text counting as one, and eight times as many parts of it may be evaluated.
     pub expression_cost_max: u64,
     /// Bytes of a run's input, as JSON.
     pub input_bytes_max: usize,

@@ -4,6 +4,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use rejoin_shared::json::Json;
+use rejoin_shared::limits::EVENT_NAME_BYTES_MAX;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -13,9 +14,6 @@ use super::find::Segments;
 use super::problem::{Code, Problem};
 use crate::owner::command::Command;
 use crate::store::Broadcast;
-
-/// Longest name of an event, and of what its sender calls it.
-const NAME_BYTES_MAX: usize = 256;
 
 /// An event that was taken in.
 #[derive(Serialize, JsonSchema)]
@@ -89,8 +87,8 @@ impl Api {
             return Err(wrong_member("event", detail));
         };
         for (what, text) in [("event", Some(&name)), ("id", id.as_ref())] {
-            if text.is_some_and(|text| text.len() > NAME_BYTES_MAX) {
-                let detail = format!("member {what:?} is longer than {NAME_BYTES_MAX} bytes");
+            if text.is_some_and(|text| text.len() > EVENT_NAME_BYTES_MAX) {
+                let detail = format!("member {what:?} is longer than {EVENT_NAME_BYTES_MAX} bytes");
                 return Err(wrong_member(what, detail));
             }
         }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rejoin_engine::record::{Fact, Joined, Quota, Record, ScopeJoined, ThreadKey};
 use rejoin_engine::state::RunState;
-use rejoin_engine::state::view::OpenStep;
+use rejoin_engine::state::view::{OpenStep, is_undo};
 use rejoin_shared::definition::model::Definition;
+use rejoin_shared::ids::StepKey;
 use rejoin_shared::map::HashMap;
 
 use super::graph::is_drawn;
@@ -95,6 +96,9 @@ impl Replay {
             }
             (Some(_), Ends::Nothing) | (None, _) => Vec::new(),
         };
+        if let (Some(state), Some(step)) = (&self.state, undone(&record.fact)) {
+            self.fold.undo_opened(step, state.undo_opened(step));
+        }
         let state = fold_in(&mut self.state, &self.def, &record)?;
         self.fold.record(&record);
         self.fold.begin_branches(record.seq, state);
@@ -137,6 +141,20 @@ pub fn fold_in<'a>(
         }
         None => Ok(state.insert(RunState::begin(def, record)?)),
     }
+}
+
+/// The compensation that a record is about.
+fn undone(fact: &Fact) -> Option<StepKey> {
+    let step = if let Fact::StepCompleted(completed) = fact {
+        completed.step
+    } else if let Fact::StepFailed(failed) = fact {
+        failed.step
+    } else if let Fact::StepSkipped { step, .. } | Fact::StepGivenUp { step, .. } = fact {
+        *step
+    } else {
+        return None;
+    };
+    is_undo(step).then_some(step)
 }
 
 /// What a record can end without a record of its own.

@@ -213,8 +213,8 @@ pub struct Fold {
     /// The thread that opened each scope.
     parents: HashMap<u64, ThreadKey>,
     joined: HashSet<u64>,
-    /// Where the last compensation began.
-    undone_from: u64,
+    /// Where compensations began.
+    undo_opened: HashMap<StepKey, u64>,
     ended: bool,
     calls: HashMap<String, Option<Arc<Call>>>,
 }
@@ -232,7 +232,7 @@ impl Fold {
             begun: HashMap::default(),
             parents: HashMap::default(),
             joined: HashSet::default(),
-            undone_from: 0,
+            undo_opened: HashMap::default(),
             ended: false,
             calls: HashMap::default(),
         }
@@ -306,7 +306,6 @@ impl Fold {
             | Fact::RepeatEnded { thread, .. } => {
                 self.touch(*thread, seq);
             }
-            Fact::CompensationStarted { .. } => self.undone_from = seq,
             Fact::RunFinished(_) => self.ended = true,
             Fact::RunResumed { .. } | Fact::RunForked(_) => self.ended = false,
             Fact::EventReceived(received) => {
@@ -315,6 +314,7 @@ impl Fold {
             Fact::RunStarted(_)
             | Fact::RunBegun
             | Fact::CheckpointStored(_)
+            | Fact::CompensationStarted { .. }
             | Fact::ChildUndone { .. }
             | Fact::Late { .. }
             | Fact::EventRefused { .. }
@@ -387,6 +387,13 @@ impl Fold {
         self.visits.push(visit);
     }
 
+    /// The record with which a compensation began.
+    pub fn undo_opened(&mut self, step: StepKey, seq: Option<u64>) {
+        if let Some(seq) = seq {
+            self.undo_opened.entry(step).or_insert(seq);
+        }
+    }
+
     /// The visit of this step, made where it is met for the first time.
     fn entry(&mut self, step: StepKey, path: &str) -> &mut Visit {
         let index = match self.by_key.get(&step) {
@@ -394,7 +401,7 @@ impl Fold {
             None => {
                 let thread = ThreadKey::of(step);
                 let opened_seq = match is_undo(step) {
-                    true => self.undone_from,
+                    true => self.undo_opened.get(&step).copied().unwrap_or_default(),
                     false => self.last_seq.get(&thread).copied().unwrap_or(step.scope),
                 };
                 let visit = self.fresh(opened_seq, path, Some(step), StepState::Pending);
@@ -442,6 +449,7 @@ impl Fold {
     /// These visits were open when their scope, or the run, ended: they were cancelled.
     pub fn cancel(&mut self, open: &[OpenStep]) {
         for step in open {
+            self.undo_opened(step.step, step.opened_seq);
             let entry = self.entry(step.step, &step.path);
             // One that has failed, and was not tried again since, stays what it is.
             if entry.state != StepState::Completed && step.status != OpenStatus::Failed {
@@ -493,6 +501,7 @@ impl Fold {
     fn open(&mut self, step: &OpenStep, held_by: Option<&String>) {
         // Whoever else lists a claimed attempt has a copy that will not run.
         let held_by = step.claim.as_ref().map(|claim| &claim.worker).or(held_by);
+        self.undo_opened(step.step, step.opened_seq);
         let entry = self.entry(step.step, &step.path);
         if entry.called() != Some((&step.handler, &step.queue)) {
             entry.call = Some(Arc::new(Call {

@@ -23,10 +23,7 @@ const TIME_UNITS: &[(&str, u128)] = &[("H", 3_600 * NANOS_PER_S), ("M", 60 * NAN
 /// Reads a duration as it is written in a document. `None` if it is none, below zero, or beyond 1,000 years.
 #[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
-    let nanos = match text.strip_prefix('P') {
-        Some(iso) => iso_nanos(iso)?,
-        None => sum_of_units(text, SHORT_UNITS)?,
-    };
+    let nanos = nanos(text)?;
     if nanos > NANOS_MAX {
         return None;
     }
@@ -35,11 +32,19 @@ pub fn parse(text: &str) -> Option<Duration> {
     Some(Duration::new(seconds, rest))
 }
 
-/// Reads a duration that an expression gave: as [`parse`], and below zero means none at all, that is zero.
+/// Nanoseconds, however many.
+fn nanos(text: &str) -> Option<u128> {
+    match text.strip_prefix('P') {
+        Some(iso) => iso_nanos(iso),
+        None => sum_of_units(text, SHORT_UNITS),
+    }
+}
+
+/// Reads a duration that an expression gave: as [`parse`], and below zero, however far, means none at all, that is zero.
 #[must_use]
 pub fn parse_computed(text: &str) -> Option<Duration> {
     match text.strip_prefix('-') {
-        Some(positive) => parse(positive).map(|_| Duration::ZERO),
+        Some(positive) => nanos(positive).map(|_| Duration::ZERO),
         None => parse(text),
     }
 }
@@ -195,5 +200,7 @@ mod tests {
         assert_eq!(parse_computed("-5s"), Some(Duration::ZERO));
         assert_eq!(parse_computed("5s"), Some(Duration::from_secs(5)));
         assert_eq!(parse_computed("--5s"), None);
+        assert_eq!(parse_computed("-63931424207.554443s"), Some(Duration::ZERO));
+        assert_eq!(parse_computed("63931424207.554443s"), None);
     }
 }

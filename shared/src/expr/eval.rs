@@ -38,7 +38,7 @@ struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     fn node(&mut self, node: &Node) -> Outcome<Value> {
-        self.budget.charge(1)?;
+        self.budget.part()?;
         match node {
             Node::Constant(value) => Ok(value.clone()),
             Node::Name(name) => match self.name(name)? {
@@ -155,7 +155,7 @@ impl Evaluation<'_> {
                 for arg in args {
                     values.push(self.node(arg)?);
                 }
-                self.budget.charge(1)?;
+                self.budget.part()?;
                 builtin::call(*function, &values, self.budget)
             }
             Step::Matches(pattern) => self.matches(&at, pattern),
@@ -238,7 +238,7 @@ impl Evaluation<'_> {
 
     /// Evaluates `body` with one more variable.
     fn with(&mut self, body: &Node, element: Value) -> Outcome<Value> {
-        self.budget.charge(1)?;
+        self.budget.visit()?;
         self.variables.push(element);
         let result = self.node(body);
         self.variables.pop();

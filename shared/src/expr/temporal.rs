@@ -1,9 +1,11 @@
 //! Timestamps and durations of CEL: reading, writing, adding, and the parts of a date.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
-use jiff::SignedDuration;
 use jiff::civil::DateTime;
+use jiff::tz::TimeZoneDatabase;
+use jiff::{SignedDuration, Timestamp};
 
 use super::budget::{Outcome, fail};
 
@@ -72,15 +74,15 @@ impl Instant {
         Span::of_nanos(self.0 - earlier.0)
     }
 
-    /// Date and time in a zone: `UTC` or a fixed offset.
+    /// Date and time in a zone: a name of the IANA database, `UTC`, or a fixed offset.
     pub(super) fn in_zone(self, zone: Option<&str>) -> Outcome<DateTime> {
         let seconds = match zone {
             None => 0,
-            Some(zone) => match offset_seconds(zone) {
+            Some(zone) => match offset_seconds(zone).or_else(|| self.offset_in(zone)) {
                 Some(seconds) => seconds,
                 None => {
                     return fail(format!(
-                        "the time zone `{zone}` is not known: write `UTC` or an offset such as `+02:00`"
+                        "the time zone `{zone}` is not known: write a name such as `Europe/Berlin`, `UTC` or an offset such as `+02:00`"
                     ));
                 }
             },
@@ -89,6 +91,18 @@ impl Instant {
             Some(at) => Ok(at),
             None => fail("timestamp out of range: no such date in that time zone"),
         }
+    }
+
+    /// Seconds east of UTC at this instant in a named zone, by the database that is built in: the machine's would make one
+    /// expression mean two things.
+    fn offset_in(self, zone: &str) -> Option<i64> {
+        static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+        let nanos = self
+            .0
+            .clamp(Timestamp::MIN.as_nanosecond(), Timestamp::MAX.as_nanosecond());
+        let at = Timestamp::from_nanosecond(nanos).ok()?;
+        let zone = ZONES.get(zone).ok()?;
+        Some(i64::from(zone.to_offset(at).seconds()))
     }
 }
 

@@ -318,3 +318,29 @@ steps:
     run.done("/outer/one/inner/fails/s");
     run.assert_completed(r#"{"x":1}"#);
 }
+
+#[test]
+fn an_event_without_a_name_or_with_one_too_long_is_neither_sent_nor_waited_for() {
+    for (node, fits) in [
+        ("emit: e\n    event: '= input.name'", true),
+        (
+            "wait: e\n    event: '= input.name'\n    timeout: 1s\n    on_timeout: { value: 1 }",
+            true,
+        ),
+        ("emit: e\n    event: '= input.name'", false),
+        ("wait: e\n    any: [go, '= input.name']", false),
+    ] {
+        let names = match fits {
+            true => vec!["n".repeat(256), "n".to_owned()],
+            false => vec!["n".repeat(257), String::new()],
+        };
+        for name in names {
+            let document = format!("workflow: w\nsteps:\n  - {node}\n");
+            let run = Script::start(&document, &format!(r#"{{"name":"{name}"}}"#));
+            match fits {
+                true => assert_ne!(run.status(), RunStatus::Failed, "{node}"),
+                false => drop(run.assert_failed("rejoin.expression", "/e")),
+            }
+        }
+    }
+}

@@ -143,6 +143,7 @@ impl RunState {
 
     /// Begins what may begin; where nothing is left to do, the run ends.
     fn go_on_undoing(&mut self) {
+        let opened_seq = self.last_seq + 1;
         let Some(undo) = &mut self.undo else { return };
         for visit in undo.next().into_iter().map(Box::new) {
             self.agenda.ready.push_back((visit.key, 1));
@@ -155,6 +156,7 @@ impl RunState {
                 last_error: None,
                 has_failed: false,
                 checkpoint: None,
+                opened_seq,
                 visit,
             };
             undo.begun.insert(undoing.visit.key, undoing);

@@ -70,6 +70,8 @@ pub struct OpenStep {
     pub last_error: Option<ErrorValue>,
     /// Who has the only right to run the attempt.
     pub claim: Option<Claim>,
+    /// Of a compensation: the record with which it began.
+    pub opened_seq: Option<u64>,
 }
 
 /// Where an open step stands.
@@ -402,8 +404,16 @@ impl RunState {
                 status,
                 last_error: undoing.last_error.clone(),
                 claim: None,
+                opened_seq: Some(undoing.opened_seq),
             })
         })
+    }
+
+    /// The record with which a compensation that is not done began.
+    #[must_use]
+    pub fn undo_opened(&self, step: StepKey) -> Option<u64> {
+        let undoing = self.undo.as_ref()?.begun.get(&step)?;
+        Some(undoing.opened_seq)
     }
 
     fn open_step_at(&self, key: ThreadKey) -> Option<OpenStep> {
@@ -430,6 +440,7 @@ impl RunState {
             status,
             last_error: state.last_error.clone(),
             claim: state.claim.as_deref().cloned(),
+            opened_seq: None,
         })
     }
 

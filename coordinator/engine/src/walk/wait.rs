@@ -8,6 +8,7 @@ use rejoin_shared::definition::model::{Emit, NodeKind, OnTimeout, Wait, WaitFor}
 use rejoin_shared::expr::Template;
 use rejoin_shared::ids::RunId;
 use rejoin_shared::json::Json;
+use rejoin_shared::limits::EVENT_NAME_BYTES_MAX;
 use rejoin_shared::run::ErrorValue;
 use rejoin_shared::time::Timestamp;
 
@@ -41,10 +42,11 @@ impl Machine<'_> {
 
     fn awaited(&self, thread: ThreadKey, path: &str, wait: &Wait) -> Result<(Awaited, Option<Timestamp>), ErrorValue> {
         let text = |what: &str, template: &Template| self.text(thread, path, what, template);
+        let event = |template: &Template| self.event_name(thread, path, template);
         let names = |templates: &[Template]| -> Result<Vec<String>, ErrorValue> {
             let mut names: Vec<String> = Vec::new();
             for template in templates {
-                let name = text("an event's name", template)?;
+                let name = event(template)?;
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -55,7 +57,7 @@ impl Machine<'_> {
             WaitFor::Input { prompt, .. } => Awaited::Input {
                 prompt: prompt.as_ref().map(|prompt| text("`prompt`", prompt)).transpose()?,
             },
-            WaitFor::Event(event) => Awaited::Event(text("an event's name", event)?),
+            WaitFor::Event(name) => Awaited::Event(event(name)?),
             WaitFor::Any(events) => Awaited::Any(names(events)?),
             WaitFor::All(events) => Awaited::All(names(events)?),
         };
@@ -76,6 +78,18 @@ impl Machine<'_> {
         match value.as_str() {
             Some(text) => Ok(text.to_owned()),
             None => Err(unfit(what, "text", &value, path)),
+        }
+    }
+
+    fn event_name(&self, thread: ThreadKey, path: &str, template: &Template) -> Result<String, ErrorValue> {
+        let name = self.text(thread, path, "an event's name", template)?;
+        match name.len() {
+            1..=EVENT_NAME_BYTES_MAX => Ok(name),
+            bytes => {
+                let message =
+                    format!("an event's name has 1 to {EVENT_NAME_BYTES_MAX} bytes, but this one has {bytes}");
+                Err(ErrorValue::new(EXPRESSION, message, path))
+            }
         }
     }
 
@@ -216,7 +230,7 @@ impl Machine<'_> {
     }
 
     fn emitted(&self, thread: ThreadKey, path: &str, emit: &Emit) -> Result<(String, Json, Option<RunId>), ErrorValue> {
-        let event = self.text(thread, path, "`event`", &emit.event)?;
+        let event = self.event_name(thread, path, &emit.event)?;
         let payload = match &emit.payload {
             None => Json::Null,
             Some(payload) => eval_template(payload, &self.state.env(thread), self.around.limits, path)?,

@@ -357,3 +357,34 @@ steps:
     );
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compensations_are_listed_in_the_order_in_which_they_began_and_none_moves() {
+    let server = Server::start().await;
+    let worker = Worker::builder().name("w").build(server.broker.link("w"));
+    tokio::spawn(worker.expect("a worker").run(CancellationToken::new()));
+    let document = "
+workflow: back
+steps:
+  - { step: a, uses: rejoin.noop, compensate: { uses: rejoin.noop } }
+  - { step: b, uses: rejoin.noop, compensate: { uses: nobody } }
+  - { step: c, uses: rejoin.noop, compensate: { uses: rejoin.noop } }
+  - { fail: now }
+";
+    let run = server.begun(document, "back", "{}").await;
+    let paths = async || -> Vec<String> { states(&server, &run).await.into_iter().map(|[path, _]| path).collect() };
+    let first = ["/a", "/b", "/c", "/c/compensate", "/b/compensate"];
+    for _ in 0..200 {
+        if paths().await.len() == first.len() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(paths().await, first);
+    let skip = format!("POST /v1/runs/{run}/steps/skip");
+    let skipped = server.call(&skip, "", r#"{"path":"/b/compensate"}"#).await;
+    assert_eq!(skipped.status, 200, "{}", skipped.body);
+    server.reaches(&run, "failed").await;
+    assert_eq!(paths().await, [&first[..], &["/a/compensate"]].concat());
+    server.stop().await;
+}

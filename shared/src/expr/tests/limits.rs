@@ -196,6 +196,26 @@ fn cost_is_the_same_each_time_and_meets_its_limit_on_both_sides() {
 }
 
 #[test]
+fn as_many_elements_as_the_limit_says_are_visited_and_one_more_is_too_much() {
+    let limits = Limits {
+        expression_cost_max: 10_100,
+        ..Limits::default()
+    };
+    for body in ["true", "y >= 0", "x + y >= 0"] {
+        let source = format!("ctx.few.all(x, ctx.many.all(y, {body}))");
+        let expr = compile(&source).expect("compiles");
+        let visiting = |many: i64| {
+            let list = |n: i64| Json::list((0..n).map(Json::Int).collect());
+            let env = Env::default().with("ctx", Json::from_entries([("few", list(100)), ("many", list(many))]));
+            expr.eval(&env, &limits)
+        };
+        // The hundred themselves, and a hundred times the others.
+        assert_eq!(visiting(100), Ok(Json::Bool(true)), "{body}");
+        assert_eq!(visiting(101), Err(EvalError::Cost), "{body}");
+    }
+}
+
+#[test]
 fn a_result_may_be_as_deep_as_json_and_no_deeper() {
     let deep = |levels: usize| {
         let text = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));

@@ -83,6 +83,8 @@ pub(crate) fn undo_call(def: &Definition, node: NodeId) -> Option<&HandlerCall> 
 #[derive(Clone, Debug)]
 pub(crate) struct Undoing {
     pub visit: Box<Visit>,
+    /// The record with which it began.
+    pub opened_seq: u64,
     pub attempt: u32,
     /// The attempt goes out no earlier.
     pub not_before: Option<Timestamp>,
