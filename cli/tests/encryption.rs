@@ -72,6 +72,17 @@ async fn a_coordinator_without_the_key_that_is_written_with_does_not_start() {
     let (code, said) = run(&["coordinator", "--listen", "127.0.0.1:0"], &url);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("key `k1`") && said.contains("encryption.keys"), "{said}");
+    // With a key of its own neither, and it does not lock out those that have the right one.
+    let own = [
+        url[0],
+        ("REJOIN_ENCRYPTION__KEYS__K2", KEY),
+        ("REJOIN_ENCRYPTION__KEY", "k2"),
+    ];
+    let (code, said) = run(&["coordinator", "--listen", "127.0.0.1:0"], &own);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("key `k1`") && said.contains("encryption.keys"), "{said}");
+    let right = store_with(&database.url, "k1", 7).await;
+    assert_eq!(right.newest_key_lacking().await.expect("read"), None);
     let other = [url[0], ("REJOIN_ENCRYPTION__KEYS__K1", KEY)];
     let (code, said) = run(&["coordinator", "--listen", "127.0.0.1:0"], &other);
     assert_eq!(code, Some(1), "{said}");

@@ -26,10 +26,13 @@ pub struct KeyUse {
 
 impl PostgresStore {
     /// Leaves a proof of the key that is written with, and opens those of the others: what one process seals, all can read, and two
-    /// keys of one id are found out before anything is written.
+    /// keys of one id are found out before anything is written. Who lacks the key that was added last leaves no proof: those that
+    /// have that one alone could not start any more.
     pub(super) async fn prove_keys(&self) -> Result<()> {
         let codec = self.sealing.codec();
-        if let Some(id) = codec.newest_id() {
+        if let Some(id) = codec.newest_id()
+            && self.newest_key_lacking().await?.is_none()
+        {
             let proof = self.sealing.seal(Place::Proof(id), &PROVEN)?;
             self.reader
                 .write(sql::ENCRYPTION_KEY_ADD_IF_NEW, &[&id, &&*proof])
