@@ -90,12 +90,12 @@ impl Delta {
         })
     }
 
-    /// The changed keys with their values, as `merge: collect` shows them: deletions do not.
+    /// The changed keys with their values, as `merge: collect` shows them: deletions do not, nor objects in which nothing else was done.
     #[must_use]
     pub fn shown(&self) -> Json {
         let entries = self.0.iter().filter_map(|(key, change)| match change {
             Change::Set(value) => Some((key.clone(), value.clone())),
-            Change::Nested(inner) => Some((key.clone(), inner.shown())),
+            Change::Nested(inner) => inner.writes().then(|| (key.clone(), inner.shown())),
             Change::Deleted => None,
         });
         Json::Object(Arc::new(entries.collect()))

@@ -55,6 +55,17 @@ impl RunId {
         RunId::from_uuid_in(id, parent.partition())
     }
 
+    /// When the id was made, to the millisecond.
+    #[must_use]
+    pub fn created_at(self) -> Timestamp {
+        let made = self.0.get_timestamp().map(|made| made.to_unix()).unwrap_or_default();
+        let micros = made
+            .0
+            .saturating_mul(1_000_000)
+            .saturating_add(u64::from(made.1 / 1_000));
+        Timestamp(i64::try_from(micros).unwrap_or(i64::MAX))
+    }
+
     /// The partition this run lies in.
     #[must_use]
     pub fn partition(self) -> Partition {

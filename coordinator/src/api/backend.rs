@@ -61,6 +61,8 @@ pub trait Backend: Send + Sync {
     fn watch(&self, run: RunId) -> Option<watch::Receiver<News>>;
     /// What the broker has given up, of all namespaces.
     fn dead_letters(&self) -> &DeadLetters;
+    /// Why nothing reaches any worker from here now.
+    fn trouble(&self) -> Option<&'static str>;
     /// What the process depends on.
     async fn checks(&self) -> Vec<Check>;
 }
@@ -188,6 +190,15 @@ impl Backend for Local {
 
     fn dead_letters(&self) -> &DeadLetters {
         self.coordinator.dead_letters()
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        let state = *self.link.state().borrow();
+        match state {
+            LinkState::Up(_) => None,
+            LinkState::Blocked(_) => Some("the broker takes no messages: it has a memory or disk alarm"),
+            LinkState::Down => Some("the broker is away: nothing reaches workers, nor is any of them heard"),
+        }
     }
 
     async fn checks(&self) -> Vec<Check> {

@@ -22,7 +22,7 @@ use crate::read::journal::{Entry, ReadError, each_record, entry};
 use crate::read::replay::{Replayed, fold_in};
 use crate::read::steps::{StepState, StepView, Visit};
 use crate::read::waits::WaitView;
-use crate::read::why::{ScopeView, Why, why as explain};
+use crate::read::why::{Reach, ScopeView, Why, why as explain};
 use crate::store::{PAGE_BYTES_MAX, RunRow, StoredRow};
 
 /// Rows of a journal read at once.
@@ -266,14 +266,17 @@ pub async fn why(
         .take(SCOPES_SHOWN_MAX)
         .map(ScopeView::of)
         .collect();
-    let is_served = |queue: &str, handler: &str| fleet.serves(&namespace, queue, handler);
+    let reach = Reach {
+        serves: &|queue: &str, handler: &str| fleet.serves(&namespace, queue, handler),
+        trouble: api.backend.trouble(),
+    };
     let error = row
         .error
         .as_ref()
         .and_then(|text| rejoin_shared::json::read_own(text).ok());
     let waits = WaitView::of(&run.state);
     Ok(Answer(explain(
-        row.id, row.status, error, &run.steps, scopes, waits, &is_served,
+        row.id, row.status, error, &run.steps, scopes, waits, &reach,
     )))
 }
 

@@ -126,7 +126,7 @@ impl Api {
         if steps.has_ready() {
             steps = steps.without_held(&self.backend.holders(run).await);
         }
-        steps.waits()
+        steps.waits(self.backend.trouble())
     }
 
     /// A run with what only its owner, or its journal, knows.

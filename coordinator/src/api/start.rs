@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -9,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rejoin_shared::ids::{Namespace, RunId};
 use rejoin_shared::json::Json;
-use rejoin_shared::run::Priority;
+use rejoin_shared::run::{Counts, Priority, Progress, RunStatus};
 use rejoin_shared::time::Timestamp;
 use rejoin_shared::trace::TraceParent;
 use sha2::{Digest, Sha256};
@@ -21,7 +22,8 @@ use super::find::Segments;
 use super::problem::{Code, Problem};
 use super::wait::{Growth, WAIT_MAX};
 use crate::owner::command::{Command, CommandError, StartRun};
-use crate::store::Reserved;
+use crate::read::run::RunView;
+use crate::store::{Reserved, RunRow};
 
 /// Tags of one run.
 const TAGS_MAX: usize = 64;
@@ -80,18 +82,22 @@ pub async fn start(
     let wait = params.duration("wait")?.map(|wait| wait.min(WAIT_MAX));
     let request = read(&api, &workflow, &body)?;
     let Launched { run, is_new, growth } = api
-        .launch_watched(&namespace, &workflow, request, wait.is_some())
+        .launch_watched(&namespace, &workflow, request.clone(), wait.is_some())
         .await?;
-    let (row, ended) = match wait {
-        None => (api.run(&namespace, &run.to_string()).await?, true),
-        Some(wait) => api.wait_for_end(&namespace, run, growth, wait).await?,
+    let (view, ended) = match api.begun(&namespace, run, growth, wait).await {
+        // It is durable: whoever is told to come again, without a key, would start another one.
+        Err(problem) if is_new && problem.code() == Code::Unavailable => {
+            let presumed = api.presumed(&namespace, &workflow, run, request);
+            (RunView::of(presumed), wait.is_none())
+        }
+        begun => begun?,
     };
     let status = match (ended, is_new) {
         (false, _) => StatusCode::ACCEPTED,
         (true, true) => StatusCode::CREATED,
         (true, false) => StatusCode::OK,
     };
-    let mut response = (status, Answer(api.show(row).await?)).into_response();
+    let mut response = (status, Answer(view)).into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/runs/{run}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -123,6 +129,56 @@ impl Api {
     ) -> Result<(RunId, bool), Problem> {
         let launched = self.launch_watched(namespace, workflow, request, false).await?;
         Ok((launched.run, launched.is_new))
+    }
+
+    /// The run that was started, and whether it is what was asked for: as it is now, or once it has ended.
+    async fn begun(
+        &self,
+        namespace: &Namespace,
+        run: RunId,
+        growth: Option<Growth>,
+        wait: Option<Duration>,
+    ) -> Result<(RunView, bool), Problem> {
+        let (row, ended) = match wait {
+            None => (self.run(namespace, &run.to_string()).await?, true),
+            Some(wait) => self.wait_for_end(namespace, run, growth, wait).await?,
+        };
+        Ok((self.show(row).await?, ended))
+    }
+
+    /// What is known of a run that was begun and cannot be read now.
+    fn presumed(&self, namespace: &Namespace, workflow: &str, run: RunId, request: Request) -> RunRow {
+        let newest = || {
+            self.definitions
+                .last_newest(namespace, workflow)
+                .map(|known| known.row.version)
+        };
+        RunRow {
+            id: run,
+            namespace: namespace.clone(),
+            workflow: workflow.to_owned(),
+            version: request.version.or_else(newest).unwrap_or(1),
+            status: match request.at {
+                Some(_) => RunStatus::Scheduled,
+                None => RunStatus::Running,
+            },
+            priority: request.priority,
+            input: request.input.to_bytes().into(),
+            context: None,
+            output: None,
+            error: None,
+            compensated: false,
+            tags: request.tags,
+            idempotency_key: request.key,
+            parent: None,
+            forked_from: None,
+            progress: Progress::default(),
+            counts: Counts::default(),
+            wake_at: request.at,
+            created_at: run.created_at(),
+            started_at: None,
+            finished_at: None,
+        }
     }
 
     /// The same, watching what begins if somebody is going to wait for it.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Api;
 use super::backend::Backend;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use crate::owner::News;
 use crate::store::RunRow;
 
@@ -111,7 +111,17 @@ impl Api {
             None => Growth::of(self, run),
         };
         loop {
-            let row = self.run(namespace, &run.to_string()).await?;
+            let row = match self.run(namespace, &run.to_string()).await {
+                // It has begun, and goes on when the database is back.
+                Err(problem) if problem.code() == Code::Unavailable && Instant::now() < deadline => {
+                    self.next_end(&mut growth, deadline).await;
+                    if self.stopping.is_cancelled() {
+                        return Err(problem);
+                    }
+                    continue;
+                }
+                row => row?,
+            };
             let ended = row.status.is_terminal();
             if ended || Instant::now() >= deadline || self.stopping.is_cancelled() {
                 return Ok((row, ended));

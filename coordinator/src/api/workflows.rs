@@ -147,11 +147,11 @@ impl Api {
 fn format_of(body: &Body) -> Result<Format, Problem> {
     match body.media_type().as_deref() {
         Some("application/json") => Ok(Format::Json),
-        Some("application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml") => Ok(Format::Yaml),
-        // What a client sends that names no type of its own (curl names the last one).
-        None | Some("text/plain" | "application/octet-stream" | "application/x-www-form-urlencoded") => {
-            Ok(Format::Auto)
-        }
+        // JSON is YAML, but for a character in two escapes: it is read as JSON. The last ones are what a client sends that names no
+        // type of its own (curl names the last of them).
+        Some("application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml")
+        | None
+        | Some("text/plain" | "application/octet-stream" | "application/x-www-form-urlencoded") => Ok(Format::Auto),
         Some(other) => Err(Problem::new(
             Code::UnsupportedMediaType,
             format!("content type {other}; send application/yaml, application/json or text/plain"),

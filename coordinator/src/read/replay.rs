@@ -96,6 +96,10 @@ impl Replay {
             }
             (Some(_), Ends::Nothing) | (None, _) => Vec::new(),
         };
+        if let (Some(state), Fact::RunPaused) = (&mut self.state, &record.fact) {
+            // What was dispatched by then goes on, and nothing begins afterwards.
+            state.look_ahead(self.window);
+        }
         if let (Some(state), Some(step)) = (&self.state, undone(&record.fact)) {
             self.fold.undo_opened(step, state.undo_opened(step));
         }

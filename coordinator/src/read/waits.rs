@@ -127,13 +127,17 @@ impl OpenSteps {
         self
     }
 
-    /// What they wait for.
+    /// What they wait for. `trouble`: why nothing reaches any worker now.
     #[must_use]
-    pub fn waits(self) -> Vec<WaitView> {
+    pub fn waits(self, trouble: Option<&str>) -> Vec<WaitView> {
+        let why = |handler: &str, queue: &str| match trouble {
+            Some(trouble) => trouble.to_owned(),
+            None => no_worker(handler, queue, &Namespace::default_name()),
+        };
         let unserved = self.ready.into_iter().filter_map(|((queue, handler), steps)| {
             Some(WaitView {
                 count: Some(steps.len()),
-                reason: Some(no_worker(&handler, &queue, &Namespace::default_name())),
+                reason: Some(why(&handler, &queue)),
                 ..WaitView::of_step(WaitKind::Worker, &steps.first()?.path, &handler, &queue)
             })
         });

@@ -100,7 +100,15 @@ struct Key {
     error: Option<String>,
 }
 
-/// Explains a run by its `steps`. `serves` tells whether some worker of a queue serves a handler.
+/// Who is there for steps that wait.
+pub struct Reach<'a> {
+    /// Whether some worker of a queue serves a handler.
+    pub serves: &'a dyn Fn(&str, &str) -> bool,
+    /// Why nothing reaches any worker now.
+    pub trouble: Option<&'a str>,
+}
+
+/// Explains a run by its `steps`.
 #[must_use]
 pub fn why(
     run: RunId,
@@ -109,14 +117,16 @@ pub fn why(
     steps: &[Visit],
     scopes: Vec<ScopeView>,
     waits: Vec<WaitView>,
-    serves: &dyn Fn(&str, &str) -> bool,
+    reach: &Reach<'_>,
 ) -> Why {
     let mut groups: BTreeMap<Key, (Missing, BTreeSet<u32>)> = BTreeMap::new();
     for step in steps.iter().filter(|s| is_missing(s)) {
-        let served = step.called().is_none_or(|(handler, queue)| serves(queue, handler));
+        let served = step
+            .called()
+            .is_none_or(|(handler, queue)| (reach.serves)(queue, handler));
         let (missing, branches) = groups
             .entry(key(step, served))
-            .or_insert_with(|| (first(step, state, served), BTreeSet::new()));
+            .or_insert_with(|| (first(step, state, served, reach.trouble), BTreeSet::new()));
         missing.count += 1;
         missing.next_retry_at = earliest(missing.next_retry_at, step.next_retry_at);
         branches.extend(step.step.filter(|s| s.scope > 0).map(|s| s.branch));
@@ -162,7 +172,7 @@ fn key(step: &Visit, served: bool) -> Key {
     }
 }
 
-fn first(step: &Visit, run: RunStatus, served: bool) -> Missing {
+fn first(step: &Visit, run: RunStatus, served: bool, trouble: Option<&str>) -> Missing {
     Missing {
         path: step.path.to_string(),
         node: locate::pattern(&step.path),
@@ -175,11 +185,11 @@ fn first(step: &Visit, run: RunStatus, served: bool) -> Missing {
         worker: step.worker.as_deref().map(str::to_owned),
         next_retry_at: step.next_retry_at,
         last_error: step.error.as_deref().cloned(),
-        reason: reason(step, run, served),
+        reason: reason(step, run, served, trouble),
     }
 }
 
-fn reason(step: &Visit, run: RunStatus, served: bool) -> String {
+fn reason(step: &Visit, run: RunStatus, served: bool, trouble: Option<&str>) -> String {
     let (handler, queue) = step.called().unwrap_or(("?", "?"));
     match step.state {
         StepState::Running => match &step.claim {
@@ -188,7 +198,9 @@ fn reason(step: &Visit, run: RunStatus, served: bool) -> String {
         },
         StepState::Parked => "parked: waits for an operator".to_owned(),
         _ if run == RunStatus::Paused => "the run is paused".to_owned(),
-        _ if !served => no_worker(handler, queue, &Namespace::default_name()),
+        // Without the broker no worker is heard of either.
+        StepState::Pending if trouble.is_some() => trouble.unwrap_or_default().to_owned(),
+        _ if !served && trouble.is_none() => no_worker(handler, queue, &Namespace::default_name()),
         StepState::Retrying => "waits for its next attempt".to_owned(),
         StepState::Pending | StepState::Completed | StepState::Failed | StepState::Cancelled | StepState::Skipped => {
             format!("waits for a free slot on queue {queue}")
@@ -224,7 +236,7 @@ fn summary(state: RunStatus, error: Option<&ErrorValue>, missing: &[Missing], wa
             ),
             None => "the run failed".to_owned(),
         },
-        RunStatus::Paused => format!("the run is paused with {count} steps to go"),
+        RunStatus::Paused => format!("the run is paused; {} begun and not done", steps(count)),
         RunStatus::Scheduled | RunStatus::Running | RunStatus::Waiting | RunStatus::Compensating => {
             match (missing.first(), waits.first()) {
                 (None, Some(wait)) => wait.in_words(),

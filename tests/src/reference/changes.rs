@@ -76,7 +76,7 @@ fn lay(value: &Json, target: &mut Json) {
 pub(super) fn shown(changes: &Changes) -> Json {
     let entries = changes.iter().filter_map(|(key, change)| match change {
         Change::Set(value) => Some((key.clone(), value.clone())),
-        Change::Inside(inner) => Some((key.clone(), shown(inner))),
+        Change::Inside(inner) => writes(inner).then(|| (key.clone(), shown(inner))),
         Change::Gone => None,
     });
     Json::Object(Arc::new(entries.collect()))

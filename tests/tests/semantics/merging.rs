@@ -111,6 +111,10 @@ fn collect_shows_changes_under_the_nodes_name_and_discard_keeps_the_base() {
     run.reply("/p/a/s", "null", r#"{"x":2}"#, &["y"]);
     run.done("/p/b/s");
     run.assert_completed(r#"{"x":1,"y":1,"p":{"a":{"x":2},"b":{}}}"#);
+    let mut run = two(", merge: collect", r#"{"o":{"k":1,"l":1}}"#);
+    run.reply("/p/a/s", "null", "{}", &["o.k"]);
+    run.reply("/p/b/s", "null", r#"{"o.k":2}"#, &["o.l"]);
+    run.assert_completed(r#"{"o":{"k":1,"l":1},"p":{"a":{},"b":{"o":{"k":2}}}}"#);
     let mut run = two(", merge: discard, collect_as: out.all", "{}");
     run.reply("/p/a/s", "5", r#"{"x":2}"#, &[]);
     run.done("/p/b/s");

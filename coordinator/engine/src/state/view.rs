@@ -128,7 +128,7 @@ pub struct OpenScope {
     pub failed: u32,
     pub cancelled: u32,
     pub running: u32,
-    /// Branches that have not ended well and were not skipped, as ranges `first..=last` of indices, in order.
+    /// Branches that are waited for, of a scope that is kept for a resume those that would be, as ranges `first..=last` of indices, in order.
     pub missing: Vec<(u32, u32)>,
     pub is_live: bool,
 }
@@ -455,7 +455,7 @@ impl RunState {
             failed: scope.failed,
             cancelled: scope.cancelled,
             running: scope.running,
-            missing: missing_ranges(scope),
+            missing: missing_ranges(scope, self.is_scope_live(*id)),
             is_live: self.is_scope_live(*id),
         })
     }
@@ -642,9 +642,15 @@ impl RunState {
     }
 }
 
-fn missing_ranges(scope: &super::Scope) -> Vec<(u32, u32)> {
+fn missing_ranges(scope: &super::Scope, is_live: bool) -> Vec<(u32, u32)> {
+    let has_stopped = |branch: &u32| {
+        let stopped = scope.active.get(branch).is_some_and(|thread| thread.end.is_some());
+        stopped || scope.never_started.contains_key(branch)
+    };
+    let is_over =
+        |branch: &u32| scope.succeeded.has(*branch) || scope.skipped.has(*branch) || is_live && has_stopped(branch);
     let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for branch in (0..scope.total).filter(|b| !scope.succeeded.has(*b) && !scope.skipped.has(*b)) {
+    for branch in (0..scope.total).filter(|branch| !is_over(branch)) {
         match ranges.last_mut() {
             Some((_, last)) if *last + 1 == branch => *last = branch,
             _ => ranges.push((branch, branch)),

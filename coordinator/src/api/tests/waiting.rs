@@ -1,6 +1,8 @@
 //! Lists of runs by what they wait for.
 
 use rejoin_shared::json::Json;
+use rejoin_worker::Worker;
+use tokio_util::sync::CancellationToken;
 
 use super::Server;
 
@@ -147,5 +149,65 @@ async fn a_call_whose_second_try_succeeds_is_drawn_as_completed() {
     let mut found = Vec::new();
     drawn(&graph.json(), &mut found);
     assert_eq!(found, [("/c".to_owned(), r#"{"completed":1}"#.to_owned())]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_run_tells_what_was_begun_and_a_broker_that_is_away_is_no_missing_worker() {
+    let server = Server::start().await;
+    let document = "
+workflow: held
+steps:
+  - foreach: each
+    items: '6'
+    concurrency: unbounded
+    steps: [ { step: s, uses: nobody } ]
+";
+    let run = server.begun(document, "held", "{}").await;
+    server.broker.cut("c");
+    for call in ["", "/why"] {
+        let told = server.call(&format!("GET /v1/runs/{run}{call}"), "", "").await;
+        assert!(told.body.contains("the broker is away"), "{}", told.body);
+        assert!(!told.body.contains("no worker serves"), "{}", told.body);
+    }
+    server.broker.connect("c");
+    let paused = server.call(&format!("POST /v1/runs/{run}/pause"), "", "").await;
+    assert_eq!(paused.status, 200, "{}", paused.body);
+    let why = server.call(&format!("GET /v1/runs/{run}/why"), "", "").await;
+    let why = why.json();
+    assert_eq!(why.get("missing_count"), Some(&Json::Int(6)), "{why}");
+    let summary = why.get("summary").and_then(Json::as_str);
+    assert_eq!(summary, Some("the run is paused; 6 steps begun and not done"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_has_failed_is_waited_for_no_longer() {
+    let server = Server::start().await;
+    let worker = Worker::builder().name("w").build(server.broker.link("w"));
+    tokio::spawn(worker.expect("a worker").run(CancellationToken::new()));
+    let document = "
+workflow: partly
+steps:
+  - foreach: each
+    items: '4'
+    concurrency: unbounded
+    on_error: complete_all
+    steps:
+      - branch: kind
+        on: index
+        cases:
+          '0': [ { fail: bad } ]
+          '2': [ { step: s, uses: rejoin.noop } ]
+        default: [ { wait: w, event: go } ]
+";
+    let run = server.begun(document, "partly", "{}").await;
+    server.reaches(&run, "waiting").await;
+    let why = server.call(&format!("GET /v1/runs/{run}/why"), "", "").await;
+    assert!(
+        why.body.contains(r#""failed":1"#) && why.body.contains(r#""missing":"1,3""#),
+        "{}",
+        why.body
+    );
     server.stop().await;
 }

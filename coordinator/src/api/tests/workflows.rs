@@ -179,3 +179,17 @@ steps:
     assert_eq!(dry.json().get("warnings"), None, "{}", dry.body);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_taken_as_yaml_with_all_its_escapes() {
+    let server = Server::start().await;
+    let document =
+        r#"{"workflow":"smile","description":"\ud83d\ude00","steps":[{"set":"s","values":{"a":"\ud83d\ude00"}}]}"#;
+    for kind in ["application/yaml", "application/json", "text/plain"] {
+        let headers = format!("Content-Type: {kind}\r\n");
+        let put = server.call("PUT /v1/workflows", &headers, document).await;
+        assert!(matches!(put.status, 200 | 201), "{kind}: {}", put.body);
+        assert_eq!(put.json().get("version"), Some(&Json::Int(1)), "{kind}: {}", put.body);
+    }
+    server.stop().await;
+}
