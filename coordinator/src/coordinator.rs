@@ -186,7 +186,9 @@ impl Coordinator {
             lease_ms: config.lease_ms,
             lease: parts.lease.clone(),
         };
-        renewal.run_once().await;
+        if let Err(error) = renewal.run_once().await {
+            tracing::warn!(%error, "lease could not be renewed");
+        }
         config.lease_keeper.keep(renewal, self.late_stop.clone());
         let (told_tx, told) = mpsc::unbounded_channel();
         let (events_tx, events) = mpsc::channel(EVENTS_MAX);

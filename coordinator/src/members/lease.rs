@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Member, Store};
+use crate::store::{Member, Store, StoreError};
 
 /// Longest pause between two renewals: how soon a process that was started again knows that the one before it is dead.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -80,35 +80,62 @@ pub struct Renewal {
 
 impl Renewal {
     /// Renews once. The lease counts from before the call: the database's own begins later.
-    pub async fn run_once(&self) -> bool {
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn run_once(&self) -> Result<(), StoreError> {
         let asked_ms = self.lease.now_ms();
-        match self.store.renew(&self.member, self.lease_ms).await {
-            Ok(()) => {
-                self.lease.until_ms.store(asked_ms + self.lease_ms, Ordering::Release);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "lease could not be renewed");
-                false
-            }
-        }
+        self.store.renew(&self.member, self.lease_ms).await?;
+        self.lease.until_ms.store(asked_ms + self.lease_ms, Ordering::Release);
+        Ok(())
     }
 
     /// Renews again and again until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let pause = pause(self.lease_ms);
         let (mut watchdog, mut slept) = (Watchdog::default(), Duration::ZERO);
+        let mut trouble = Trouble::default();
         loop {
             watchdog.look(&self.lease, slept);
             slept = match self.run_once().await {
-                true => pause,
-                false => pause / 4,
+                Ok(()) => {
+                    trouble.is_over();
+                    pause
+                }
+                Err(error) => {
+                    trouble.told(&error, pause / 4);
+                    pause / 4
+                }
             };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(slept) => {}
             }
+        }
+    }
+}
+
+/// Says that the lease cannot be renewed when that begins, and then every few seconds: it is tried far more often.
+#[derive(Default)]
+struct Trouble(Option<Duration>);
+
+impl Trouble {
+    const SAID_EVERY: Duration = Duration::from_secs(5);
+
+    fn told(&mut self, error: &StoreError, until_next: Duration) {
+        let since = self.0.unwrap_or(Self::SAID_EVERY);
+        if since >= Self::SAID_EVERY {
+            tracing::warn!(%error, "lease could not be renewed");
+            self.0 = Some(until_next);
+        } else {
+            self.0 = Some(since + until_next);
+        }
+    }
+
+    fn is_over(&mut self) {
+        if self.0.take().is_some() {
+            tracing::info!("lease renewed again");
         }
     }
 }
