@@ -1,26 +1,31 @@
 //! The records of a journal: facts, each folded by `RunState::apply` without evaluating anything.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_shared::delta::Delta;
-use rejoin_shared::ids::{ClaimKey, Namespace, RunId, StepKey};
+use rejoin_shared::ids::{RunId, StepKey};
 use rejoin_shared::json::Json;
-use rejoin_shared::keypath::KeyPath;
-use rejoin_shared::run::{ErrorValue, Outcome, Priority, RunStatus};
+use rejoin_shared::run::{ErrorValue, Outcome, RunStatus};
 use rejoin_shared::time::Timestamp;
-use rejoin_shared::trace::TraceParent;
 use serde::{Deserialize, Serialize};
 
 mod done;
 mod edit;
 mod encoding;
 mod lineage;
+mod runs;
+mod scopes;
+mod steps;
+mod waits;
 pub use done::spelled_out;
 pub use edit::{Edits, RunEdited, Width};
 pub use encoding::{Parts, UnreadableRecord};
 pub use lineage::RunForked;
+pub use runs::{RunFinished, RunStarted, UndoneChild};
+pub use scopes::{Branches, Joined, Quota, ScopeJoined, ScopeOpened, Share};
+pub use steps::{CheckpointStored, Choice, Claimed, NodeRetry, StepCompleted, StepFailed};
+pub use waits::{Awaited, EventReceived};
 
 /// One fact about a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -467,327 +472,4 @@ pub enum Fact {
     RunForked(RunForked),
     /// The run ended.
     RunFinished(RunFinished),
-}
-
-/// See [`Fact::RunStarted`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct RunStarted {
-    pub run: RunId,
-    pub namespace: Namespace,
-    pub workflow: String,
-    pub version: u32,
-    pub input: Json,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
-    #[serde(default)]
-    pub priority: Priority,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<RunId>,
-    /// The parent waits for its end.
-    #[serde(default)]
-    pub is_awaited: bool,
-    /// It begins no earlier: a record of its own says when it has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<Timestamp>,
-    /// The span of the request that started it, which the run's own links to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub traceparent: Option<TraceParent>,
-}
-
-/// What a wait waits for, as its templates gave it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Awaited {
-    /// A human answer.
-    Input {
-        /// What is asked.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        prompt: Option<String>,
-    },
-    /// This event.
-    Event(String),
-    /// The first of these.
-    Any(Vec<String>),
-    /// All of these.
-    All(Vec<String>),
-}
-
-impl Awaited {
-    /// The events it names.
-    #[must_use]
-    pub fn events(&self) -> &[String] {
-        match self {
-            Awaited::Input { .. } => &[],
-            Awaited::Event(name) => std::slice::from_ref(name),
-            Awaited::Any(names) | Awaited::All(names) => names,
-        }
-    }
-}
-
-/// See [`Fact::EventReceived`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventReceived {
-    /// Its name.
-    pub event: String,
-    /// What it carries.
-    #[serde(skip)]
-    pub payload: Json,
-    /// What the sender calls it: the same one counts once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// The waits that take it; none: it is kept.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub to: Vec<ThreadKey>,
-}
-
-/// See [`Fact::StepClaimed`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Claimed {
-    /// The step visit.
-    pub step: StepKey,
-    /// The attempt.
-    #[serde(skip)]
-    pub attempt: u32,
-    /// The step's path.
-    #[serde(skip)]
-    pub path: String,
-    /// The worker's name.
-    #[serde(skip)]
-    pub worker: String,
-    /// Which worker, and which delivery.
-    pub key: ClaimKey,
-}
-
-/// See [`Fact::StepCompleted`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepCompleted {
-    /// The step visit.
-    pub step: StepKey,
-    /// The attempt.
-    #[serde(skip)]
-    pub attempt: u32,
-    /// The step's path.
-    #[serde(skip)]
-    pub path: String,
-    /// The handler's output.
-    #[serde(skip)]
-    pub output: Json,
-    /// Context writes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub set: Vec<(KeyPath, Json)>,
-    /// Context removals.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unset: Vec<KeyPath>,
-    /// Where a decision by handler goes on; absent for steps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub choice: Option<Choice>,
-    /// Worker's clock.
-    pub started_at: Timestamp,
-    /// Worker's clock.
-    pub finished_at: Timestamp,
-    /// Who ran it.
-    #[serde(skip)]
-    pub worker: Option<Arc<str>>,
-    /// Lines.
-    #[serde(skip)]
-    pub logs: Vec<String>,
-    /// Snapshot of the branch that ended with this, as stored.
-    #[serde(skip)]
-    pub snapshot: Option<Json>,
-}
-
-/// A run that the one to be undone had called.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct UndoneChild {
-    /// Its id.
-    pub child: RunId,
-    /// The call's path.
-    pub path: String,
-    /// It has ended already, and something that it did could not be undone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_left_undone: bool,
-}
-
-/// What an attempt that goes on has stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CheckpointStored {
-    /// The step visit.
-    pub step: StepKey,
-    /// The attempt.
-    #[serde(skip)]
-    pub attempt: u32,
-    /// Any JSON.
-    #[serde(skip)]
-    pub value: Json,
-    /// The step's path.
-    #[serde(skip)]
-    pub path: String,
-}
-
-/// See [`Fact::StepFailed`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepFailed {
-    /// The step visit.
-    pub step: StepKey,
-    /// The attempt that failed.
-    #[serde(skip)]
-    pub attempt: u32,
-    /// The step's path.
-    #[serde(skip)]
-    pub path: String,
-    /// Why.
-    pub error: ErrorValue,
-    /// How.
-    #[serde(skip)]
-    pub outcome: Option<Outcome>,
-    /// The next attempt, if one follows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<NodeRetry>,
-    /// The step waits for an operator.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_parked: bool,
-    /// What the attempt stored for the next one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint: Option<Json>,
-    /// Worker's clock; absent where no worker had it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
-    /// Worker's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Timestamp>,
-    /// Who ran it.
-    #[serde(skip)]
-    pub worker: Option<Arc<str>>,
-    /// Lines.
-    #[serde(skip)]
-    pub logs: Vec<String>,
-}
-
-/// Another try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeRetry {
-    /// Index of the policy that allows it.
-    pub policy: usize,
-    /// Earliest time.
-    pub at: Timestamp,
-}
-
-/// See [`Fact::ScopeOpened`]. Its sequence number names the scope.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScopeOpened {
-    /// The thread that forks.
-    pub thread: ThreadKey,
-    /// The node's path.
-    #[serde(skip)]
-    pub path: String,
-    /// What it forks into.
-    pub branches: Branches,
-    /// What the join asks for.
-    pub quota: Quota,
-    /// Branches at once; `None` is unbounded. A loop has 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<u32>,
-}
-
-/// How many branches must succeed, or may fail (SPEC 4.1), as it was read at the fork.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Quota {
-    /// All must succeed: the default under `fail_fast`.
-    All,
-    /// Whatever succeeds is enough: the default under `complete_all`.
-    Whatever,
-    /// At least so many must succeed.
-    Need(Share),
-    /// At most so many may fail.
-    Tolerate(Share),
-}
-
-/// A number of branches, or a share of them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Share {
-    /// So many.
-    Count(u32),
-    /// So many of a hundred activated ones.
-    Percent(f64),
-}
-
-/// The branches of a scope.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Branches {
-    /// Of a parallel or graph: indices of those whose `when` did not hold (a parallel's only; a graph's are read later).
-    Named {
-        /// In ascending order.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        inactive: Vec<u32>,
-    },
-    /// A list: one item a branch.
-    List(Json),
-    /// A map: one entry a branch, in the order of the keys.
-    Map(Json),
-    /// The integers from 0 below this.
-    Count(u32),
-}
-
-/// See [`Fact::ScopeJoined`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScopeJoined {
-    /// The scope.
-    pub scope: u64,
-    /// The node's path.
-    #[serde(skip)]
-    pub path: String,
-    /// What came of it.
-    pub result: Joined,
-    /// Snapshot of the branch that ended with this, as stored.
-    #[serde(skip)]
-    pub snapshot: Option<Json>,
-}
-
-/// The result of a join.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Joined {
-    /// The merged context, as changes against the fork's base.
-    Ok(Delta),
-    /// Why it failed; the changes of the branches are lost.
-    Failed(ErrorValue),
-}
-
-/// What was chosen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Choice {
-    /// A case of a branch, by index.
-    Case(u32),
-    /// A branch's default.
-    Default,
-    /// No case and no default, or a decision that goes on.
-    Continue,
-    /// A goto's target, by name.
-    Goto(String),
-}
-
-/// See [`Fact::RunFinished`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct RunFinished {
-    pub status: RunStatus,
-    /// `finish`'s.
-    #[serde(skip)]
-    pub output: Option<Json>,
-    /// The output is the final context, which a reader of the journal has anyway. Before format 3 it stood in `output` all the same.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub output_is_context: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorValue>,
-    /// Why an operator cancelled it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Runs that it waits for are cancelled, and undo what they did.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub undoes_children: bool,
 }
