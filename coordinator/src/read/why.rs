@@ -56,7 +56,7 @@ impl ScopeView {
     #[must_use]
     pub fn of(scope: OpenScope) -> ScopeView {
         ScopeView {
-            missing: ranges::text_of_ranges(&scope.missing),
+            missing: ranges::text_of_ranges(&scope.awaited),
             path: scope.path,
             total: scope.total,
             ok: scope.ok,

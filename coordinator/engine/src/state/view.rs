@@ -128,8 +128,10 @@ pub struct OpenScope {
     pub failed: u32,
     pub cancelled: u32,
     pub running: u32,
-    /// Branches that are waited for, of a scope that is kept for a resume those that would be, as ranges `first..=last` of indices, in order.
+    /// Branches that have not ended well and were not skipped, as ranges `first..=last` of indices, in order.
     pub missing: Vec<(u32, u32)>,
+    /// Those of them that are waited for, or would be after a resume: all but the failed and cancelled ones of a live scope.
+    pub awaited: Vec<(u32, u32)>,
     pub is_live: bool,
 }
 
@@ -446,17 +448,21 @@ impl RunState {
 
     /// All scopes that have not been joined, outermost first.
     pub fn open_scopes(&self) -> impl Iterator<Item = OpenScope> + '_ {
-        self.scopes.iter().map(|(id, scope)| OpenScope {
-            id: *id,
-            path: scope.path.to_string(),
-            total: scope.total,
-            activated: scope.activated(),
-            ok: scope.ok,
-            failed: scope.failed,
-            cancelled: scope.cancelled,
-            running: scope.running,
-            missing: missing_ranges(scope, self.is_scope_live(*id)),
-            is_live: self.is_scope_live(*id),
+        self.scopes.iter().map(|(id, scope)| {
+            let is_live = self.is_scope_live(*id);
+            OpenScope {
+                id: *id,
+                path: scope.path.to_string(),
+                total: scope.total,
+                activated: scope.activated(),
+                ok: scope.ok,
+                failed: scope.failed,
+                cancelled: scope.cancelled,
+                running: scope.running,
+                missing: ranges_of(scope, |_| true),
+                awaited: ranges_of(scope, |branch| !(is_live && has_stopped(scope, branch))),
+                is_live,
+            }
         })
     }
 
@@ -642,15 +648,16 @@ impl RunState {
     }
 }
 
-fn missing_ranges(scope: &super::Scope, is_live: bool) -> Vec<(u32, u32)> {
-    let has_stopped = |branch: &u32| {
-        let stopped = scope.active.get(branch).is_some_and(|thread| thread.end.is_some());
-        stopped || scope.never_started.contains_key(branch)
-    };
-    let is_over =
-        |branch: &u32| scope.succeeded.has(*branch) || scope.skipped.has(*branch) || is_live && has_stopped(branch);
+fn has_stopped(scope: &super::Scope, branch: u32) -> bool {
+    let begun = scope.active.get(&branch).and_then(|thread| thread.end.as_ref());
+    begun.is_some() || scope.never_started.contains_key(&branch)
+}
+
+/// Of the branches that have not ended well and were not skipped those that `counts` picks.
+fn ranges_of(scope: &super::Scope, counts: impl Fn(u32) -> bool) -> Vec<(u32, u32)> {
+    let is_missing = |branch: &u32| !scope.succeeded.has(*branch) && !scope.skipped.has(*branch) && counts(*branch);
     let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for branch in (0..scope.total).filter(|branch| !is_over(branch)) {
+    for branch in (0..scope.total).filter(is_missing) {
         match ranges.last_mut() {
             Some((_, last)) if *last + 1 == branch => *last = branch,
             _ => ranges.push((branch, branch)),
