@@ -227,6 +227,36 @@ for line in sys.stdin:
 }
 
 #[tokio::test]
+async fn an_attempt_is_not_lost_to_a_stream_process_that_ends_before_it_reads_the_request() {
+    // Alive when it is asked again, and gone before it reads; one never reads at all.
+    let handlers = "  once: { exec: [sh, -c, 'read request; echo 1; sleep 0.1'], mode: stream }\n  \
+                    deaf: { exec: [sh, -c, 'echo 1; sleep 0.1'], mode: stream }\n";
+    let (mut owner, running, _folder) = started(handlers).await;
+    let large = format!("\"{}\"", "x".repeat(300_000));
+    for (handler, input) in [("once", "1"), ("deaf", "1"), ("once", &large)] {
+        for _ in 0..3 {
+            let item = run(&mut owner, handler, input).await;
+            assert_eq!(item["outcome"], "ok", "{handler}: {}", item["message"]);
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_process_that_read_the_request_or_is_new_fails_its_attempt_when_it_ends() {
+    let handlers = "  second: { exec: [sh, -c, 'read a; echo 1; read b; exit 3'], mode: stream }\n  \
+                    none: { exec: [sh, -c, 'exit 0'], mode: stream }\n";
+    let (mut owner, running, _folder) = started(handlers).await;
+    for outcome in ["ok", "error", "ok"] {
+        let item = run(&mut owner, "second", "1").await;
+        assert_eq!(item["outcome"], outcome, "{item}");
+        assert!(item["type"].is_null() || item["type"] == "exec.exit_3", "{item}");
+    }
+    assert_eq!(run(&mut owner, "none", "1").await["type"], "exec.exit_0");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn errors_show_nothing_of_the_handlers_file_that_may_be_secret() {
     let base = serve().await;
     let secret = |path: &str| base.replace("http://", "http://api:S3cr3t@") + path + "?token=S3cr3t";
