@@ -13,7 +13,12 @@ use serde_json::value::RawValue;
 use crate::attempt::Attempt;
 use crate::handler::{ERROR_DEFAULT, Handle, Handlers, Outcome, error, ok};
 
-/// Puts the built-in handlers into `handlers`; one's own of the same name stays.
+/// Whether a handler's name is ours to give: those of today, and those to come.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with("rejoin.")
+}
+
+/// Puts the built-in handlers into `handlers`, where no others can have their names.
 pub(crate) fn add_to(handlers: &mut Handlers) {
     let all: [(&str, Arc<dyn Handle>); 4] = [
         ("rejoin.noop", Arc::new(Noop)),
@@ -22,7 +27,7 @@ pub(crate) fn add_to(handlers: &mut Handlers) {
         ("rejoin.fail", Arc::new(Fail)),
     ];
     for (name, handler) in all {
-        handlers.entry(name.to_owned()).or_insert(handler);
+        handlers.insert(name.to_owned(), handler);
     }
 }
 

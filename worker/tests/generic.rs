@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use futures_util::StreamExt;
 use rejoin_shared::config::SecretUrl;
 use rejoin_shared::trace::TraceParent;
 use rejoin_worker::generic::builder;
@@ -225,6 +226,79 @@ for line in sys.stdin:
     running.stop().await;
 }
 
+#[tokio::test]
+async fn an_attempt_is_not_lost_to_a_stream_process_that_ends_before_it_reads_the_request() {
+    // Alive when it is asked again, and gone before it reads; one never reads at all.
+    let handlers = "  once: { exec: [sh, -c, 'read request; echo 1; sleep 0.1'], mode: stream }\n  \
+                    deaf: { exec: [sh, -c, 'echo 1; sleep 0.1'], mode: stream }\n";
+    let (mut owner, running, _folder) = started(handlers).await;
+    let large = format!("\"{}\"", "x".repeat(300_000));
+    for (handler, input) in [("once", "1"), ("deaf", "1"), ("once", &large)] {
+        for _ in 0..3 {
+            let item = run(&mut owner, handler, input).await;
+            assert_eq!(item["outcome"], "ok", "{handler}: {}", item["message"]);
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_process_that_read_the_request_or_is_new_fails_its_attempt_when_it_ends() {
+    let handlers = "  second: { exec: [sh, -c, 'read a; echo 1; read b; exit 3'], mode: stream }\n  \
+                    none: { exec: [sh, -c, 'exit 0'], mode: stream }\n";
+    let (mut owner, running, _folder) = started(handlers).await;
+    for outcome in ["ok", "error", "ok"] {
+        let item = run(&mut owner, "second", "1").await;
+        assert_eq!(item["outcome"], outcome, "{item}");
+        assert!(item["type"].is_null() || item["type"] == "exec.exit_3", "{item}");
+    }
+    assert_eq!(run(&mut owner, "none", "1").await["type"], "exec.exit_0");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn errors_show_nothing_of_the_handlers_file_that_may_be_secret() {
+    let base = serve().await;
+    let secret = |path: &str| base.replace("http://", "http://api:S3cr3t@") + path + "?token=S3cr3t";
+    let handlers = format!(
+        "  gone: {{ http: {{ url: \"http://api:S3cr3t@127.0.0.1:1/S3cr3t?token=S3cr3t\" }} }}\n  \
+         slow: {{ http: {{ url: \"{}\", timeout: 100ms }} }}\n  down: {{ http: {{ url: \"{}\" }} }}\n  \
+         begun: {{ http: {{ url: \"{}\", timeout: 100ms }} }}\n  none: {{ exec: [/no/such/program, --token, S3cr3t] }}\n",
+        secret("/slow"),
+        secret("/down"),
+        secret("/begun")
+    );
+    let (mut owner, running, _folder) = started(&handlers).await;
+    for (handler, kind, shown) in [
+        (
+            "gone",
+            "http.unreachable",
+            "POST http://127.0.0.1:1: error sending request",
+        ),
+        ("slow", "http.timeout", &format!("POST {base}: error sending request")),
+        ("down", "http.status_502", &format!("POST {base}: 502 Bad Gateway")),
+        (
+            "begun",
+            "http.timeout",
+            &format!("POST {base}: error decoding response body"),
+        ),
+        (
+            "none",
+            "exec.not_started",
+            "cannot start `/no/such/program`: No such file",
+        ),
+    ] {
+        let item = run(&mut owner, handler, "1").await;
+        assert_eq!(item["type"], kind, "{item}");
+        let message = item["message"].as_str().expect("a message");
+        assert!(
+            message.starts_with(shown) && !item.to_string().contains("S3cr3t"),
+            "{item}"
+        );
+    }
+    running.stop().await;
+}
+
 async fn serve() -> String {
     let app = Router::new()
         .route(
@@ -243,6 +317,20 @@ async fn serve() -> String {
             "/trace",
             post(|headers: HeaderMap| async move { format!("{:?}", headers["traceparent"]) }),
         )
+        .route(
+            "/past",
+            post(|| async {
+                let past = [("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")];
+                (StatusCode::SERVICE_UNAVAILABLE, past)
+            }),
+        )
+        .route(
+            "/begun",
+            post(|| async {
+                let begun = futures_util::stream::iter([Ok::<_, std::io::Error>("1")]);
+                axum::body::Body::from_stream(begun.chain(futures_util::stream::pending()))
+            }),
+        )
         .route("/down", post(|| async { StatusCode::BAD_GATEWAY }))
         .route("/bad", post(|| async { (StatusCode::BAD_REQUEST, "no") }))
         .route("/empty", post(|| async { StatusCode::NO_CONTENT }))
@@ -256,7 +344,7 @@ async fn serve() -> String {
 #[tokio::test]
 async fn a_status_says_how_a_post_went() {
     let base = serve().await;
-    let mut handlers: String = ["ok", "busy", "down", "bad", "empty"]
+    let mut handlers: String = ["ok", "busy", "past", "down", "bad", "empty"]
         .map(|name| format!("  {name}: {{ http: {{ url: \"{base}/{name}\" }} }}\n"))
         .concat();
     handlers += &format!("  slow: {{ http: {{ url: \"{base}/slow\", timeout: 100ms }} }}\n");
@@ -267,6 +355,7 @@ async fn a_status_says_how_a_post_went() {
     assert_eq!(run(&mut owner, "empty", "1").await["outcome"], "ok");
     for (handler, kind, retryable, retry_after_ms) in [
         ("busy", "http.status_429", true, json!(7000)),
+        ("past", "http.status_503", true, json!(0)),
         ("down", "http.status_502", true, Value::Null),
         ("bad", "http.status_400", false, Value::Null),
         ("slow", "http.timeout", true, Value::Null),

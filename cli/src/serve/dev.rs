@@ -9,13 +9,15 @@ use rejoin_coordinator::api::access::Access;
 use rejoin_coordinator::store::Store;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::postgres::migrate;
-use rejoin_shared::config::HttpAccess;
+use rejoin_shared::config::{HttpAccess, Settings};
 use rejoin_shared::definition::{self, Format};
-use rejoin_shared::ids::Namespace;
+use rejoin_shared::ids::{Namespace, PARTITIONS};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Link;
 use rejoin_shared::link::memory::MemoryBroker;
+use rejoin_shared::topology::Topology;
 use rejoin_worker::{GenericWorkerConfig, run_generic};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +30,10 @@ use crate::workflow::check;
 
 /// How often the folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for the coordinator to record what the worker told it last.
+const RECORDED_MAX: Duration = Duration::from_secs(10);
+/// Between two looks whether it has.
+const RECORDED_LOOK: Duration = Duration::from_millis(10);
 /// The workers' file, which is no workflow.
 const HANDLERS: &str = "handlers.yaml";
 
@@ -41,42 +47,14 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     if !args.dir.is_dir() {
         return Err(Failure::usage(format!("{} is no folder", args.dir.display())));
     }
-    let mut access = Access::Open;
-    let store: Arc<dyn Store> = match args.servers.database_url {
-        Some(_) => {
-            let migrated = migrate(store_config(&settings)?).await;
-            migrated.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))?;
-            let store = Arc::new(readable_database(&settings).await?);
-            access = match settings.http.access {
-                HttpAccess::Tokens => access_of(&settings, store.clone()).await?,
-                HttpAccess::Auto | HttpAccess::Open => Access::offered(store.clone()),
-            };
-            store
-        }
-        None if settings.http.access == HttpAccess::Tokens => {
-            let why =
-                "http.access = tokens: tokens stand in a database, and `rejoin dev` has one with --database-url only";
-            return Err(Failure::usage(why));
-        }
-        None if settings.encryption.newest().is_some() => {
-            let why = "encryption.key: payloads are sealed in PostgreSQL, and `rejoin dev` has one with --database-url only; its own \
-                store is a file of yours in .rejoin";
-            return Err(Failure::usage(why));
-        }
-        None => {
-            let dir = args.data_dir.clone().unwrap_or_else(|| args.dir.join(".rejoin"));
-            Arc::new(EmbeddedStore::open(&dir).map_err(|e| Failure::general(format!("{}: {e}", dir.display())))?)
-        }
-    };
-    let (link, worker_link): (Arc<dyn Link>, Arc<dyn Link>) = match args.servers.amqp_url {
-        Some(_) => (
+    let (store, access) = store(&args, &settings).await?;
+    let own_broker = args.servers.amqp_url.is_none().then(MemoryBroker::new);
+    let (link, worker_link): (Arc<dyn Link>, Arc<dyn Link>) = match &own_broker {
+        Some(own) => (own.link("coordinator"), own.link("worker")),
+        None => (
             broker(&settings, "rejoin dev")?,
             broker(&settings, "rejoin dev worker")?,
         ),
-        None => {
-            let broker = MemoryBroker::new();
-            (broker.link("coordinator"), broker.link("worker"))
-        }
     };
     let stopping = signals::stopping()?;
     let tasks = TaskTracker::new();
@@ -96,12 +74,75 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         ..GenericWorkerConfig::default()
     };
     tasks.spawn(work(config, worker_link, stopping.clone()));
-    let served = serve(&settings, store, None, link, access, stopping.clone()).await;
-    stopping.cancel();
     tasks.close();
-    tasks.wait().await;
+    let worker_gone = CancellationToken::new();
+    let serving = async {
+        let served = serve(&settings, store, None, link, access, worker_gone.clone()).await;
+        stopping.cancel();
+        served
+    };
+    // The coordinator goes last: what the worker tells while it drains is recorded, or it would run again after the next start.
+    let leaving = async {
+        stopping.cancelled().await;
+        tasks.wait().await;
+        if let Some(own) = &own_broker {
+            recorded(own, &settings.amqp.prefix).await;
+        }
+        worker_gone.cancel();
+    };
+    let (served, ()) = tokio::join!(serving, leaving);
     tracer.close().await;
     served
+}
+
+/// Where the runs stand, and who may ask for them.
+async fn store(args: &DevArgs, settings: &Settings) -> Result<(Arc<dyn Store>, Access), Failure> {
+    if args.servers.database_url.is_some() {
+        return served_store(settings).await;
+    }
+    if settings.http.access == HttpAccess::Tokens {
+        let why = "http.access = tokens: tokens stand in a database, and `rejoin dev` has one with --database-url only";
+        return Err(Failure::usage(why));
+    }
+    if settings.encryption.newest().is_some() {
+        let why = "encryption.key: payloads are sealed in PostgreSQL, and `rejoin dev` has one with --database-url only; its own \
+            store is a file of yours in .rejoin";
+        return Err(Failure::usage(why));
+    }
+    let dir = args.data_dir.clone().unwrap_or_else(|| args.dir.join(".rejoin"));
+    let store = EmbeddedStore::open(&dir).map_err(|e| Failure::general(format!("{}: {e}", dir.display())))?;
+    Ok((Arc::new(store), Access::Open))
+}
+
+/// A database, with all tables.
+async fn served_store(settings: &Settings) -> Result<(Arc<dyn Store>, Access), Failure> {
+    let migrated = migrate(store_config(settings)?).await;
+    migrated.map_err(|e| Failure::general(format!("database {}: {e}", settings.database.url)))?;
+    let store = Arc::new(readable_database(settings).await?);
+    let access = match settings.http.access {
+        HttpAccess::Tokens => access_of(settings, store.clone()).await?,
+        HttpAccess::Auto | HttpAccess::Open => Access::offered(store.clone()),
+    };
+    Ok((store, access))
+}
+
+/// Waits until the coordinator has settled all that the worker told it, which it does once that is committed: the broker's queues
+/// end with this process.
+async fn recorded(own: &MemoryBroker, prefix: &str) {
+    let topology = Topology {
+        prefix: prefix.to_owned(),
+    };
+    let held = || (0..PARTITIONS).map(|n| own.held(&topology.events(n))).sum::<usize>();
+    let until = Instant::now() + RECORDED_MAX;
+    while held() > 0 {
+        if Instant::now() > until {
+            output::note(
+                "some of what the steps ended with could not be recorded: they run again after the next start",
+            );
+            return;
+        }
+        tokio::time::sleep(RECORDED_LOOK).await;
+    }
 }
 
 /// Runs the worker; where its file is wrong or changes, it is started anew with what stands there then.

@@ -1,7 +1,7 @@
 //! What only the broker in memory offers: tests of others build on it.
 
 use rejoin_shared::link::memory::MemoryBroker;
-use rejoin_shared::link::{Address, LinkError, LinkState, Published, QueueKind, QueueSpec};
+use rejoin_shared::link::{Address, LinkError, LinkState, Published, QueueKind, QueueSpec, Settle};
 
 use crate::fixture::{message, next, put, text, up_after};
 
@@ -62,4 +62,21 @@ async fn a_closed_link_stays_closed() {
     broker.connect("a");
     assert_eq!(*link.state().borrow(), LinkState::Down);
     assert!(matches!(link.depth("q").await, Err(LinkError::Down)));
+}
+
+#[tokio::test]
+async fn a_queue_holds_what_was_delivered_until_it_is_settled() {
+    let broker = MemoryBroker::new();
+    let link = broker.link("a");
+    link.declare(&queue("q")).await.expect("declared");
+    put(&*link, &queue("q"), "1").await;
+    put(&*link, &queue("q"), "2").await;
+    let mut consumer = link.consume("q", 1).await.expect("subscribed");
+    let first = next(&mut *consumer).await;
+    assert_eq!(broker.held("q"), 2);
+    link.settle(first.receipt, Settle::Ack).await.expect("settled");
+    let second = next(&mut *consumer).await;
+    assert_eq!(broker.held("q"), 1);
+    link.settle(second.receipt, Settle::Ack).await.expect("settled");
+    assert_eq!((broker.held("q"), broker.held("other")), (0, 0));
 }

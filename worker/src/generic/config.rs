@@ -1,15 +1,19 @@
 //! The handlers file: read strictly, so that a misspelt key is an error with its place.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rejoin_shared::tls::{ClientTls, Identity, TlsError};
+use reqwest::header::HeaderMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::{Location, Spanned};
 
 use super::strangers::strangers;
+use super::target::{Target, Timeout, headers};
+use crate::builtin::is_reserved;
 
 /// Why a handlers file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,29 @@ pub(super) struct HandlersFile {
     pub name: Option<String>,
     pub namespace: Option<String>,
     pub drain: Option<Span>,
-    pub handlers: BTreeMap<String, HandlerConfig>,
+    pub handlers: BTreeMap<HandlerName, HandlerConfig>,
+}
+
+/// A name that is not one of those that every worker serves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HandlerName(pub String);
+
+impl Borrow<str> for HandlerName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for HandlerName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HandlerName, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        match is_reserved(&name) {
+            true => Err(D::Error::custom(format!(
+                "`{name}`: names that begin with `rejoin.` are those of the built-in handlers"
+            ))),
+            false => Ok(HandlerName(name)),
+        }
+    }
 }
 
 /// One handler.
@@ -72,7 +98,7 @@ pub(super) struct HandlerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HandlerKind {
     Exec(Vec<String>, Mode),
-    Http(HttpConfig),
+    Http(Box<HttpConfig>),
 }
 
 /// How a program is run.
@@ -90,11 +116,10 @@ pub(super) enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HttpConfig {
-    #[serde(deserialize_with = "address")]
-    pub url: String,
-    pub timeout: Option<Span>,
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub url: Target,
+    pub timeout: Option<Timeout>,
+    #[serde(default, deserialize_with = "headers")]
+    pub headers: HeaderMap,
     /// CA certificates that the certificate of an `https://` server must come from; without it those of the system count.
     pub ca: Option<PathBuf>,
     /// Shown to a server that asks for a certificate.
@@ -123,11 +148,15 @@ impl HttpConfig {
     }
 }
 
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    match reqwest::Url::parse(&text) {
-        Ok(_) => Ok(text),
-        Err(e) => Err(D::Error::custom(format!("`{text}` is no address: {e}"))),
+/// What is wrong; where it is stands before it already.
+fn without_place(e: &serde_saphyr::Error) -> String {
+    let told = e.without_snippet().to_string();
+    let place = e
+        .location()
+        .map(|at| format!(" at line {}, column {}", at.line(), at.column()));
+    match place.and_then(|place| told.strip_suffix(&place)) {
+        Some(problem) => problem.to_owned(),
+        None => told,
     }
 }
 
@@ -206,7 +235,7 @@ impl RawHandler {
                 mode: None,
                 http: Some(http),
                 ..
-            } => Ok(HandlerKind::Http(http)),
+            } => Ok(HandlerKind::Http(Box::new(http))),
             RawHandler {
                 mode: Some(_),
                 http: Some(_),
@@ -237,7 +266,7 @@ impl HandlersFile {
             problem,
         };
         let handlers = parsed.map_err(|e| match strangers(&file.display().to_string(), text) {
-            lines if lines.is_empty() => wrong(e.location(), e.without_snippet().to_string()),
+            lines if lines.is_empty() => wrong(e.location(), without_place(&e)),
             lines => ConfigError::Strangers(lines),
         })?;
         match (&handlers.queue, &handlers.queues) {
@@ -282,7 +311,7 @@ mod tests {
         let HandlerKind::Http(http) = &file.handlers["send_confirmation"].kind else {
             panic!("http")
         };
-        assert_eq!(http.timeout, Some(Span(Duration::from_secs(10))));
+        assert_eq!(http.timeout, Some(Timeout(Duration::from_secs(10))));
     }
 
     #[test]
@@ -321,6 +350,62 @@ mod tests {
         }
         let both = parse("queue: a\nqueues: [b]\nhandlers: {}").expect_err("both");
         assert!(both.to_string().starts_with("handlers.yaml:2:9: either"), "{both}");
+    }
+
+    #[test]
+    fn what_can_never_be_posted_is_refused_at_its_place_without_secrets() {
+        for (http, expected) in [
+            (
+                "url: 'ftp://u:S3cr3t@h/'",
+                "3:12: `ftp:` cannot be posted to: http:// or https://",
+            ),
+            ("url: 'S3cr3t'", "3:12: no address such as"),
+            ("url: 'http://h:0/'", "3:12: nobody can be reached at port 0"),
+            ("timeout: 0s, url: 'http://h/'", "3:16: a timeout of zero"),
+            (
+                "url: 'http://h/', headers: { a b: x }",
+                "3:36: \"a b\" cannot name a header",
+            ),
+            (
+                "url: 'http://h/', headers: { '': x }",
+                "3:36: \"\" cannot name a header",
+            ),
+            (
+                "url: 'http://h/', headers: { a: x, b: \"S3cr3t\\nc: d\" }",
+                "3:45: a header's value is one line",
+            ),
+            (
+                "url: 'http://h/', headers: { a: \"\\x07\" }",
+                "3:39: a header's value is one line",
+            ),
+        ] {
+            let text = format!("handlers:\n  a: {{ context: false, http: {{\n      {http} }} }}\n");
+            let wrong = parse(&text).expect_err(http).to_string();
+            let wanted = format!("handlers.yaml:{expected}");
+            assert!(wrong.starts_with(&wanted), "{http}: {wrong}");
+            assert!(!wrong.contains("S3cr3t"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_and_show_nowhere() {
+        let file =
+            parse("handlers: { a: { http: { url: 'http://h/', headers: { X-Team: shop, Authorization: S3cr3t } } } }");
+        let file = file.expect("a good file");
+        let HandlerKind::Http(http) = &file.handlers["a"].kind else {
+            panic!("http")
+        };
+        assert_eq!(http.headers["x-team"], "shop");
+        assert!(!format!("{file:?}").contains("S3cr3t"), "{file:?}");
+    }
+
+    #[test]
+    fn no_handler_takes_the_place_of_a_built_in_one() {
+        let wrong = parse("handlers:\n  a: { exec: [sh] }\n  rejoin.echo: { exec: [sh] }\n").expect_err("reserved");
+        let expected =
+            "handlers.yaml:3:3: `rejoin.echo`: names that begin with `rejoin.` are those of the built-in handlers";
+        assert_eq!(wrong.to_string(), expected);
+        assert!(parse("handlers: { rejoin_mine: { exec: [sh] } }").is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod request;
 mod response;
 mod strangers;
 mod stream;
+mod target;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use rejoin_shared::tls::TlsError;
 use rejoin_shared::trace::export::Tracer;
 use tokio_util::sync::CancellationToken;
 
-use self::config::{HandlerConfig, HandlerKind, HandlersFile, Mode};
+use self::config::{HandlerConfig, HandlerKind, HandlerName, HandlersFile, Mode};
 use self::exec::Exec;
 use self::http::Http;
 use self::stream::{Pools, Stream};
@@ -114,7 +115,7 @@ pub fn builder(config: &GenericWorkerConfig) -> Result<WorkerBuilder, ConfigErro
         worker = worker.drain(drain);
     }
     let mut pools = Pools::default();
-    for (name, handler) in file.handlers {
+    for (HandlerName(name), handler) in file.handlers {
         let made = handler_of(handler, &folder, &config.limits, &mut pools);
         let handler = made.map_err(|source| ConfigError::Tls {
             handler: name.clone(),
@@ -135,7 +136,7 @@ fn handler_of(
     let handler: Arc<dyn Handle> = match config.kind {
         HandlerKind::Exec(argv, Mode::Plain) => Arc::new(Exec::new(argv, folder.to_owned(), bytes_max)),
         HandlerKind::Exec(argv, Mode::Stream) => Arc::new(Stream::new(pools.pool(argv, folder), bytes_max)),
-        HandlerKind::Http(http) => Arc::new(Http::new(http, folder, bytes_max)?),
+        HandlerKind::Http(http) => Arc::new(Http::new(*http, folder, bytes_max)?),
     };
     Ok(match config.reads_context {
         true => handler,

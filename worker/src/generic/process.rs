@@ -90,9 +90,14 @@ pub(super) async fn end_gently(mut child: Child, group: Group) {
     drop(group);
 }
 
-/// The error of a program that could not be started.
+/// The error of a program that could not be started. Its arguments are the operator's, and nothing for all who read a run.
 pub(super) fn not_started(argv: &[String], e: &std::io::Error) -> HandlerError {
-    error(ERROR_START, format!("cannot start `{}`: {e}", argv.join(" ")))
+    error(ERROR_START, format!("cannot start `{}`: {e}", program(argv)))
+}
+
+/// The program itself.
+pub(super) fn program(argv: &[String]) -> &str {
+    argv.first().map_or("", String::as_str)
 }
 
 /// The error that an end other than exit 0 stands for; in stream mode exit 0 too.

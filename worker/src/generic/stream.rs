@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 
 use super::lines::{Line, log_line, read_line};
-use super::process::{Group, command, end_gently, error_of, not_started};
+use super::process::{Group, command, end_gently, error_of, not_started, program};
 use super::{request, response};
 use crate::attempt::{Attempt, LogSink};
 use crate::handler::{ERROR_DEFAULT, ERROR_INVALID_OUTPUT, Handle, Outcome, error, too_large};
@@ -57,6 +57,16 @@ struct Process {
     stderr: BufReader<ChildStderr>,
     stderr_line: Vec<u8>,
     stderr_open: bool,
+    /// It has waited for this request since an earlier one.
+    has_waited: bool,
+}
+
+/// What a process said that nobody asked.
+enum Unasked {
+    Nothing,
+    /// It closed its stdout.
+    End,
+    More,
 }
 
 /// What became of a request.
@@ -66,8 +76,8 @@ enum Answer {
     Early(Outcome),
     /// It broke the contract.
     Broken(HandlerError),
-    /// It closed its stdout.
-    Ended,
+    /// It closed its stdout, when so many bytes of the request were written.
+    Ended(usize),
     /// It was not asked.
     NotBegun,
 }
@@ -80,18 +90,25 @@ impl Pool {
             if !matches!(process.child.try_wait(), Ok(None)) {
                 continue;
             }
-            // What it said unasked would be taken for the answer to the next request, and each later one for another.
-            if process.has_unread() {
-                tracing::warn!(program = ?self.argv, "a stream handler wrote more than one response: it is started again");
-                continue;
+            match process.unasked() {
+                Unasked::Nothing => return Ok(process),
+                Unasked::End => {}
+                // It would be taken for the answer to the next request, and each later one for another.
+                Unasked::More => {
+                    let program = program(&self.argv);
+                    tracing::warn!(
+                        program,
+                        "a stream handler wrote more than one response: it is started again"
+                    );
+                }
             }
-            return Ok(process);
         }
         drop(idle);
         self.start()
     }
 
-    fn put_back(&self, process: Process) {
+    fn put_back(&self, mut process: Process) {
+        process.has_waited = true;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(process);
     }
 
@@ -105,15 +122,26 @@ impl Pool {
             stderr: BufReader::new(child.stderr.take().expect("stderr is piped")),
             stderr_line: Vec::new(),
             stderr_open: true,
+            has_waited: false,
             child,
         })
     }
 }
 
 impl Process {
-    /// Whether it wrote, or closed, its stdout since it answered.
-    fn has_unread(&mut self) -> bool {
-        self.stdout.fill_buf().now_or_never().is_some()
+    /// What came of its stdout since it answered.
+    fn unasked(&mut self) -> Unasked {
+        match self.stdout.fill_buf().now_or_never() {
+            None => Unasked::Nothing,
+            Some(Ok(more)) if !more.is_empty() => Unasked::More,
+            Some(_) => Unasked::End,
+        }
+    }
+
+    /// Whether nothing of what was written last was read: all of it is still in the pipe, which outlives its reader. Where the
+    /// system does not tell, it counts as read.
+    fn has_read_nothing(&self, written: usize) -> bool {
+        rustix::io::ioctl_fionread(&self.stdin).is_ok_and(|unread| unread >= written as u64)
     }
 
     /// Sends a request and hears the process until it answers.
@@ -130,12 +158,20 @@ impl Process {
 
     async fn exchange(&mut self, request: &str, attempt: &Attempt, output_bytes_max: usize) -> Answer {
         let line_max = response::read_max(output_bytes_max);
-        let mut writing = std::pin::pin!(write(&mut self.stdin, request));
-        let mut is_written = false;
+        let (mut written, mut is_refused) = (0, false);
         loop {
+            let left = &request.as_bytes()[written..];
+            let is_written = left.is_empty() || is_refused;
             tokio::select! {
                 biased;
-                () = &mut writing, if !is_written => is_written = true,
+                taken = self.stdin.write(left), if !is_written => match taken {
+                    Ok(bytes) => written += bytes,
+                    // Its end shows on stdout, where it is waited for.
+                    Err(e) => {
+                        tracing::trace!(error = %e, "a request was not taken");
+                        is_refused = true;
+                    }
+                },
                 line = read_line(&mut self.stdout, &mut self.stdout_line, line_max) => match line {
                     Ok(Line::Whole) => match hear(&self.stdout_line, attempt, output_bytes_max) {
                         Ok(None) => self.stdout_line.clear(),
@@ -144,7 +180,7 @@ impl Process {
                         Err(e) => return Answer::Broken(e),
                     },
                     Ok(Line::TooLong) => return Answer::Broken(too_large(output_bytes_max)),
-                    Ok(Line::End) | Err(_) => return Answer::Ended,
+                    Ok(Line::End) | Err(_) => return Answer::Ended(written),
                 },
                 more = log_line(&mut self.stderr, &mut self.stderr_line, &attempt.logs), if self.stderr_open => {
                     self.stderr_open = more;
@@ -163,24 +199,25 @@ impl Process {
         }
     }
 
-    /// How a process ended that closed its stdout.
-    async fn error_of_end(mut self, logs: &LogSink) -> HandlerError {
+    /// How a process ended that closed its stdout; `None` if that is none of this attempt's business: it had waited for
+    /// a request, and read nothing of this one.
+    async fn error_of_end(mut self, written: usize, logs: &LogSink) -> Option<HandlerError> {
         self.drain_logs(logs);
         match tokio::time::timeout(END_GRACE, self.child.wait()).await {
+            Ok(Ok(_)) if self.has_waited && self.has_read_nothing(written) => None,
             Ok(Ok(status)) => {
                 self.drain_logs(logs);
-                error_of(status, logs.last())
+                Some(error_of(status, logs.last()))
             }
-            Ok(Err(e)) => error(ERROR_INVALID_OUTPUT, format!("the program cannot be awaited: {e}")),
-            Err(_) => error(ERROR_INVALID_OUTPUT, "the program closed its stdout without a response"),
+            Ok(Err(e)) => Some(error(
+                ERROR_INVALID_OUTPUT,
+                format!("the program cannot be awaited: {e}"),
+            )),
+            Err(_) => Some(error(
+                ERROR_INVALID_OUTPUT,
+                "the program closed its stdout without a response",
+            )),
         }
-    }
-}
-
-async fn write(stdin: &mut ChildStdin, request: &str) {
-    if let Err(e) = stdin.write_all(request.as_bytes()).await {
-        // Its end shows on stdout, where it is waited for.
-        tracing::trace!(error = %e, "a request was not taken");
     }
 }
 
@@ -208,12 +245,13 @@ impl Stream {
         Stream { pool, output_bytes_max }
     }
 
-    async fn attend(&self, attempt: &Attempt, mut process: Process) -> Outcome {
+    /// `None` if the process was gone before it read the request: another one gets it.
+    async fn attend(&self, attempt: &Attempt, mut process: Process) -> Option<Outcome> {
         let answer = tokio::select! {
             answer = process.talk(attempt, self.output_bytes_max) => Some(answer),
             () = attempt.control.cancelled() => None,
         };
-        match answer {
+        Some(match answer {
             Some(Answer::Response(outcome)) => {
                 self.pool.put_back(process);
                 outcome
@@ -224,22 +262,29 @@ impl Stream {
                 attempt.give_up().await
             }
             Some(Answer::Broken(e)) => AttemptEnd::Error(e),
-            Some(Answer::Ended) => AttemptEnd::Error(process.error_of_end(&attempt.logs).await),
+            Some(Answer::Ended(written)) => AttemptEnd::Error(process.error_of_end(written, &attempt.logs).await?),
             None => {
                 end_gently(process.child, process.group).await;
                 AttemptEnd::Error(error(ERROR_DEFAULT, "cancelled"))
             }
+        })
+    }
+
+    /// Hands the attempt to a process that waits, or to a new one: a new one only where that one was gone already.
+    async fn run(&self, attempt: &Attempt) -> std::io::Result<Outcome> {
+        if let Some(outcome) = Box::pin(self.attend(attempt, self.pool.take()?)).await {
+            return Ok(outcome);
         }
+        let outcome = Box::pin(self.attend(attempt, self.pool.start()?)).await;
+        Ok(outcome.expect("the end of a new process is always its attempt's"))
     }
 }
 
 #[async_trait]
 impl Handle for Stream {
     async fn handle(&self, attempt: Arc<Attempt>) -> Outcome {
-        match self.pool.take() {
-            Ok(process) => Box::pin(self.attend(&attempt, process)).await,
-            Err(e) => AttemptEnd::Error(not_started(&self.pool.argv, &e)),
-        }
+        let ran = self.run(&attempt).await;
+        ran.unwrap_or_else(|e| AttemptEnd::Error(not_started(&self.pool.argv, &e)))
     }
 }
 

@@ -56,6 +56,9 @@ pub enum BuildError {
     /// The namespace's name breaks the rule of names.
     #[error("`{0}` cannot name a namespace")]
     Namespace(String),
+    /// A handler has a name of the built-in ones.
+    #[error("handler `{0}`: names that begin with `rejoin.` are those of the built-in handlers")]
+    HandlerName(String),
     /// Concurrency is out of range.
     #[error("concurrency is {0}; it must be 1 to {CONCURRENCY_MAX}")]
     Concurrency(u32),
@@ -168,7 +171,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// A handler: an async function over typed values.
+    /// A handler: an async function over typed values. Names that begin with `rejoin.` are those of the built-in handlers.
     #[must_use]
     pub fn handler<F, Fut, I, O>(self, name: impl Into<String>, function: F) -> Self
     where
@@ -241,6 +244,9 @@ impl WorkerBuilder {
         if !Namespace::is_valid(&self.namespace.0) {
             return Err(BuildError::Namespace(self.namespace.to_string()));
         }
+        if let Some(reserved) = self.handlers.keys().find(|name| builtin::is_reserved(name)) {
+            return Err(BuildError::HandlerName(reserved.clone()));
+        }
         if self.concurrency == 0 || self.concurrency > CONCURRENCY_MAX {
             return Err(BuildError::Concurrency(self.concurrency));
         }
@@ -266,5 +272,26 @@ impl fmt::Debug for WorkerBuilder {
         f.debug_struct("WorkerBuilder")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_shared::link::memory::MemoryBroker;
+
+    use super::*;
+
+    #[test]
+    fn no_handler_takes_the_place_of_a_built_in_one() {
+        let own = |name: &str| {
+            let handler = |_: StepContext, (): ()| async { Ok::<_, StepError>(()) };
+            let built = Worker::builder().handler(name, handler);
+            built.build(MemoryBroker::new().link("worker"))
+        };
+        for name in ["rejoin.echo", "rejoin.mine"] {
+            let wrong = own(name).expect_err("reserved");
+            assert_eq!(wrong, BuildError::HandlerName(name.to_owned()));
+        }
+        assert!(own("rejoin_mine").is_ok());
     }
 }

@@ -78,6 +78,12 @@ impl MemoryBroker {
         ready.map_or_else(Vec::new, |ready| ready.map(|stored| stored.message.clone()).collect())
     }
 
+    /// How many messages a queue holds: those that wait in it, and those that were delivered and are not settled.
+    #[must_use]
+    pub fn held(&self, queue: &str) -> usize {
+        self.lock().held(queue)
+    }
+
     /// Cuts the connection of the links of this name: consumers and exclusive queues end, calls fail until [`Self::connect`].
     pub fn cut(&self, link: &str) {
         let mut state = self.lock();

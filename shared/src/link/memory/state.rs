@@ -242,6 +242,12 @@ impl State {
         }))
     }
 
+    pub(super) fn held(&self, name: &str) -> usize {
+        let ready = self.queues.get(name).map_or(0, |queue| queue.ready.len());
+        let consumers = self.consumers.values().filter(|consumer| consumer.queue == name);
+        ready + consumers.map(|consumer| consumer.unsettled.len()).sum::<usize>()
+    }
+
     /// Ends a consumer; what it had not settled goes back.
     pub(super) fn end_consumer(&mut self, id: u64) {
         let Some(consumer) = self.consumers.remove(&id) else {
