@@ -6,20 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rejoin_coordinator::api::access::Access;
-use rejoin_coordinator::store::Store;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::postgres::migrate;
-use rejoin_shared::config::HttpAccess;
+use rejoin_coordinator::store::{Store, StoreError};
+use rejoin_shared::config::{HttpAccess, Settings};
 use rejoin_shared::definition::{self, Format};
 use rejoin_shared::ids::Namespace;
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Link;
+use rejoin_shared::link::amqp::AmqpLink;
 use rejoin_shared::link::memory::MemoryBroker;
 use rejoin_worker::{GenericWorkerConfig, run_generic};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::coordinator::{access as access_of, broker, serve};
+use super::coordinator::{access as access_of, broker_config, serve};
 use super::{readable_database, settings, signals, start_logs, start_traces, store_config};
 use crate::args::DevArgs;
 use crate::exit::Failure;
@@ -37,6 +38,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     if let Some(listen) = &args.listen {
         settings.http.listen.clone_from(listen);
     }
+    settings.validate().map_err(|e| Failure::usage(e.to_string()))?;
     start_logs(&settings)?;
     if !args.dir.is_dir() {
         return Err(Failure::usage(format!("{} is no folder", args.dir.display())));
@@ -65,20 +67,12 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         }
         None => {
             let dir = args.data_dir.clone().unwrap_or_else(|| args.dir.join(".rejoin"));
-            Arc::new(EmbeddedStore::open(&dir).map_err(|e| Failure::general(format!("{}: {e}", dir.display())))?)
-        }
-    };
-    let (link, worker_link): (Arc<dyn Link>, Arc<dyn Link>) = match args.servers.amqp_url {
-        Some(_) => (
-            broker(&settings, "rejoin dev")?,
-            broker(&settings, "rejoin dev worker")?,
-        ),
-        None => {
-            let broker = MemoryBroker::new();
-            (broker.link("coordinator"), broker.link("worker"))
+            Arc::new(EmbeddedStore::open(&dir).map_err(|e| unopened(&dir, e))?)
         }
     };
     let stopping = signals::stopping()?;
+    let tracer = start_traces(&settings, "rejoin-worker")?;
+    let [link, worker_link] = links(&settings, args.servers.amqp_url.is_some())?;
     let tasks = TaskTracker::new();
     tasks.spawn(reload(
         args.dir.clone(),
@@ -86,7 +80,6 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         settings.limits.clone(),
         stopping.clone(),
     ));
-    let tracer = start_traces(&settings, "rejoin-worker")?;
     let config = GenericWorkerConfig {
         handlers: args.dir.join(HANDLERS),
         name: Some("dev".to_owned()),
@@ -95,13 +88,33 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         tracer: tracer.clone(),
         ..GenericWorkerConfig::default()
     };
-    tasks.spawn(work(config, worker_link, stopping.clone()));
-    let served = serve(&settings, store, None, link, access, stopping.clone()).await;
+    tasks.spawn(work(config, worker_link.clone(), stopping.clone()));
+    let served = serve(&settings, store, None, link.clone(), access, stopping.clone()).await;
     stopping.cancel();
     tasks.close();
     tasks.wait().await;
+    tokio::join!(link.close(), worker_link.close());
     tracer.close().await;
     served
+}
+
+/// No server is away where the store is a file.
+fn unopened(dir: &Path, error: StoreError) -> Failure {
+    if let StoreError::Away(why) = error {
+        return Failure::general(why);
+    }
+    Failure::general(format!("{}: {error}", dir.display()))
+}
+
+/// Those of the coordinator and of the worker.
+fn links(settings: &Settings, has_broker: bool) -> Result<[Arc<dyn Link>; 2], Failure> {
+    if !has_broker {
+        let broker = MemoryBroker::new();
+        return Ok([broker.link("coordinator"), broker.link("worker")]);
+    }
+    let own = broker_config(settings, "rejoin dev")?;
+    let workers = broker_config(settings, "rejoin dev worker")?;
+    Ok([AmqpLink::connect(own), AmqpLink::connect(workers)])
 }
 
 /// Runs the worker; where its file is wrong or changes, it is started anew with what stands there then.
