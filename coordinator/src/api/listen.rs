@@ -66,7 +66,7 @@ impl Listener for TlsListener {
             tokio::select! {
                 accepted = self.tcp.accept(), if self.handshakes.len() < HANDSHAKES_MAX => self.begin(accepted).await,
                 // Whoever put other files there learns what is wrong with them before a client comes.
-                _ = self.looks.tick() => self.certificates.look(),
+                _ = self.looks.tick() => self.certificates.look().iter().for_each(News::tell),
                 Some(done) = self.handshakes.join_next() => {
                     if let Ok(Some(accepted)) = done {
                         return accepted;
@@ -120,26 +120,42 @@ impl Certificates {
         })
     }
 
-    /// Takes what is in the files now; where that is nothing usable (half of it written yet), what was there before goes on.
-    fn look(&mut self) {
+    /// Takes what is in the files now; where that is nothing usable (half of it written yet), what was there before goes on. There is
+    /// news once a change.
+    fn look(&mut self) -> Option<News> {
         let now = written_at(&self.tls);
         if now == self.written_at {
-            return;
+            return None;
         }
         match self.tls.config() {
             Ok(config) => {
-                tracing::info!("the server's certificate was read again");
                 (self.config, self.written_at, self.refused) = (Arc::new(config), now, None);
+                Some(News::Renewed)
             }
-            Err(error) => self.refuse(&error, now),
+            Err(_) if self.refused.as_ref() == Some(&now) => None,
+            Err(error) => {
+                self.refused = Some(now);
+                Some(News::Unusable(error))
+            }
         }
     }
+}
 
-    /// Tells of files that cannot be used, once a change.
-    fn refuse(&mut self, error: &TlsError, written_at: Vec<Option<SystemTime>>) {
-        if self.refused.as_ref() != Some(&written_at) {
-            tracing::warn!(%error, "the server's new certificate cannot be used, the one before it stays");
-            self.refused = Some(written_at);
+/// What became of files that changed.
+enum News {
+    /// They are in use.
+    Renewed,
+    /// They are not.
+    Unusable(TlsError),
+}
+
+impl News {
+    fn tell(&self) {
+        match self {
+            News::Renewed => tracing::info!("the server's certificate was read again"),
+            News::Unusable(error) => {
+                tracing::warn!(%error, "the server's new certificate cannot be used, the one before it stays");
+            }
         }
     }
 }
@@ -154,7 +170,6 @@ mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair};
     use rejoin_shared::tls::Identity;
-    use std::sync::Mutex;
 
     fn write_pair(identity: &Identity) {
         let key = KeyPair::generate().expect("a key");
@@ -194,30 +209,13 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &look()));
     }
 
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("the log").extend_from_slice(line);
-            Ok(line.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
-    fn a_certificate_that_does_not_fit_its_key_is_warned_of_once_a_change() {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-        let _guard = tracing::subscriber::set_default(subscriber.finish());
+    fn a_certificate_that_does_not_fit_its_key_is_told_of_once_a_change() {
         let folder = tempfile::tempdir().expect("a folder");
         let (identity, mut certificates) = certificates(&folder);
+        assert!(certificates.look().is_none());
         let mut written_at = SystemTime::now();
-        let mut replace = |certificates: &mut Certificates| {
+        for _ in 0..2 {
             let key = std::fs::read(&identity.key).expect("the key");
             write_pair(&identity);
             std::fs::write(&identity.key, key).expect("written");
@@ -226,18 +224,14 @@ mod tests {
             let cert = std::fs::File::options().write(true).open(&identity.cert);
             let cert = cert.expect("the certificate");
             cert.set_modified(written_at).expect("set");
-            certificates.look();
-            certificates.look();
-        };
-        let warnings = || {
-            let log = log.0.lock().expect("the log");
-            String::from_utf8_lossy(&log)
-                .matches("the key is not the certificate's")
-                .count()
-        };
-        replace(&mut certificates);
-        assert_eq!(warnings(), 1);
-        replace(&mut certificates);
-        assert_eq!(warnings(), 2);
+            let Some(News::Unusable(error)) = certificates.look() else {
+                panic!("nothing is told");
+            };
+            assert!(
+                error.to_string().ends_with("the key is not the certificate's"),
+                "{error}"
+            );
+            assert!(certificates.look().is_none(), "it was told before");
+        }
     }
 }
