@@ -35,6 +35,8 @@ pub struct Failure {
     code: u8,
     message: String,
     is_passing: bool,
+    /// Of the server's answer.
+    status: Option<u16>,
 }
 
 impl fmt::Display for Failure {
@@ -50,7 +52,21 @@ impl Failure {
             code,
             message: message.into(),
             is_passing: false,
+            status: None,
         }
+    }
+
+    /// What the server answered with this HTTP status.
+    pub fn answered(status: u16, message: impl Into<String>) -> Failure {
+        Failure {
+            status: Some(status),
+            ..Failure::new(of_http(status), message)
+        }
+    }
+
+    /// The HTTP status, if the server answered.
+    pub fn status(&self) -> Option<u16> {
+        self.status
     }
 
     /// One that may be over in a moment: asking again makes sense.

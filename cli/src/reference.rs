@@ -39,6 +39,7 @@ namespace = \"shop\"
 | 10 | the run failed |
 | 11 | the run was cancelled |
 | 12 | the run failed and was compensated |
+| 13 | the run asks somebody something (`run wait --until input`) |
 ";
 
 /// Prints the page.
@@ -88,8 +89,11 @@ fn add(page: &mut String, command: &Command, above: &str) {
     }
 }
 
+/// Neither every command's nor the parser's: those are known by what they do, for a `--version` may be a workflow's.
 fn is_own(arg: &Arg) -> bool {
-    !arg.is_global_set() && !arg.is_hide_set() && !matches!(arg.get_id().as_str(), "help" | "version")
+    use ArgAction::{Help, HelpLong, HelpShort, Version};
+    let is_parsers = matches!(arg.get_action(), Help | HelpLong | HelpShort | Version);
+    !arg.is_global_set() && !arg.is_hide_set() && !is_parsers
 }
 
 fn usage(name: &str, args: &[&Arg]) -> String {

@@ -217,3 +217,74 @@ async fn a_coordinator_that_others_reach_takes_tokens_until_they_are_revoked() {
     link.close().await;
     installation.end().await;
 }
+
+/// The databases of benches.
+async fn bench_databases(url: &str) -> Vec<String> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the database");
+    let driver = tokio::spawn(connection);
+    let found = client
+        .query(
+            "select datname from pg_database where datname like 'rejoin_bench_%'",
+            &[],
+        )
+        .await;
+    let names = found.expect("listed").iter().map(|row| row.get(0)).collect();
+    drop(client);
+    drop(driver.await);
+    names
+}
+
+/// The processes that a process has started and that live: each belongs to the thread that started it.
+fn children(process: u32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_that_is_told_to_stop_leaves_no_database_and_no_process_behind() {
+    let Some(installation) = Installation::new().await else {
+        return;
+    };
+    let before = bench_databases(&installation.admin_url).await;
+    let line = ["bench", "fanout", "--branches", "20000", "--repeat", "1000"];
+    let mut command = installation.command(&line);
+    let mut bench = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let began = Instant::now();
+    // A coordinator and two workers.
+    let started = loop {
+        let started = children(bench.id());
+        if started.len() == 3 {
+            break started;
+        }
+        let has_ended = bench.try_wait().expect("its state").is_some();
+        assert!(!has_ended && began.elapsed() < PATIENCE, "the bench has not begun");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let of_bench = async || {
+        let now = bench_databases(&installation.admin_url).await;
+        now.into_iter().filter(|name| !before.contains(name)).count()
+    };
+    assert_eq!(of_bench().await, 1, "it has a database of its own");
+    let told = Command::new("kill").args(["-TERM", &bench.id().to_string()]).status();
+    assert!(told.expect("kill").success());
+    let ended = bench.wait_with_output().expect("its end");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("stopped before the end"), "{said}");
+    assert_eq!(of_bench().await, 0, "{said}");
+    for process in started {
+        assert!(
+            !std::path::Path::new(&format!("/proc/{process}")).exists(),
+            "{process} lives: {said}"
+        );
+    }
+    installation.end().await;
+}

@@ -186,6 +186,15 @@ impl Dev {
     }
 }
 
+#[test]
+fn a_second_dev_on_one_folder_says_that_another_process_has_it_open() {
+    let dev = Dev::start();
+    let second = dev.says(&["dev", ".", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.code, 1, "{}", second.err);
+    let expected = "error: ./.rejoin/rejoin.redb: another process has it open; is there a second `rejoin dev`?\n";
+    assert_eq!(second.err, expected);
+}
+
 /// What a terminal shows at the end of each picture: the lines after the last move upwards.
 fn pictures(out: &str) -> Vec<String> {
     let plain = out.replace('\r', "").replace("\x1b[?7l", "").replace("\x1b[?7h", "");

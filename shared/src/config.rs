@@ -425,12 +425,7 @@ impl Settings {
         )?;
         self.encryption.validate()?;
         let listen = &self.http.listen;
-        require(
-            listen.contains(':'),
-            "http.listen",
-            listen,
-            "host:port, as 127.0.0.1:7070",
-        )?;
+        require(is_place(listen), "http.listen", listen, "host:port, as 127.0.0.1:7070")?;
         self.tracing.validate()?;
         let window = self.limits.in_flight_per_run_max;
         require(window >= 1, "limits.in_flight_per_run_max", &window, "at least 1")
@@ -441,6 +436,12 @@ impl Settings {
     pub fn printed(&self) -> String {
         toml::to_string_pretty(self).expect("settings are plain tables")
     }
+}
+
+/// `host:port`; whether there is such a host shows when it is listened on.
+fn is_place(listen: &str) -> bool {
+    let place = listen.rsplit_once(':');
+    place.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 fn require(

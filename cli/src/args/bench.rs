@@ -1,6 +1,6 @@
 //! What `rejoin bench` measures.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 use super::ServerArgs;
 
@@ -12,28 +12,28 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub servers: ServerArgs,
     /// Coordinator processes
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
     pub coordinators: u32,
     /// Worker processes
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..))]
     pub workers: u32,
     /// Attempts at once, of each worker
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
     pub concurrency: u32,
     /// How often each scenario is measured
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     pub repeat: u32,
     /// Branches of a fan-out; may be repeated
-    #[arg(long = "branches", default_values_t = [1_000, 20_000])]
+    #[arg(long = "branches", default_values_t = [1_000, 20_000], value_parser = value_parser!(u32).range(1..))]
     pub branches: Vec<u32>,
     /// Runs that are started at once
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..))]
     pub runs: u32,
     /// Runs one after the other
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
     pub latency_runs: u32,
     /// Branches of the run that is killed, and of the one that small runs are beside
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = value_parser!(u32).range(1..))]
     pub giant: u32,
     /// Runs that sleep
     #[arg(long, default_value_t = 100_000)]
@@ -42,7 +42,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 10_000)]
     pub due: u32,
     /// Runs that are at work when their coordinators are killed
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u32).range(1..))]
     pub active: u32,
 }
 

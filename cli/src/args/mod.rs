@@ -249,7 +249,16 @@ mod tests {
 
     #[test]
     fn a_wrong_line_exits_with_2() {
-        for line in ["rejoin run start", "rejoin run list --since soon", "rejoin nonsense"] {
+        for line in [
+            "rejoin run start",
+            "rejoin run list --since soon",
+            "rejoin nonsense",
+            "rejoin bench --workers 0",
+            "rejoin bench --concurrency 0",
+            "rejoin bench --repeat 0",
+            "rejoin bench --branches 0",
+            "rejoin bench --runs 0",
+        ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
         }

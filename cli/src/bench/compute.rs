@@ -35,7 +35,7 @@ pub async fn measure(fleet: &Fleet, args: &BenchArgs) -> Result<[Measure; 2], Fa
     let mut alone = Measure::new(format!("compute: {slots} processes alone"), Unit::StepsPerSecond);
     let mut by_workers = Measure::new(format!("compute: {slots} slots of workers"), Unit::StepsPerSecond);
     scenario::compute(fleet.client()?, 10 * slots).await?;
-    for _ in 0..args.repeat.max(1) {
+    for _ in 0..args.repeat {
         let rate = |took: Duration| f64::from(each * slots) / took.as_secs_f64();
         alone.add(rate(by_processes(fleet, slots, each).await?));
         by_workers.add(rate(scenario::compute(fleet.client()?, each * slots).await?));

@@ -26,7 +26,7 @@ pub async fn measure(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Fa
     let database = database::connect(&fleet.database_url, None).await?;
     let mut measures = Vec::new();
     for branches in &args.branches {
-        measures.extend(measure_size(fleet, &database, *branches, args.repeat.max(1)).await?);
+        measures.extend(measure_size(fleet, &database, *branches, args.repeat).await?);
     }
     Ok(measures)
 }

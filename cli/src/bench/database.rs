@@ -1,5 +1,7 @@
 //! A database of the bench's own on the given server.
 
+use std::time::Duration;
+
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -11,13 +13,21 @@ pub struct Connection {
     _driver: AbortOnDropHandle<()>,
 }
 
+/// Longest wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
 /// Connects to the database `name` of the server in `url`; `None`: the one that the address names.
 pub async fn connect(url: &str, name: Option<&str>) -> Result<Connection, Failure> {
     let mut config: Config = url.parse().map_err(|e| failure(&e))?;
     if let Some(name) = name {
         config.dbname(name);
     }
-    let (client, connection) = config.connect(NoTls).await.map_err(|e| failure(&e))?;
+    let connected = tokio::time::timeout(CONNECT_MAX, config.connect(NoTls)).await;
+    let connected = connected.map_err(|_| {
+        let seconds = CONNECT_MAX.as_secs();
+        Failure::general(format!("database: no answer within {seconds} s"))
+    })?;
+    let (client, connection) = connected.map_err(|e| failure(&e))?;
     let driver = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!(%error, "a database connection ended");
@@ -48,8 +58,10 @@ pub fn url_of(url: &str, name: &str) -> Result<String, Failure> {
 
 /// What went wrong with a statement.
 pub fn failure(error: &tokio_postgres::Error) -> Failure {
-    let told = error.as_db_error().map(ToString::to_string);
-    Failure::general(format!("database: {}", told.unwrap_or_else(|| error.to_string())))
+    let cause = std::error::Error::source(error);
+    let told = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    let told = error.as_db_error().map_or(told, ToString::to_string);
+    Failure::general(format!("database: {told}"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rejoin_shared::config::Settings;
+use rejoin_shared::config::{SecretUrl, Settings};
 use rejoin_shared::json::Json;
 use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
 use rejoin_shared::link::{Link, LinkState};
@@ -19,6 +19,8 @@ use crate::exit::Failure;
 
 /// Longest wait until coordinators and workers are there.
 const READY_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for the broker.
+const BROKER_MAX: Duration = Duration::from_secs(6);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of Linux on every architecture that Rejoin is built for (`sysconf(_SC_CLK_TCK)`).
 const TICKS_A_SECOND: f64 = 100.0;
@@ -95,21 +97,20 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Nobody yet; the database is there, empty but for its schema.
-    pub async fn new(settings: &Settings, args: &BenchArgs) -> Result<Fleet, Failure> {
-        if args.coordinators == 0 || args.workers == 0 {
-            return Err(Failure::usage("the bench needs a coordinator and a worker"));
-        }
+    /// Nobody yet; both servers answer, and the database is there, empty. Whatever happens then, [`Fleet::end`] drops it.
+    pub async fn new(settings: &Settings) -> Result<Fleet, Failure> {
         let url = settings.database.url.reveal();
         let admin = database::connect(url, None).await?;
         let amqp_url = settings.amqp.url.reveal().to_owned();
+        connected(&amqp_url, "rejoin bench").await?.close().await;
         let versions = Versions::ask(&admin, &amqp_url).await?;
         let id = uuid::Uuid::now_v7().simple().to_string();
         let database = format!("rejoin_bench_{id}");
         let database_url = database::url_of(url, &database)?;
+        let dir = tempfile::tempdir().map_err(|e| Failure::general(format!("a folder for logs: {e}")))?;
         let created = admin.client.batch_execute(&format!("CREATE DATABASE {database}")).await;
         created.map_err(|e| failure(&e))?;
-        let fleet = Fleet {
+        Ok(Fleet {
             versions,
             database_url,
             amqp_url,
@@ -118,16 +119,23 @@ impl Fleet {
             },
             admin,
             database,
-            dir: tempfile::tempdir().map_err(|e| Failure::general(format!("a folder for logs: {e}")))?,
+            dir,
             coordinators: Vec::new(),
             workers: Vec::new(),
             clients: Vec::new(),
-        };
-        let mut migrate = fleet.spawn("migrate", "migrate", &[])?;
+        })
+    }
+
+    /// Gives the database its schema.
+    pub async fn migrate(&self) -> Result<(), Failure> {
+        let mut migrate = self.spawn("migrate", "migrate", &[])?;
+        while migrate.is_alive() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         let status = migrate.0.wait().map_err(|e| Failure::general(e.to_string()))?;
         match status.success() {
-            true => Ok(fleet),
-            false => Err(fleet.failed("rejoin migrate failed")),
+            true => Ok(()),
+            false => Err(self.failed("rejoin migrate failed")),
         }
     }
 
@@ -308,12 +316,7 @@ impl Fleet {
 
     /// A link of the bench's own.
     pub async fn link(&self, name: &str) -> Result<std::sync::Arc<AmqpLink>, Failure> {
-        let link = AmqpLink::connect(AmqpConfig::new(&self.amqp_url, name));
-        let mut state = link.state();
-        let up = state.wait_for(|state| matches!(state, LinkState::Up(_)));
-        let up = tokio::time::timeout(READY_MAX, up).await.map(drop);
-        up.map_err(|_| Failure::general("the broker does not answer"))?;
-        Ok(link)
+        connected(&self.amqp_url, name).await
     }
 
     /// Ends the processes, and drops database and queues.
@@ -327,13 +330,33 @@ impl Fleet {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         (self.coordinators, self.workers) = (Vec::new(), Vec::new());
+        // The database goes whatever became of the broker.
+        let deleted = self.delete_queues().await;
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.database);
+        self.admin.client.batch_execute(&drop).await.map_err(|e| failure(&e))?;
+        deleted.map_err(|e| Failure::general(format!("the bench's queues are left behind: {e}")))
+    }
+
+    async fn delete_queues(&self) -> Result<(), Failure> {
         let link = self.link("rejoin bench").await?;
         let deleted = link.delete_all(&self.topology, &["default"]).await;
         link.close().await;
-        deleted.map_err(|e| Failure::general(format!("the bench's queues are left behind: {e}")))?;
-        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.database);
-        self.admin.client.batch_execute(&drop).await.map_err(|e| failure(&e))
+        deleted.map_err(|e| Failure::general(e.to_string()))
     }
+}
+
+/// A link that is up.
+async fn connected(url: &str, name: &str) -> Result<std::sync::Arc<AmqpLink>, Failure> {
+    let link = AmqpLink::connect(AmqpConfig::new(url, name));
+    let mut state = link.state();
+    let up = state.wait_for(|state| matches!(state, LinkState::Up(_)));
+    if matches!(tokio::time::timeout(BROKER_MAX, up).await, Ok(Ok(_))) {
+        return Ok(link);
+    }
+    let late = || format!("no connection within {} s", BROKER_MAX.as_secs());
+    let failure = link.failure().unwrap_or_else(late);
+    link.close().await;
+    Err(Failure::general(format!("broker {}: {failure}", SecretUrl::new(url))))
 }
 
 fn free_port() -> Result<u16, Failure> {

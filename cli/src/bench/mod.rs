@@ -41,8 +41,14 @@ const VALUE_MIN: Duration = Duration::from_millis(250);
 /// Runs the scenarios and prints their medians.
 pub async fn run(global: &Global, args: BenchArgs) -> Result<u8, Failure> {
     let settings = serve::settings(&args.servers)?;
-    let mut fleet = Fleet::new(&settings, &args).await?;
-    let measured = measure(&mut fleet, &args).await;
+    // Whoever stops it finds nothing left behind.
+    let stopping = serve::stopping()?;
+    let mut fleet = Fleet::new(&settings).await?;
+    let measured = tokio::select! {
+        biased;
+        () = stopping.cancelled() => Err(Failure::general("stopped before the end")),
+        measured = measure(&mut fleet, &args) => measured,
+    };
     let report = measured.map(|measures| fleet.report(&args, measures));
     let ended = fleet.end().await;
     report?.print(global.output)?;
@@ -50,6 +56,7 @@ pub async fn run(global: &Global, args: BenchArgs) -> Result<u8, Failure> {
 }
 
 async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Measure>, Failure> {
+    fleet.migrate().await?;
     let mut measures = Vec::new();
     let scenarios: &[Scenario] = match args.scenarios.as_slice() {
         [] => &Scenario::USUAL,
@@ -97,7 +104,7 @@ async fn measure_fanout(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>,
     for branches in &args.branches {
         let mut measure = Measure::new(format!("fanout {branches}"), Unit::BranchesPerSecond);
         let client = fleet.client()?;
-        for _ in 0..args.repeat.max(1) {
+        for _ in 0..args.repeat {
             measure.add(rate_of(*branches, async || scenario::fanout(client, *branches).await).await?);
         }
         measures.push(measure);
@@ -118,7 +125,7 @@ async fn rate_of(branches: u32, mut pass: impl AsyncFnMut() -> Result<Duration, 
 async fn measure_join(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failure> {
     let name = format!("join of {} branches: to the next dispatch", args.giant);
     let mut measure = Measure::new(name, Unit::Milliseconds);
-    for _ in 0..args.repeat.max(1) {
+    for _ in 0..args.repeat {
         measure.add(scenario::join(fleet, args.giant).await?);
     }
     Ok(measure)
@@ -130,7 +137,7 @@ async fn measure_slow(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failur
     let branches = each * scenario::SLOW_RUNS;
     let mut measure = Measure::new(format!("slow: {branches} branches of 20 ms"), Unit::BranchesPerSecond);
     scenario::slow(fleet, each.div_ceil(10)).await?;
-    for _ in 0..args.repeat.max(1) {
+    for _ in 0..args.repeat {
         let took = scenario::slow(fleet, each).await?;
         measure.add(f64::from(branches) / took.as_secs_f64());
     }
@@ -145,7 +152,7 @@ async fn measure_context(fleet: &Fleet, args: &BenchArgs) -> Result<Vec<Measure>
         let mut whole = Measure::new(name.clone(), Unit::BranchesPerSecond);
         let mut fork_to_join = Measure::new(format!("{name}, from fork to join"), Unit::BranchesPerSecond);
         let mut bytes_sent = Measure::new(format!("{name}: messages of a branch"), Unit::Bytes);
-        for _ in 0..args.repeat.max(1) {
+        for _ in 0..args.repeat {
             let before = fleet.metric("rejoin_broker_bytes_total").await?;
             let took = scenario::context(fleet, &database, bytes).await?;
             whole.add(1_000.0 / took.0.as_secs_f64());
@@ -170,7 +177,7 @@ async fn measure_mixed(fleet: &Fleet, args: &BenchArgs) -> Result<[Measure; 2], 
         Unit::Milliseconds,
     );
     scenario::small_runs(client, 10).await?;
-    for _ in 0..args.repeat.max(1) {
+    for _ in 0..args.repeat {
         alone.add(report::quantile(&scenario::small_runs(client, SMALL_RUNS).await?, 0.99));
         let giant = scenario::begin_giant(client, args.giant).await?;
         let mut took = Vec::new();
@@ -190,7 +197,7 @@ async fn measure_mixed(fleet: &Fleet, args: &BenchArgs) -> Result<[Measure; 2], 
 async fn measure_runs(fleet: &Fleet, args: &BenchArgs) -> Result<Measure, Failure> {
     let mut measure = Measure::new(format!("runs {}", args.runs), Unit::RunsPerSecond);
     scenario::runs(fleet, args.runs.min(100)).await?;
-    for _ in 0..args.repeat.max(1) {
+    for _ in 0..args.repeat {
         let took = scenario::runs(fleet, args.runs).await?;
         measure.add(f64::from(args.runs) / took.as_secs_f64());
     }
@@ -202,7 +209,7 @@ async fn measure_latency(fleet: &Fleet, args: &BenchArgs) -> Result<[Measure; 2]
     let mut p50 = Measure::new(name("p50"), Unit::Milliseconds);
     let mut p99 = Measure::new(name("p99"), Unit::Milliseconds);
     scenario::latency(fleet.client()?, 10).await?;
-    for _ in 0..args.repeat.max(1) {
+    for _ in 0..args.repeat {
         let took = scenario::latency(fleet.client()?, args.latency_runs).await?;
         p50.add(report::quantile(&took, 0.50));
         p99.add(report::quantile(&took, 0.99));
@@ -218,7 +225,7 @@ async fn measure_composed(fleet: &mut Fleet, args: &BenchArgs) -> Result<Vec<Mea
         let sizes: BTreeSet<u32> = args.branches.iter().map(|branches| (*branches).min(most)).collect();
         for steps in sizes {
             let mut measure = Measure::new(format!("composed {steps}, {pack} a message"), Unit::BranchesPerSecond);
-            for _ in 0..args.repeat.max(1) {
+            for _ in 0..args.repeat {
                 measure.add(rate_of(steps, async || pipeline.pass(steps, pack).await).await?);
             }
             measures.push(measure);

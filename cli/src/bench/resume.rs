@@ -28,7 +28,7 @@ pub async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<[Measure; 4]
     let mut first = Measure::new(name("to the first completion"), Unit::Milliseconds);
     let mut end = Measure::new(name("to the end"), Unit::Milliseconds);
     let database = database::connect(&fleet.database_url, None).await?;
-    for _ in 0..args.repeat.max(1) {
+    for _ in 0..args.repeat {
         let run = scenario::begin_giant(fleet.client()?, args.giant).await?;
         let id = run.parse().map_err(|e| Failure::general(format!("{run}: {e}")))?;
         reached(&database, ABOUT, id, u64::from(args.giant) * 9 / 10).await?;

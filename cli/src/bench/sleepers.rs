@@ -49,7 +49,7 @@ async fn wake(fleet: &Fleet, database: &Connection, args: &BenchArgs) -> Result<
     let mut middle = Measure::new(name("lateness (p50)"), Unit::Milliseconds);
     let mut late = Measure::new(name("lateness (p99)"), Unit::Milliseconds);
     let mut ended = Measure::new(name("all ended after"), Unit::Milliseconds);
-    for round in 0..args.repeat.max(1) {
+    for round in 0..args.repeat {
         let of = format!("round {round}");
         // A thousand a second is far below what can be started; whoever is slower is told below.
         let at = Timestamp::now().plus(AHEAD + Duration::from_millis(u64::from(args.due)));

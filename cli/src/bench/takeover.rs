@@ -24,7 +24,7 @@ pub async fn measure(fleet: &mut Fleet, args: &BenchArgs) -> Result<[Measure; 3]
     let mut end = Measure::new(name("to the end"), Unit::Milliseconds);
     let database = database::connect(&fleet.database_url, None).await?;
     let run = Json::from_entries([("workflow", Json::str("bench-runs"))]);
-    for _ in 0..args.repeat.max(1) {
+    for _ in 0..args.repeat {
         scenario::start_all(fleet, &run, args.active).await?;
         fleet.kill_coordinators();
         let open = scenario::open_runs(&database).await?;

@@ -6,12 +6,10 @@ use rejoin_shared::json::Json;
 
 use super::{confirmed, filter};
 use crate::args::{BulkArgs, BulkOperation, Global};
-use crate::client::Client;
+use crate::client::{BULK_PATH, Client};
 use crate::exit::{self, Failure};
 use crate::output;
 use crate::output::table::member;
-
-const PATH: &str = "/v1/runs:bulk";
 
 /// `rejoin run bulk OPERATION`
 pub async fn bulk(client: &Client, global: &Global, args: BulkArgs) -> Result<u8, Failure> {
@@ -19,13 +17,13 @@ pub async fn bulk(client: &Client, global: &Global, args: BulkArgs) -> Result<u8
     let mut body = body(args);
     if !dry_run && !yes {
         body.object_mut().insert("dry_run".into(), Json::Bool(true));
-        let found = client.post(PATH, &body).await?;
+        let found = client.post(BULK_PATH, &body).await?;
         if !confirmed(&format!("{name} {} runs?", member(&found.json, "matched")))? {
             return Err(Failure::general("nothing was done"));
         }
     }
     body.object_mut().insert("dry_run".into(), Json::Bool(dry_run));
-    let answer = client.post(PATH, &body).await?;
+    let answer = client.post(BULK_PATH, &body).await?;
     output::value(global.output, &answer.text, || shown(name, dry_run, &answer.json))?;
     Ok(exit::OK)
 }

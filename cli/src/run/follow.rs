@@ -18,8 +18,8 @@ use crate::output::table::member;
 
 /// Time between two pictures of the live tree.
 const FRAME: Duration = Duration::from_millis(400);
-/// One `?wait=` of `run wait`.
-const WAIT_ROUND: Duration = Duration::from_secs(60);
+/// A watch is lost that shows nothing for so long: the server sends at least a comment every 15 s.
+const SILENCE_MAX: Duration = Duration::from_secs(50);
 /// Pause before a lost watch is opened again.
 const REOPEN: Duration = Duration::from_millis(500);
 /// Watches that may be lost in a row.
@@ -30,9 +30,9 @@ pub async fn follow(client: &Client, global: &Global, id: &str, timeout: Option<
     let deadline = timeout.map(|t| Instant::now() + t);
     let mut server = Patient::new(client, deadline);
     if output::is_terminal() && global.output == OutputForm::Table {
-        live(&mut server, id, deadline).await?;
+        live(&mut server, id).await?;
     } else {
-        lines(&mut server, id, deadline).await?;
+        lines(&mut server, id).await?;
     }
     conclude(&mut server, global, id).await
 }
@@ -61,18 +61,8 @@ fn is_over(run: &Json) -> bool {
     RunStatus::from_name(&member(run, "state")).is_some_and(RunStatus::is_terminal)
 }
 
-/// An error once it is too late.
-pub fn timed_out(deadline: Option<Instant>) -> Result<(), Failure> {
-    match deadline {
-        Some(deadline) if Instant::now() >= deadline => {
-            Err(Failure::new(exit::TIMED_OUT, "the run goes on; stopped waiting"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Redraws the tree in place until the run ends.
-async fn live(server: &mut Patient<'_>, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
+async fn live(server: &mut Patient<'_>, id: &str) -> Result<(), Failure> {
     let mut drawn = 0;
     loop {
         let next = Instant::now() + FRAME;
@@ -91,7 +81,7 @@ async fn live(server: &mut Patient<'_>, id: &str, deadline: Option<Instant>) -> 
         if is_over(&run) {
             return Ok(());
         }
-        timed_out(deadline)?;
+        server.timed_out()?;
         sleep_until(next).await;
     }
 }
@@ -143,7 +133,7 @@ fn grouped(number: i64) -> String {
 }
 
 /// Prints a line a record; a watch that breaks is opened again where it broke.
-async fn lines(server: &mut Patient<'_>, id: &str, deadline: Option<Instant>) -> Result<(), Failure> {
+async fn lines(server: &mut Patient<'_>, id: &str) -> Result<(), Failure> {
     let mut after = 0;
     let mut losses = 0;
     loop {
@@ -153,7 +143,7 @@ async fn lines(server: &mut Patient<'_>, id: &str, deadline: Option<Instant>) ->
         };
         let response = server.open(request).await?;
         let before = after;
-        if read_events(server.client, response, &mut after, deadline).await? {
+        if read_events(server, response, &mut after).await? {
             return Ok(());
         }
         losses = if after > before { 0 } else { losses + 1 };
@@ -165,25 +155,15 @@ async fn lines(server: &mut Patient<'_>, id: &str, deadline: Option<Instant>) ->
 }
 
 /// Reads one response; `true` when the run ended.
-async fn read_events(
-    client: &Client,
-    mut response: reqwest::Response,
-    after: &mut u64,
-    deadline: Option<Instant>,
-) -> Result<bool, Failure> {
+async fn read_events(server: &Patient<'_>, mut response: reqwest::Response, after: &mut u64) -> Result<bool, Failure> {
     let mut buffer = Vec::new();
     loop {
-        timed_out(deadline)?;
-        let until = deadline.unwrap_or_else(|| Instant::now() + WAIT_ROUND);
-        let chunk = tokio::select! {
-            chunk = response.chunk() => chunk,
-            () = sleep_until(until) => continue,
-        };
-        match chunk {
+        let chunk = server.within(async { Ok(server.client.chunk(&mut response, SILENCE_MAX).await) });
+        match chunk.await? {
             Ok(Some(bytes)) => buffer.extend_from_slice(&bytes),
             Ok(None) => return Ok(false),
-            Err(e) => {
-                output::note(&client.away(&e).to_string());
+            Err(failure) => {
+                output::note(&failure.to_string());
                 return Ok(false);
             }
         }
@@ -253,7 +233,7 @@ pub async fn wait(
             conclude(&mut server, global, id).await?;
             return Ok(exit::WAITS_FOR_INPUT);
         }
-        timed_out(deadline)?;
+        server.timed_out()?;
         sleep_until(Instant::now() + FRAME).await;
     }
 }

@@ -14,6 +14,7 @@ mod why;
 use rejoin_shared::json::Json;
 use rejoin_shared::time::Timestamp;
 use reqwest::Method;
+use tokio::time::Instant;
 
 use crate::args::{EditArgs, Global, RunArg, RunCommand, RunFilterArgs, RunListArgs};
 use crate::client::Client;
@@ -36,7 +37,10 @@ pub async fn run(global: &Global, command: RunCommand) -> Result<u8, Failure> {
             follow::follow(&client, global, &id, None).await
         }
         RunCommand::Wait { run, timeout, until } => {
-            let id = ids::resolve(&client, &run.id).await?;
+            let named = ids::resolve(&client, &run.id);
+            let id = patient::Patient::new(&client, timeout.map(|t| Instant::now() + t))
+                .within(named)
+                .await?;
             follow::wait(&client, global, &id, timeout, until.is_some()).await
         }
         RunCommand::Steps { run, state, path, list } => {

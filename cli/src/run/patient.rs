@@ -5,9 +5,8 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, Response};
 use tokio::time::{Instant, sleep};
 
-use super::follow::timed_out;
 use crate::client::{Answer, Client};
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::output;
 
 /// A server that has answered once may be away for so long.
@@ -19,6 +18,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Patient<'a> {
     /// Asks without patience.
     pub client: &'a Client,
+    began: Instant,
     deadline: Option<Instant>,
     has_answered: bool,
     /// Since when it has not.
@@ -30,6 +30,7 @@ impl<'a> Patient<'a> {
     pub fn new(client: &'a Client, deadline: Option<Instant>) -> Patient<'a> {
         Patient {
             client,
+            began: Instant::now(),
             deadline,
             has_answered: false,
             away: None,
@@ -39,7 +40,7 @@ impl<'a> Patient<'a> {
     /// Reads `path`.
     pub async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
         loop {
-            match within(self.deadline, self.client.get(path, &[])).await {
+            match self.within(self.client.get(path, &[])).await {
                 Ok(answer) => {
                     self.answered();
                     return Ok(answer);
@@ -52,7 +53,7 @@ impl<'a> Patient<'a> {
     /// Opens what `request` asks for.
     pub async fn open(&mut self, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, Failure> {
         loop {
-            match within(self.deadline, self.client.open(request(self.client))).await {
+            match self.within(self.client.open(request(self.client))).await {
                 Ok(response) => {
                     self.answered();
                     return Ok(response);
@@ -76,17 +77,34 @@ impl<'a> Patient<'a> {
         if is_first {
             output::note(&format!("{failure}; asking on"));
         }
-        timed_out(self.deadline)?;
+        self.timed_out()?;
         sleep(PAUSE).await;
         Ok(())
     }
-}
 
-/// An answer that does not come in time is too late, however patient the connection is.
-async fn within<T>(deadline: Option<Instant>, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let Some(deadline) = deadline else { return answer.await };
-    match tokio::time::timeout_at(deadline, answer).await {
-        Ok(answer) => answer,
-        Err(_) => timed_out(Some(deadline)).and_then(|()| Err(Failure::general("the deadline is over"))),
+    /// An error once it is too late.
+    pub fn timed_out(&self) -> Result<(), Failure> {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(self.too_late()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Of a run nothing can be said by a server that has said nothing.
+    fn too_late(&self) -> Failure {
+        match (self.has_answered, self.away) {
+            (false, _) => self.client.silent(self.began.elapsed()),
+            (true, None) => Failure::new(exit::TIMED_OUT, "the run goes on; stopped waiting"),
+            (true, Some(_)) => Failure::new(exit::TIMED_OUT, "the server does not answer any more; stopped waiting"),
+        }
+    }
+
+    /// An answer that does not come in time is too late, however patient the connection is.
+    pub async fn within<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let Some(deadline) = self.deadline else {
+            return answer.await;
+        };
+        let answer = tokio::time::timeout_at(deadline, answer).await;
+        answer.unwrap_or_else(|_| Err(self.too_late()))
     }
 }

@@ -50,24 +50,27 @@ pub async fn run(args: CoordinatorArgs) -> Result<(), Failure> {
         return output::text(&settings.printed());
     }
     start_logs(&settings)?;
-    let link = broker(&settings, "rejoin coordinator")?;
+    // What is wrong with its settings is told at once. It is connected to last: a link that is dropped while it connects leaves
+    // the client library's tasks behind, which die loudly.
+    let amqp = broker_config(&settings, "rejoin coordinator")?;
     let tokens = Arc::new(readable_database(&settings).await?);
     let store: Arc<dyn Store> = tokens.clone();
     // The lease is renewed over connections of its own: a busy pool must not cost the partitions.
     let lease_store: Arc<dyn Store> = Arc::new(database(&settings).await?);
     let stopping = signals::stopping()?;
     let access = access(&settings, tokens).await?;
+    let link: Arc<dyn Link> = AmqpLink::connect(amqp);
     let outcome = serve(&settings, store, Some(lease_store), link.clone(), access, stopping).await;
     link.close().await;
     outcome
 }
 
 /// The broker as configured.
-pub fn broker(settings: &Settings, name: &str) -> Result<Arc<dyn Link>, Failure> {
-    Ok(AmqpLink::connect(AmqpConfig {
+pub fn broker_config(settings: &Settings, name: &str) -> Result<AmqpConfig, Failure> {
+    Ok(AmqpConfig {
         mends_queues: true,
         ..amqp_config(settings, name)?
-    }))
+    })
 }
 
 /// A coordinator and its API over any store and link, until `stopping`.

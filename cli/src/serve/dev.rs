@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rejoin_coordinator::api::access::Access;
-use rejoin_coordinator::store::Store;
 use rejoin_coordinator::store::embedded::EmbeddedStore;
 use rejoin_coordinator::store::postgres::migrate;
+use rejoin_coordinator::store::{Store, StoreError};
 use rejoin_shared::config::{HttpAccess, Settings};
 use rejoin_shared::definition::{self, Format};
 use rejoin_shared::ids::{Namespace, PARTITIONS};
 use rejoin_shared::limits::Limits;
 use rejoin_shared::link::Link;
+use rejoin_shared::link::amqp::AmqpLink;
 use rejoin_shared::link::memory::MemoryBroker;
 use rejoin_shared::topology::Topology;
 use rejoin_worker::{GenericWorkerConfig, run_generic};
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::coordinator::{access as access_of, broker, serve};
+use super::coordinator::{access as access_of, broker_config, serve};
 use super::{readable_database, settings, signals, start_logs, start_traces, store_config};
 use crate::args::DevArgs;
 use crate::exit::Failure;
@@ -43,20 +44,16 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     if let Some(listen) = &args.listen {
         settings.http.listen.clone_from(listen);
     }
+    settings.validate().map_err(|e| Failure::usage(e.to_string()))?;
     start_logs(&settings)?;
     if !args.dir.is_dir() {
         return Err(Failure::usage(format!("{} is no folder", args.dir.display())));
     }
     let (store, access) = store(&args, &settings).await?;
-    let own_broker = args.servers.amqp_url.is_none().then(MemoryBroker::new);
-    let (link, worker_link): (Arc<dyn Link>, Arc<dyn Link>) = match &own_broker {
-        Some(own) => (own.link("coordinator"), own.link("worker")),
-        None => (
-            broker(&settings, "rejoin dev")?,
-            broker(&settings, "rejoin dev worker")?,
-        ),
-    };
     let stopping = signals::stopping()?;
+    let tracer = start_traces(&settings, "rejoin-worker")?;
+    let own_broker = args.servers.amqp_url.is_none().then(MemoryBroker::new);
+    let [link, worker_link] = links(&settings, own_broker.as_ref())?;
     let tasks = TaskTracker::new();
     tasks.spawn(reload(
         args.dir.clone(),
@@ -64,7 +61,6 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         settings.limits.clone(),
         stopping.clone(),
     ));
-    let tracer = start_traces(&settings, "rejoin-worker")?;
     let config = GenericWorkerConfig {
         handlers: args.dir.join(HANDLERS),
         name: Some("dev".to_owned()),
@@ -73,11 +69,11 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         tracer: tracer.clone(),
         ..GenericWorkerConfig::default()
     };
-    tasks.spawn(work(config, worker_link, stopping.clone()));
+    tasks.spawn(work(config, worker_link.clone(), stopping.clone()));
     tasks.close();
     let worker_gone = CancellationToken::new();
     let serving = async {
-        let served = serve(&settings, store, None, link, access, worker_gone.clone()).await;
+        let served = serve(&settings, store, None, link.clone(), access, worker_gone.clone()).await;
         stopping.cancel();
         served
     };
@@ -91,6 +87,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         worker_gone.cancel();
     };
     let (served, ()) = tokio::join!(serving, leaving);
+    tokio::join!(link.close(), worker_link.close());
     tracer.close().await;
     served
 }
@@ -110,7 +107,7 @@ async fn store(args: &DevArgs, settings: &Settings) -> Result<(Arc<dyn Store>, A
         return Err(Failure::usage(why));
     }
     let dir = args.data_dir.clone().unwrap_or_else(|| args.dir.join(".rejoin"));
-    let store = EmbeddedStore::open(&dir).map_err(|e| Failure::general(format!("{}: {e}", dir.display())))?;
+    let store = EmbeddedStore::open(&dir).map_err(|e| unopened(&dir, e))?;
     Ok((Arc::new(store), Access::Open))
 }
 
@@ -143,6 +140,24 @@ async fn recorded(own: &MemoryBroker, prefix: &str) {
         }
         tokio::time::sleep(RECORDED_LOOK).await;
     }
+}
+
+/// No server is away where the store is a file.
+fn unopened(dir: &Path, error: StoreError) -> Failure {
+    if let StoreError::Away(why) = error {
+        return Failure::general(why);
+    }
+    Failure::general(format!("{}: {error}", dir.display()))
+}
+
+/// Those of the coordinator and of the worker.
+fn links(settings: &Settings, own_broker: Option<&MemoryBroker>) -> Result<[Arc<dyn Link>; 2], Failure> {
+    if let Some(broker) = own_broker {
+        return Ok([broker.link("coordinator"), broker.link("worker")]);
+    }
+    let own = broker_config(settings, "rejoin dev")?;
+    let workers = broker_config(settings, "rejoin dev worker")?;
+    Ok([AmqpLink::connect(own), AmqpLink::connect(workers)])
 }
 
 /// Runs the worker; where its file is wrong or changes, it is started anew with what stands there then.

@@ -18,6 +18,8 @@ use rejoin_shared::link::amqp::AmqpConfig;
 use rejoin_shared::redact::Redactor;
 use rejoin_shared::trace::export::Tracer;
 
+pub use signals::stopping;
+
 use crate::args::ServerArgs;
 use crate::exit::Failure;
 
@@ -69,7 +71,7 @@ pub fn store_config(settings: &Settings) -> Result<StoreConfig, Failure> {
     let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let defaults = StoreConfig::default();
     let tls = settings.database.tls();
-    Ok(StoreConfig {
+    let config = StoreConfig {
         url: settings.database.url.reveal().to_owned(),
         tls: tls.map_err(|e| Failure::usage(format!("database.tls_cert, database.tls_key: {e}")))?,
         pool_size: settings.database.pool_max,
@@ -80,7 +82,9 @@ pub fn store_config(settings: &Settings) -> Result<StoreConfig, Failure> {
             .statement_timeout_ms
             .min((millis(settings.coordinator.lease.0) / 2).saturating_sub(1).max(1)),
         ..defaults
-    })
+    };
+    config.check().map_err(Failure::usage)?;
+    Ok(config)
 }
 
 /// What payloads in the database are sealed with.

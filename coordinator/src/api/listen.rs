@@ -3,13 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use axum::serve::Listener;
 use rejoin_shared::tls::{ServerTls, TlsError};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Interval;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -29,6 +30,7 @@ pub(super) struct TlsListener {
     tcp: TcpListener,
     certificates: Certificates,
     handshakes: JoinSet<Option<Accepted>>,
+    looks: Interval,
 }
 
 impl TlsListener {
@@ -37,13 +39,14 @@ impl TlsListener {
             tcp,
             certificates: Certificates::read(tls)?,
             handshakes: JoinSet::new(),
+            looks: tokio::time::interval(LOOK_EVERY),
         })
     }
 
     async fn begin(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, address)) => {
-                let acceptor = TlsAcceptor::from(self.certificates.current());
+                let acceptor = TlsAcceptor::from(self.certificates.config.clone());
                 self.handshakes.spawn(handshake(acceptor, stream, address));
             }
             Err(error) => {
@@ -62,6 +65,8 @@ impl Listener for TlsListener {
         loop {
             tokio::select! {
                 accepted = self.tcp.accept(), if self.handshakes.len() < HANDSHAKES_MAX => self.begin(accepted).await,
+                // Whoever put other files there learns what is wrong with them before a client comes.
+                _ = self.looks.tick() => self.certificates.look().iter().for_each(News::tell),
                 Some(done) = self.handshakes.join_next() => {
                     if let Ok(Some(accepted)) = done {
                         return accepted;
@@ -99,8 +104,10 @@ async fn handshake(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr
 struct Certificates {
     tls: ServerTls,
     config: Arc<ServerConfig>,
+    /// When the files that are in use were written.
     written_at: Vec<Option<SystemTime>>,
-    looked_at: Instant,
+    /// The same of those that could not be used and were told of.
+    refused: Option<Vec<Option<SystemTime>>>,
 }
 
 impl Certificates {
@@ -108,31 +115,47 @@ impl Certificates {
         Ok(Certificates {
             written_at: written_at(&tls),
             config: Arc::new(tls.config()?),
-            looked_at: Instant::now(),
+            refused: None,
             tls,
         })
     }
 
-    fn current(&mut self) -> Arc<ServerConfig> {
-        if self.looked_at.elapsed() >= LOOK_EVERY {
-            self.looked_at = Instant::now();
-            self.look();
-        }
-        self.config.clone()
-    }
-
-    /// Takes what is in the files now; where that is nothing usable (half of it written yet), what was there before goes on.
-    fn look(&mut self) {
+    /// Takes what is in the files now; where that is nothing usable (half of it written yet), what was there before goes on. There is
+    /// news once a change.
+    fn look(&mut self) -> Option<News> {
         let now = written_at(&self.tls);
         if now == self.written_at {
-            return;
+            return None;
         }
         match self.tls.config() {
             Ok(config) => {
-                tracing::info!("the server's certificate was read again");
-                (self.config, self.written_at) = (Arc::new(config), now);
+                (self.config, self.written_at, self.refused) = (Arc::new(config), now, None);
+                Some(News::Renewed)
             }
-            Err(error) => tracing::error!(%error, "the server's certificate cannot be read, the one before it stays"),
+            Err(_) if self.refused.as_ref() == Some(&now) => None,
+            Err(error) => {
+                self.refused = Some(now);
+                Some(News::Unusable(error))
+            }
+        }
+    }
+}
+
+/// What became of files that changed.
+enum News {
+    /// They are in use.
+    Renewed,
+    /// They are not.
+    Unusable(TlsError),
+}
+
+impl News {
+    fn tell(&self) {
+        match self {
+            News::Renewed => tracing::info!("the server's certificate was read again"),
+            News::Unusable(error) => {
+                tracing::warn!(%error, "the server's new certificate cannot be used, the one before it stays");
+            }
         }
     }
 }
@@ -156,9 +179,8 @@ mod tests {
         std::fs::write(&identity.key, key.serialize_pem()).expect("written");
     }
 
-    #[test]
-    fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
-        let folder = tempfile::tempdir().expect("a folder");
+    /// The folder's certificates, as they are once they were read.
+    fn certificates(folder: &tempfile::TempDir) -> (Identity, Certificates) {
         let identity = Identity {
             cert: folder.path().join("cert.pem"),
             key: folder.path().join("key.pem"),
@@ -168,7 +190,13 @@ mod tests {
             identity: identity.clone(),
             client_ca: None,
         };
-        let mut certificates = Certificates::read(tls).expect("read");
+        (identity, Certificates::read(tls).expect("read"))
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (identity, mut certificates) = certificates(&folder);
         let mut look = || {
             certificates.written_at = Vec::new();
             certificates.look();
@@ -179,5 +207,31 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &look()));
         write_pair(&identity);
         assert!(!Arc::ptr_eq(&first, &look()));
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_fit_its_key_is_told_of_once_a_change() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (identity, mut certificates) = certificates(&folder);
+        assert!(certificates.look().is_none());
+        let mut written_at = SystemTime::now();
+        for _ in 0..2 {
+            let key = std::fs::read(&identity.key).expect("the key");
+            write_pair(&identity);
+            std::fs::write(&identity.key, key).expect("written");
+            // Told apart on file systems that tell no two times of one second apart.
+            written_at += Duration::from_secs(2);
+            let cert = std::fs::File::options().write(true).open(&identity.cert);
+            let cert = cert.expect("the certificate");
+            cert.set_modified(written_at).expect("set");
+            let Some(News::Unusable(error)) = certificates.look() else {
+                panic!("nothing is told");
+            };
+            assert!(
+                error.to_string().ends_with("the key is not the certificate's"),
+                "{error}"
+            );
+            assert!(certificates.look().is_none(), "it was told before");
+        }
     }
 }

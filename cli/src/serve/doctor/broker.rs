@@ -3,19 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_shared::config::Settings;
+use rejoin_shared::config::{SecretUrl, Settings};
 use rejoin_shared::ids::{Namespace, Partition};
-use rejoin_shared::link::amqp::AmqpLink;
-use rejoin_shared::link::{Depth, Link, LinkError, LinkState, QueueSpec};
+use rejoin_shared::link::amqp::{AmqpConfig, AmqpLink};
+use rejoin_shared::link::{Address, Depth, Link, LinkError, LinkState, Message, QueueSpec};
 use rejoin_shared::topology::Topology;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Finding, Fix};
 use crate::exit::Failure;
 use crate::serve::amqp_config;
 
+/// What a finding is about that tells of the broker itself.
+pub const WHAT: &str = "broker";
 /// Longest wait for the broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(8);
+/// A broker that refused is asked again for so long: it may just be starting.
+const REFUSED_MAX: Duration = Duration::from_secs(2);
+/// How often it is looked whether it did.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait until a message is taken, or the broker says that it takes none.
+const TAKEN_MAX: Duration = Duration::from_secs(5);
+/// No queue has this name: what is sent there comes back.
+const NOWHERE: &str = "rejoin.doctor.nowhere";
 /// How the broker says that a queue exists with other arguments.
 const OTHER_ARGUMENTS: &str = "PRECONDITION_FAILED";
 /// The task queue of whoever names none.
@@ -27,40 +37,74 @@ pub async fn look(settings: &Settings, event_queues: &[Partition]) -> Vec<Findin
     let config = match amqp_config(settings, "rejoin doctor") {
         Ok(config) => config,
         Err(e) => {
-            return vec![Finding::new(
-                "broker",
-                false,
-                e.to_string(),
-                "correct the section [amqp]",
-            )];
+            return vec![Finding::new(WHAT, false, e.to_string(), "correct the section [amqp]")];
         }
     };
-    let link = AmqpLink::connect(config);
-    let seen = state(&*link).await;
+    let link = AmqpLink::connect(config.clone());
+    let seen = state(&link).await;
     let mut findings = vec![match seen {
-        LinkState::Up(_) => Finding::new("broker", true, format!("{url} answers"), ""),
-        LinkState::Blocked(_) => {
-            let advice = "RabbitMQ has a memory or disk alarm: `rabbitmq-diagnostics alarms`";
-            Finding::new("broker", false, format!("{url} blocks publishers"), advice)
-        }
+        LinkState::Up(_) => taken(url, config).await,
+        LinkState::Blocked(_) => blocked(url),
         LinkState::Down => {
             let late = || format!("no connection within {} s", BROKER_TIMEOUT.as_secs());
             let found = format!("{url}: {}", link.failure().unwrap_or_else(late));
             let advice = "check that RabbitMQ runs there, and the user, password and vhost in amqp.url; with TLS its certificate and amqp.tls_ca";
-            Finding::new("broker", false, found, advice)
+            Finding::new(WHAT, false, found, advice)
         }
     }];
-    if matches!(seen, LinkState::Up(_)) {
+    // Where nobody can publish, queues show what follows from that.
+    if findings.iter().all(|finding| finding.ok) {
         findings.extend(queues(settings, &link, event_queues).await);
     }
     link.close().await;
     findings
 }
 
-async fn state(link: &dyn Link) -> LinkState {
+/// The state once it is connected, or the broker has refused again and again.
+async fn state(link: &AmqpLink) -> LinkState {
     let mut state = link.state();
-    let up = timeout(BROKER_TIMEOUT, state.wait_for(|s| *s != LinkState::Down)).await;
-    up.ok().and_then(Result::ok).map_or(LinkState::Down, |s| *s)
+    let up = timeout(BROKER_TIMEOUT, state.wait_for(|s| *s != LinkState::Down));
+    let refused = async {
+        while link.failure().is_none() {
+            sleep(LOOK_EVERY).await;
+        }
+        sleep(REFUSED_MAX).await;
+    };
+    tokio::select! {
+        biased;
+        up = up => up.ok().and_then(Result::ok).map_or(LinkState::Down, |s| *s),
+        () = refused => LinkState::Down,
+    }
+}
+
+/// Whether the broker takes messages: it tells a connection of an alarm only once that publishes. On a link of its own, since one
+/// that is refused loses its channel.
+async fn taken(url: &SecretUrl, config: AmqpConfig) -> Finding {
+    let link = AmqpLink::connect(config);
+    state(&link).await;
+    let mut shown = link.state();
+    let nowhere = Address::Queue(NOWHERE.to_owned());
+    let published = link.publish(&nowhere, Message::new("doctor", false, Vec::new()));
+    let finding = tokio::select! {
+        // Unroutable as it is, or refused for want of rights, it was read.
+        answer = timeout(TAKEN_MAX, published) => match answer {
+            Ok(_) => Finding::new(WHAT, true, format!("{url} answers"), ""),
+            Err(_) => {
+                let found = format!("{url} answers, and took no message within {} s", TAKEN_MAX.as_secs());
+                Finding::new(WHAT, false, found, "see RabbitMQ's log, and `rabbitmq-diagnostics alarms`")
+            }
+        },
+        Ok(_) = shown.wait_for(|state| matches!(state, LinkState::Blocked(_))) => blocked(url),
+    };
+    link.close().await;
+    finding
+}
+
+fn blocked(url: &SecretUrl) -> Finding {
+    let found = format!("{url} blocks publishers: it has a memory or disk alarm");
+    let advice =
+        "`rabbitmq-diagnostics alarms` says which; coordinators and workers go on by themselves once it is over";
+    Finding::new(WHAT, false, found, advice)
 }
 
 /// A queue that has to be there, and how it is.
@@ -166,7 +210,7 @@ fn letters(all: &[Queue], dead: &str) -> Finding {
 pub async fn declare(settings: &Settings, queues: &[QueueSpec], anew: bool) -> Result<(), Failure> {
     let link = AmqpLink::connect(amqp_config(settings, "rejoin doctor")?);
     let failed = |e: LinkError| Failure::general(format!("queues: {e}"));
-    state(&*link).await;
+    state(&link).await;
     for queue in queues {
         if anew {
             link.delete_queue(&queue.name).await.map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin_coordinator::store::postgres::{KeyUse, PostgresStore, migrate_check};
+use rejoin_coordinator::store::postgres::{KeyUse, MigrationState, PostgresStore, migrate_check, read_only};
 use rejoin_coordinator::store::{PartitionRow, Store as _, StoreError};
 use rejoin_shared::config::Settings;
 use rejoin_shared::ids::{PARTITIONS, Partition};
@@ -27,20 +27,17 @@ pub struct Seen {
 /// Looks at the database.
 pub async fn look(settings: &Settings) -> Seen {
     let url = &settings.database.url;
-    let migrations = match store_config(settings) {
-        Ok(config) => migrate_check(config).await.map_err(|e| e.to_string()),
-        Err(e) => Err(e.to_string()),
+    let mut seen = Seen::default();
+    let state = match migrations(settings).await {
+        Ok(state) => state,
+        Err((why, advice)) => {
+            let found = format!("{url}: {why}");
+            seen.findings.push(Finding::new("database", false, found, advice));
+            return seen;
+        }
     };
-    let found = match &migrations {
-        Ok(_) => format!("{url} answers"),
-        Err(e) => format!("{url}: {e}"),
-    };
-    let advice = "check that PostgreSQL runs there, and the user, password and name in database.url; with TLS its certificate and database.tls_ca";
-    let mut seen = Seen {
-        findings: vec![Finding::new("database", migrations.is_ok(), found, advice)],
-        ..Seen::default()
-    };
-    let Ok(state) = migrations else { return seen };
+    seen.findings
+        .push(Finding::new("database", true, format!("{url} answers"), ""));
     let found = match (state.pending.as_slice(), state.unknown.as_slice()) {
         ([], []) => format!("{} applied", state.applied.len()),
         ([], newer) => {
@@ -53,11 +50,45 @@ pub async fn look(settings: &Settings) -> Seen {
     let migrated = Finding::new("migrations", fix.is_none(), found, "run `rejoin migrate`");
     let is_migrated = fix.is_none();
     seen.findings.push(migrated.mended_by(fix));
+    if let Some(why) = closed(settings).await {
+        // What the user may do there, and who lives, follows from that.
+        seen.findings.push(why);
+        return seen;
+    }
     if is_migrated && let Err(e) = inside(settings, &mut seen).await {
         let advice = "check the rights of the database's user";
         seen.findings.push(Finding::new("database", false, e, advice));
     }
     seen
+}
+
+/// What ran, or why that cannot be said, and what to do about it.
+async fn migrations(settings: &Settings) -> Result<MigrationState, (String, &'static str)> {
+    let config = store_config(settings).map_err(|e| (e.to_string(), "correct the section [database]"))?;
+    migrate_check(config).await.map_err(|e| {
+        let advice = match matches!(e, StoreError::Schema(_)) {
+            true => "give the database's user the right to read and write all tables of the schema, or let it own them",
+            false => "check that PostgreSQL runs there, and the user, password and name in database.url; with TLS its certificate and database.tls_ca",
+        };
+        (e.to_string(), advice)
+    })
+}
+
+/// That the database takes no writes, if so: nothing can go on there.
+async fn closed(settings: &Settings) -> Option<Finding> {
+    let url = &settings.database.url;
+    let asked = match store_config(settings) {
+        Ok(config) => read_only(config).await.map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    let found = match asked {
+        Ok(None) => return None,
+        Ok(Some(why)) => format!("{url} takes no writes: {why}"),
+        Err(e) => format!("{url}: {e}"),
+    };
+    let advice = "let database.url name the primary, or let it take writes again (`alter database … reset default_transaction_read_only`); \
+                  coordinators cannot work before";
+    Some(Finding::new("database", false, found, advice))
 }
 
 async fn inside(settings: &Settings, seen: &mut Seen) -> Result<(), String> {

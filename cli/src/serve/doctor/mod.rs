@@ -73,9 +73,13 @@ pub async fn run(global: &Global, args: DoctorArgs) -> Result<u8, Failure> {
 async fn look(settings: &Settings, global: &Global) -> Vec<Finding> {
     let seen = database::look(settings).await;
     let mut findings = seen.findings;
-    findings.extend(broker::look(settings, &seen.event_queues).await);
+    let at_broker = broker::look(settings, &seen.event_queues).await;
+    let has_broker = at_broker
+        .iter()
+        .all(|finding| finding.ok || finding.what != broker::WHAT);
+    findings.extend(at_broker);
     if seen.is_served {
-        findings.extend(fleet::look(global).await);
+        findings.extend(fleet::look(global, has_broker).await);
     }
     findings
 }

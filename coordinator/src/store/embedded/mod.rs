@@ -26,7 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 use rejoin_shared::ids::{Namespace, Partition, RunId};
 use rejoin_shared::run::RunStatus;
 use rejoin_shared::time::Timestamp;
@@ -85,7 +85,13 @@ impl EmbeddedStore {
     pub fn open(dir: &Path) -> Result<EmbeddedStore> {
         std::fs::create_dir_all(dir).map_err(|e| StoreError::Away(format!("{}: {e}", dir.display())))?;
         let file = dir.join(FILE_NAME);
-        let db = Database::create(&file).map_err(|e| StoreError::Away(format!("{}: {e}", file.display())))?;
+        let db = Database::create(&file).map_err(|e| {
+            let why = match matches!(e, DatabaseError::DatabaseAlreadyOpen) {
+                true => "another process has it open; is there a second `rejoin dev`?".to_owned(),
+                false => e.to_string(),
+            };
+            StoreError::Away(format!("{}: {why}", file.display()))
+        })?;
         EmbeddedStore::prepare(db, Place::Threads)
     }
 

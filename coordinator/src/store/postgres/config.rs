@@ -8,6 +8,7 @@ use tokio_postgres::config::SslMode;
 
 use super::super::StoreError;
 use super::super::seal::Codec;
+use super::error::text;
 use super::tls::Encryption;
 
 /// Settings of a [`super::PostgresStore`].
@@ -84,13 +85,28 @@ impl From<&String> for StoreConfig {
 }
 
 impl StoreConfig {
+    /// Says what is wrong with the address or the files, if anything is; nobody is connected to.
+    ///
+    /// # Errors
+    /// The setting, and what is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        self.server().map(drop)
+    }
+
     /// Server, user, database, and whether the connection is encrypted: then the server is verified, whatever `sslmode` asks for.
-    fn server(&self) -> Result<tokio_postgres::Config, StoreError> {
-        let refused = |why: &str| StoreError::Schema(format!("the database URL cannot be read: {why}"));
+    fn server(&self) -> Result<tokio_postgres::Config, String> {
+        let refused = |why: &str| format!("database.url cannot be used: {why}");
+        if let Some((scheme, _)) = self.url.split_once("://")
+            && scheme.chars().all(char::is_alphanumeric)
+            && !matches!(scheme, "postgres" | "postgresql")
+        {
+            return Err(refused(&format!("it begins with {scheme}://, not with postgres://")));
+        }
         // The driver knows no mode above `require`, and leaves it to its TLS to verify, which ours always does.
         let url = self.url.replace("sslmode=verify-full", "sslmode=require");
         let url = url.replace("sslmode=verify-ca", "sslmode=require");
-        let mut config: tokio_postgres::Config = url.parse().map_err(|e| refused(&format!("{e}")))?;
+        let parsed: Result<tokio_postgres::Config, _> = url.parse();
+        let mut config = parsed.map_err(|e| refused(&text(&e)))?;
         let has_said = url.contains("sslmode=");
         match (config.get_ssl_mode(), self.tls.is_set()) {
             (SslMode::Disable, true) => return Err(refused("sslmode=disable, and database.tls_* is set")),
@@ -106,7 +122,8 @@ impl StoreConfig {
         };
         if config.get_ssl_mode() == SslMode::Require {
             // Whatever is wrong with the files shall show at the start.
-            self.tls.config().map_err(|e| StoreError::Schema(e.to_string()))?;
+            let files = self.tls.config();
+            files.map_err(|e| format!("database.tls_ca, database.tls_cert, database.tls_key: {e}"))?;
         }
         Ok(config)
     }
@@ -118,7 +135,7 @@ impl StoreConfig {
 
     /// Connection settings for one use.
     pub(super) fn connection(&self, purpose: Use) -> Result<tokio_postgres::Config, StoreError> {
-        let mut config = self.server()?;
+        let mut config = self.server().map_err(StoreError::Schema)?;
         let planning = match purpose {
             Use::Append => {
                 "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
@@ -173,11 +190,32 @@ mod tests {
             assert_eq!(mode(url, none()).expect(url), expected, "{url}");
         }
         let told = mode("postgres://h/d?sslmode=prefer", none()).expect_err("falls back");
-        assert!(told.to_string().contains("verify-full"), "{told}");
+        assert!(told.contains("verify-full"), "{told}");
         let ca = ClientTls::of("/nowhere/ca.pem", "", "").expect("a CA");
         let told = mode("postgres://h/d", ca.clone()).expect_err("no such file");
-        assert!(told.to_string().contains("/nowhere/ca.pem"), "{told}");
+        assert!(
+            told.contains("database.tls_ca") && told.contains("/nowhere/ca.pem"),
+            "{told}"
+        );
         assert!(mode("postgres://h/d?sslmode=disable", ca).is_err());
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_told_without_its_password() {
+        for (url, expected) in [
+            ("mysql://me:geheim@h/d", "begins with mysql://, not with postgres://"),
+            ("postgres://me:geheim@h:port/d", "invalid connection string"),
+            ("postgres://h/d?colour=red", "unknown option `colour`"),
+            ("nonsense", "invalid connection string"),
+        ] {
+            let told = StoreConfig::from(url).check().expect_err(url);
+            assert!(
+                told.starts_with("database.url cannot be used: ") && told.contains(expected),
+                "{told}"
+            );
+            assert!(!told.contains("geheim"), "{told}");
+        }
+        assert_eq!(StoreConfig::from("postgres://h/d").check(), Ok(()));
     }
 
     #[test]

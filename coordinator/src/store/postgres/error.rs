@@ -1,7 +1,9 @@
 //! What an error of the driver or the server means for the caller (DESIGN 3, "unknown commit").
 
 use std::error::Error;
+use std::time::Duration;
 
+use deadpool_postgres::{PoolError, TimeoutType, Timeouts};
 use rejoin_shared::ids::Partition;
 use tokio_postgres::error::DbError;
 
@@ -89,11 +91,18 @@ fn undecided(text: String, phase: Phase) -> StoreError {
     }
 }
 
-fn text(error: &tokio_postgres::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
+/// An error with all its causes: the one that says what to mend is the innermost. What has been said is not said again.
+pub(super) fn text(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
     }
+    text
 }
 
 /// An error of making a connection: nothing was sent. What the server says is kept.
@@ -104,13 +113,85 @@ pub(super) fn connect_error(error: &tokio_postgres::Error) -> StoreError {
     }
 }
 
-/// An error of the pool: nothing was sent.
-pub(super) fn pool_error(error: &deadpool_postgres::PoolError) -> StoreError {
+/// An error of the pool, which waits so long at most: nothing was sent.
+pub(super) fn pool_error(error: &PoolError, limits: &Timeouts) -> StoreError {
     StoreError::Away(match error {
-        deadpool_postgres::PoolError::Backend(cause) => text(cause),
-        deadpool_postgres::PoolError::Timeout(_)
-        | deadpool_postgres::PoolError::Closed
-        | deadpool_postgres::PoolError::NoRuntimeSpecified
-        | deadpool_postgres::PoolError::PostCreateHook(_) => error.to_string(),
+        PoolError::Backend(cause) => text(cause),
+        PoolError::Timeout(TimeoutType::Wait) => late("no free connection", limits.wait),
+        PoolError::Timeout(TimeoutType::Create) => late("no connection", limits.create),
+        PoolError::Timeout(TimeoutType::Recycle) => late("no answer on a connection", limits.recycle),
+        PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => error.to_string(),
     })
+}
+
+fn late(what: &str, limit: Option<Duration>) -> String {
+    format!("{what} within {:?}", limit.unwrap_or_default())
+}
+
+/// An error of the migrations' runner.
+pub(super) fn migration_error(error: &refinery::Error) -> StoreError {
+    let Some(cause) = driver_error(error) else {
+        return StoreError::Schema(text(error));
+    };
+    let said = match cause.as_db_error() {
+        Some(answer) => format!("{} ({})", answer.message(), answer.code().code()),
+        None => text(cause),
+    };
+    // The runner adds the outermost text of the cause, which says no more than that it is the database's.
+    let own = error.to_string();
+    let doing = own.split("`, `").next().unwrap_or_default().trim_matches('`');
+    let told = format!("{doing}: {said}");
+    match is_lost(cause) {
+        true => StoreError::Away(told),
+        false => StoreError::Schema(told),
+    }
+}
+
+fn driver_error(error: &refinery::Error) -> Option<&tokio_postgres::Error> {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(found) = inner.downcast_ref() {
+            return Some(found);
+        }
+        cause = inner.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Told(&'static str, #[source] Option<Box<Told>>);
+
+    #[test]
+    fn an_error_is_told_down_to_its_innermost_cause() {
+        let innermost = Told("ERROR: permission denied for schema public", None);
+        let middle = Told("db error", Some(Box::new(innermost)));
+        let outer = Told("error asserting migrations table, db error", Some(Box::new(middle)));
+        assert_eq!(
+            text(&outer),
+            "error asserting migrations table, db error: ERROR: permission denied for schema public"
+        );
+    }
+
+    #[test]
+    fn a_pool_that_waited_in_vain_says_for_what_and_how_long() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let limits = Timeouts {
+            wait: seconds(4),
+            create: seconds(5),
+            recycle: seconds(6),
+        };
+        for (kind, expected) in [
+            (TimeoutType::Wait, "no free connection within 4s"),
+            (TimeoutType::Create, "no connection within 5s"),
+            (TimeoutType::Recycle, "no answer on a connection within 6s"),
+        ] {
+            let told = pool_error(&PoolError::Timeout(kind), &limits).to_string();
+            assert_eq!(told, format!("the database is away: {expected}"));
+        }
+    }
 }

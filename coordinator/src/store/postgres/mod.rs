@@ -36,7 +36,7 @@ use rejoin_shared::time::Timestamp;
 
 pub use config::StoreConfig;
 pub use encryption::KeyUse;
-pub use migrate::{MigrationState, connect, migrate, migrate_check};
+pub use migrate::{MigrationState, connect, migrate, migrate_check, read_only};
 
 use super::seal::Place;
 use super::{

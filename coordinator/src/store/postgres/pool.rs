@@ -117,7 +117,7 @@ impl Reader {
     }
 
     async fn client(&self) -> Result<Object> {
-        self.pool.get().await.map_err(|e| pool_error(&e))
+        self.pool.get().await.map_err(|e| pool_error(&e, &self.pool.timeouts()))
     }
 
     /// Keeps connections whose state is in doubt out of the pool, and says what the outcome means.
