@@ -3,7 +3,6 @@
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::run::ErrorValue;
 
-use crate::join::failure::cut;
 use crate::join::results::kept_name;
 use crate::machine::Machine;
 use crate::record::{Fact, Joined, ThreadKey};
@@ -52,9 +51,8 @@ impl Machine<'_> {
             return;
         }
         let message = format!(
-            "the results would have more than the limit of {most} bytes with the error of this branch, {}: {}",
-            error.kind,
-            cut(&error.message)
+            "the results would have more than the limit of {most} bytes with the error of this branch, {}",
+            error.kind
         );
         *error = ErrorValue {
             path: error.path.take(),

@@ -16,6 +16,7 @@ use crate::fleet::Held;
 use crate::owner::News;
 use crate::owner::command::{Command, CommandError, Reply};
 use crate::owner::views::{Explanation, FleetView};
+use crate::read::why::Trouble;
 use crate::store::{Broadcast, Store, StoreError};
 use crate::survey;
 
@@ -62,7 +63,7 @@ pub trait Backend: Send + Sync {
     /// What the broker has given up, of all namespaces.
     fn dead_letters(&self) -> &DeadLetters;
     /// Why nothing reaches any worker from here now.
-    fn trouble(&self) -> Option<&'static str>;
+    fn trouble(&self) -> Option<Trouble>;
     /// What the process depends on.
     async fn checks(&self) -> Vec<Check>;
 }
@@ -192,13 +193,17 @@ impl Backend for Local {
         self.coordinator.dead_letters()
     }
 
-    fn trouble(&self) -> Option<&'static str> {
+    fn trouble(&self) -> Option<Trouble> {
         let state = *self.link.state().borrow();
-        match state {
-            LinkState::Up(_) => None,
-            LinkState::Blocked(_) => Some("the broker takes no messages: it has a memory or disk alarm"),
-            LinkState::Down => Some("the broker is away: nothing reaches workers, nor is any of them heard"),
-        }
+        let (text, is_deaf) = match state {
+            LinkState::Up(_) => return None,
+            LinkState::Blocked(_) => ("the broker takes no messages: it has a memory or disk alarm", false),
+            LinkState::Down => (
+                "the broker is away: nothing reaches workers, nor is any of them heard",
+                true,
+            ),
+        };
+        Some(Trouble { text, is_deaf })
     }
 
     async fn checks(&self) -> Vec<Check> {

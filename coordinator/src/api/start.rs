@@ -84,7 +84,7 @@ pub async fn start(
     let Launched { run, is_new, growth } = api
         .launch_watched(&namespace, &workflow, request.clone(), wait.is_some())
         .await?;
-    let (view, ended) = match api.begun(&namespace, run, growth, wait).await {
+    let (view, ended) = match api.begun(&namespace, run, (growth, is_new), wait).await {
         // It is durable: whoever is told to come again, without a key, would start another one.
         Err(problem) if is_new && problem.code() == Code::Unavailable => {
             let presumed = api.presumed(&namespace, &workflow, run, request);
@@ -136,14 +136,19 @@ impl Api {
         &self,
         namespace: &Namespace,
         run: RunId,
-        growth: Option<Growth>,
+        (growth, is_new): (Option<Growth>, bool),
         wait: Option<Duration>,
     ) -> Result<(RunView, bool), Problem> {
         let (row, ended) = match wait {
             None => (self.run(namespace, &run.to_string()).await?, true),
-            Some(wait) => self.wait_for_end(namespace, run, growth, wait).await?,
+            Some(wait) => self.wait_for_end(namespace, run, (growth, is_new), wait).await?,
         };
-        Ok((self.show(row).await?, ended))
+        // Of one that has ended the row says nearly all.
+        let known = (is_new && ended).then(|| row.clone());
+        match (self.show(row).await, known) {
+            (Err(problem), Some(row)) if problem.code() == Code::Unavailable => Ok((RunView::of(row), ended)),
+            (shown, _) => Ok((shown?, ended)),
+        }
     }
 
     /// What is known of a run that was begun and cannot be read now.
@@ -159,8 +164,8 @@ impl Api {
             workflow: workflow.to_owned(),
             version: request.version.or_else(newest).unwrap_or(1),
             status: match request.at {
-                Some(_) => RunStatus::Scheduled,
-                None => RunStatus::Running,
+                Some(at) if at > Timestamp::now() => RunStatus::Scheduled,
+                Some(_) | None => RunStatus::Running,
             },
             priority: request.priority,
             input: request.input.to_bytes().into(),

@@ -96,7 +96,7 @@ impl Api {
         &self,
         namespace: &Namespace,
         run: RunId,
-        growth: Option<Growth>,
+        (growth, is_new): (Option<Growth>, bool),
         wait: Duration,
     ) -> Result<(RunRow, bool), Problem> {
         let deadline = Instant::now() + wait;
@@ -112,8 +112,8 @@ impl Api {
         };
         loop {
             let row = match self.run(namespace, &run.to_string()).await {
-                // It has begun, and goes on when the database is back.
-                Err(problem) if problem.code() == Code::Unavailable && Instant::now() < deadline => {
+                // What this call has begun goes on when the database is back.
+                Err(problem) if is_new && problem.code() == Code::Unavailable && Instant::now() < deadline => {
                     self.next_end(&mut growth, deadline).await;
                     if self.stopping.is_cancelled() {
                         return Err(problem);

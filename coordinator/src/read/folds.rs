@@ -125,7 +125,9 @@ impl Folds {
                 permit = self.large.acquire().await.ok();
             }
             for stored in &page {
-                replay.take(record(stored)?).map_err(unreadable)?;
+                replay
+                    .take(record(stored)?, stored.row.payload_bytes())
+                    .map_err(unreadable)?;
             }
         }
     }

@@ -22,6 +22,8 @@ pub struct Replayed {
     pub state: RunState,
     /// Those of its records that [`super::graph`] draws.
     pub drawn: Vec<Record>,
+    /// Bytes of those, and of errors.
+    bytes: usize,
 }
 
 impl Replayed {
@@ -30,7 +32,7 @@ impl Replayed {
     pub fn weight(&self) -> usize {
         const VISIT_BYTES: usize = 400;
         const RECORD_BYTES: usize = 300;
-        self.state.weight() + self.steps.len() * VISIT_BYTES + self.drawn.len() * RECORD_BYTES
+        self.state.weight() + self.steps.len() * VISIT_BYTES + self.drawn.len() * RECORD_BYTES + self.bytes
     }
 }
 
@@ -47,6 +49,7 @@ pub struct Replay {
     quotas: HashMap<u64, Quota>,
     state: Option<RunState>,
     drawn: Vec<Record>,
+    bytes: usize,
 }
 
 impl Replay {
@@ -60,6 +63,7 @@ impl Replay {
             quotas: HashMap::default(),
             state: None,
             drawn: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -75,11 +79,18 @@ impl Replay {
         self.state.as_ref().is_some_and(|state| state.status().is_terminal())
     }
 
-    /// Takes the next record in.
+    /// Takes the next record in, which has so many bytes in the journal.
     ///
     /// # Errors
     /// Text, if it does not fit the definition or those before.
-    pub fn take(&mut self, record: Record) -> Result<(), String> {
+    pub fn take(&mut self, record: Record, bytes: usize) -> Result<(), String> {
+        let is_failure = matches!(
+            record.fact,
+            Fact::StepFailed(_) | Fact::StepGivenUp { .. } | Fact::StepSkipped { .. }
+        );
+        if is_failure || is_drawn(&record.fact) {
+            self.bytes += bytes * MEMORY_PER_BYTE;
+        }
         let cut_off = match (&mut self.state, ends(&record.fact, &mut self.quotas, record.seq)) {
             (Some(state), Ends::Scope(scope)) => {
                 state.look_ahead(self.window);
@@ -125,6 +136,7 @@ impl Replay {
             steps: self.fold.finish(&open, held),
             state,
             drawn: self.drawn,
+            bytes: self.bytes,
         })
     }
 }
@@ -146,6 +158,9 @@ pub fn fold_in<'a>(
         None => Ok(state.insert(RunState::begin(def, record)?)),
     }
 }
+
+/// Bytes of memory that a byte of JSON text takes as a tree, about.
+const MEMORY_PER_BYTE: usize = 3;
 
 /// The compensation that a record is about.
 fn undone(fact: &Fact) -> Option<StepKey> {

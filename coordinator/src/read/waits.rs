@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::locate;
-use super::why::no_worker;
+use super::why::{Trouble, no_worker};
 use crate::fleet::Held;
 
 /// Waits shown at most.
@@ -129,9 +129,9 @@ impl OpenSteps {
 
     /// What they wait for. `trouble`: why nothing reaches any worker now.
     #[must_use]
-    pub fn waits(self, trouble: Option<&str>) -> Vec<WaitView> {
-        let why = |handler: &str, queue: &str| match trouble {
-            Some(trouble) => trouble.to_owned(),
+    pub fn waits(self, trouble: Option<Trouble>) -> Vec<WaitView> {
+        let why = |handler: &str, queue: &str| match trouble.filter(|trouble| trouble.is_deaf) {
+            Some(trouble) => trouble.text.to_owned(),
             None => no_worker(handler, queue, &Namespace::default_name()),
         };
         let unserved = self.ready.into_iter().filter_map(|((queue, handler), steps)| {

@@ -104,8 +104,17 @@ struct Key {
 pub struct Reach<'a> {
     /// Whether some worker of a queue serves a handler.
     pub serves: &'a dyn Fn(&str, &str) -> bool,
-    /// Why nothing reaches any worker now.
-    pub trouble: Option<&'a str>,
+    /// Why nothing reaches any worker from this coordinator now.
+    pub trouble: Option<Trouble>,
+}
+
+/// What is wrong with the way to the workers.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble {
+    /// One sentence.
+    pub text: &'static str,
+    /// No worker is heard of either: who serves what is not known.
+    pub is_deaf: bool,
 }
 
 /// Explains a run by its `steps`.
@@ -172,7 +181,7 @@ fn key(step: &Visit, served: bool) -> Key {
     }
 }
 
-fn first(step: &Visit, run: RunStatus, served: bool, trouble: Option<&str>) -> Missing {
+fn first(step: &Visit, run: RunStatus, served: bool, trouble: Option<Trouble>) -> Missing {
     Missing {
         path: step.path.to_string(),
         node: locate::pattern(&step.path),
@@ -189,7 +198,7 @@ fn first(step: &Visit, run: RunStatus, served: bool, trouble: Option<&str>) -> M
     }
 }
 
-fn reason(step: &Visit, run: RunStatus, served: bool, trouble: Option<&str>) -> String {
+fn reason(step: &Visit, run: RunStatus, served: bool, trouble: Option<Trouble>) -> String {
     let (handler, queue) = step.called().unwrap_or(("?", "?"));
     match step.state {
         StepState::Running => match &step.claim {
@@ -198,12 +207,15 @@ fn reason(step: &Visit, run: RunStatus, served: bool, trouble: Option<&str>) -> 
         },
         StepState::Parked => "parked: waits for an operator".to_owned(),
         _ if run == RunStatus::Paused => "the run is paused".to_owned(),
-        // Without the broker no worker is heard of either.
-        StepState::Pending if trouble.is_some() => trouble.unwrap_or_default().to_owned(),
-        _ if !served && trouble.is_none() => no_worker(handler, queue, &Namespace::default_name()),
+        _ if !served && trouble.is_none_or(|trouble| !trouble.is_deaf) => {
+            no_worker(handler, queue, &Namespace::default_name())
+        }
         StepState::Retrying => "waits for its next attempt".to_owned(),
         StepState::Pending | StepState::Completed | StepState::Failed | StepState::Cancelled | StepState::Skipped => {
-            format!("waits for a free slot on queue {queue}")
+            match trouble {
+                Some(trouble) => trouble.text.to_owned(),
+                None => format!("waits for a free slot on queue {queue}"),
+            }
         }
     }
 }

@@ -65,7 +65,7 @@ impl Evaluation<'_> {
                 self.node(chosen)
             }
             Node::List(items) => {
-                self.budget.charge(items.len())?;
+                self.budget.charge(1 + items.len())?;
                 self.all(items).map(Value::list)
             }
             Node::Map(entries) => self.map(entries),
@@ -108,7 +108,7 @@ impl Evaluation<'_> {
     }
 
     fn map(&mut self, entries: &[(Node, Node)]) -> Outcome<Value> {
-        self.budget.charge(entries.len())?;
+        self.budget.charge(1 + entries.len())?;
         let mut out = BTreeMap::new();
         for (key, value) in entries {
             let key = self.node(key)?;
@@ -227,6 +227,7 @@ impl Evaluation<'_> {
                 let mut out = Vec::new();
                 for element in elements.iter() {
                     if self.holds(&iteration.body, element.clone())? {
+                        self.budget.charge(1)?;
                         out.push(element);
                     }
                 }
@@ -277,6 +278,7 @@ impl Evaluation<'_> {
                 None => true,
             };
             if wanted {
+                self.budget.charge(1)?;
                 out.push(self.with(&iteration.body, element)?);
             }
         }

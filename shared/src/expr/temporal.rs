@@ -81,6 +81,7 @@ impl Instant {
             Some(zone) => match offset_seconds(zone).or_else(|| self.offset_in(zone)) {
                 Some(seconds) => seconds,
                 None => {
+                    let zone: String = zone.chars().take(ZONE_CHARS_SHOWN).collect();
                     return fail(format!(
                         "the time zone `{zone}` is not known: write a name such as `Europe/Berlin`, `UTC` or an offset such as `+02:00`"
                     ));
@@ -105,6 +106,9 @@ impl Instant {
         Some(i64::from(zone.to_offset(at).seconds()))
     }
 }
+
+/// Characters of an unknown time zone that are told.
+const ZONE_CHARS_SHOWN: usize = 64;
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 

@@ -194,6 +194,18 @@ fn errors_that_results_keeps_count_against_the_limit_of_the_context_as_they_arri
 }
 
 #[test]
+fn so_do_errors_that_a_try_around_them_does_not_catch() {
+    let tried = "steps: [ { try: t, steps: [ { fail: s, error: { type: app.bad, details: { text: '= input.text' } } } ], catch: [ { errors: [other.*], steps: [ { set: x, values: {} } ] } ] } ]";
+    let plain = "steps: [ { fail: s, error: { type: app.bad, details: { text: '= input.text' } } } ]";
+    let run = with_errors(&FAILING.replace(plain, tried));
+    assert_eq!(run.status(), RunStatus::Completed);
+    let context = run.context();
+    let types = context.get("types").and_then(Json::as_list).unwrap_or_default();
+    let limited = types.iter().filter(|t| t.as_str() == Some("rejoin.context_limit"));
+    assert!(limited.count() >= 4, "{context}");
+}
+
+#[test]
 fn errors_that_nothing_keeps_are_not_counted() {
     let document = FAILING.replace("results.f.map(b, b.error.type)", "[]");
     let run = with_errors(&document);

@@ -90,7 +90,7 @@ fn one_at_work_is_given_up_and_a_resume_tries_it_again() {
 }
 
 #[test]
-fn what_its_worker_says_once_it_was_given_up_is_late() {
+fn what_its_worker_says_once_it_was_skipped_is_late() {
     let mut run = undoing_two();
     let before = run.held();
     assert_eq!(tell(&mut run, "/p/a/s/compensate", skip()), None);
@@ -171,4 +171,41 @@ fn what_cannot_be_done_about_one_says_why_and_changes_nothing() {
     assert_eq!(tell(&mut run, HOTEL, fail()), None);
     let why = refused(&mut run, HOTEL, fail());
     assert!(why.contains("is not at work"), "{why}");
+}
+
+#[test]
+fn two_in_one_operation_leave_nothing_older_undone() {
+    let mut run = undoing_two();
+    run.fails("/p/b/s/compensate", "app.bad");
+    let steps = Steps::At(vec!["/p/a/s/compensate".to_owned(), "/p/b/s/compensate".to_owned()]);
+    let told = run.tell(Event::Operate { steps, what: skip() });
+    assert_eq!(told, None);
+    run.restart();
+    assert_eq!(
+        (run.status(), run.outstanding()),
+        (RunStatus::Compensating, vec![CAR.to_owned()])
+    );
+    run.done(CAR);
+    assert!(run.state.is_compensated());
+}
+
+#[test]
+fn of_all_with_an_error_those_are_given_up_that_are_at_work() {
+    let document = "workflow: w
+steps:
+  - parallel: p
+    branches:
+      a: [ { step: s, compensate: { uses: undo, retry: { max_attempts: 2, initial: 1h } } } ]
+      b: [ { step: s, compensate: { uses: undo } } ]
+  - step: flight
+";
+    let mut run = Script::start(document, "{}");
+    run.done("/p/a/s");
+    run.done("/p/b/s");
+    run.fails("/flight", "app.full");
+    run.fails("/p/a/s/compensate", "app.bad");
+    run.fails("/p/b/s/compensate", "app.bad");
+    let steps = Steps::WithError("app.bad".to_owned());
+    assert_eq!(run.tell(Event::Operate { steps, what: fail() }), None);
+    assert_eq!(run.status(), RunStatus::CompensationFailed);
 }

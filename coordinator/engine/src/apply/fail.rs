@@ -23,7 +23,9 @@ impl RunState {
     /// The thread's flow has failed for good: nothing in it handled the error.
     pub(super) fn fail_flow(&mut self, key: ThreadKey, error: &ErrorValue) -> Result<(), Misfit> {
         let end = ThreadEnd::Failed(error.clone());
-        if self.thread(key).is_some() {
+        if let Some(thread) = self.thread_mut(key) {
+            // It may say less than the thread stopped with: that there is no room for it.
+            thread.end = Some(end.clone());
             self.drop_unwind(key);
             self.report_end(key, &end);
             return Ok(());

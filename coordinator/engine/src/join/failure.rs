@@ -113,8 +113,7 @@ fn short(error: &ErrorValue) -> ErrorValue {
     }
 }
 
-/// As much of a message as an error in short has.
-pub(crate) fn cut(message: &str) -> &str {
+fn cut(message: &str) -> &str {
     let most = SHORT_MESSAGE_BYTES_MAX.min(message.len());
     let end = (0..=most).rev().find(|at| message.is_char_boundary(*at));
     &message[..end.unwrap_or(0)]

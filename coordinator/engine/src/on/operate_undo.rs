@@ -62,8 +62,16 @@ impl Machine<'_> {
         if open.is_empty() {
             return refuse("no compensation with such an error is at work or has failed".to_owned());
         }
-        open.iter().try_for_each(|step| check(step, what, is_over))?;
-        Ok(open)
+        if let Steps::At(_) = steps {
+            open.iter().try_for_each(|step| check(step, what, is_over))?;
+            return Ok(open);
+        }
+        // Of all with an error those are meant for which it makes sense; where there are none, it is told why.
+        let (fit, unfit): (Vec<_>, Vec<_>) = open.into_iter().partition(|step| check(step, what, is_over).is_ok());
+        match unfit.first().filter(|_| fit.is_empty()) {
+            Some(step) => check(step, what, is_over).map(|()| fit),
+            None => Ok(fit),
+        }
     }
 }
 

@@ -35,7 +35,10 @@ impl Machine<'_> {
 
     /// Nothing is left to be undone, or something cannot be.
     pub(super) fn finish_undo(&mut self) {
-        let Some(undo) = &self.state.undo else { return };
+        // An operator may have set it going again since it came to rest.
+        let Some(undo) = self.state.undo.as_ref().filter(|undo| undo.is_at_rest()) else {
+            return;
+        };
         let (status, error) = match undo.has_failed() {
             false => (undo.status, undo.error.clone()),
             true => {

@@ -188,7 +188,7 @@ pub fn operations() -> Vec<Route> {
         post("/v1/runs/{id}/steps/fail", "failSteps", steps::fail)
             .says(
                 "Lets parked steps fail, or failed ones with another error",
-                "Also compensations at work, which ends the compensation.",
+                "Also compensations at work; what is older is not undone then.",
             )
             .needs(bodies::fail())
             .answers::<RunView>(200, A_RUN)
