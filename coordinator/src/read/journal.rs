@@ -97,6 +97,43 @@ pub async fn each_record(
     }
 }
 
+/// The last row that was read of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    seq: u64,
+    at: Timestamp,
+}
+
+impl Mark {
+    fn of(stored: &StoredRow) -> Mark {
+        Mark {
+            seq: stored.row.seq,
+            at: stored.at,
+        }
+    }
+
+    /// Whether the row stands there still: a database that failed over may have lost its last commits (SPEC 7), and then another
+    /// may have its number.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn stands(self, store: &dyn Store, run: RunId) -> Result<bool, StoreError> {
+        let found = store.journal(run, self.seq.saturating_sub(1), 1).await?;
+        Ok(found.first().map(Mark::of) == Some(self))
+    }
+}
+
+/// The next rows behind a mark, which moves on to the last of them; none is before the first row.
+///
+/// # Errors
+/// The store's.
+pub async fn next_page(store: &dyn Store, run: RunId, mark: &mut Option<Mark>) -> Result<Vec<StoredRow>, StoreError> {
+    let after = mark.map_or(0, |mark| mark.seq);
+    let page = store.journal(run, after, PAGE_ROWS).await?;
+    *mark = page.last().map(Mark::of).or(*mark);
+    Ok(page)
+}
+
 /// A record as the API shows it: the columns, and the members of its body.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]

@@ -12,6 +12,7 @@ pub mod past;
 pub mod ranges;
 pub mod replay;
 pub mod run;
+pub mod slots;
 pub mod states;
 pub mod steps;
 pub mod waits;

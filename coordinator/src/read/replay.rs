@@ -10,8 +10,10 @@ use rejoin_shared::ids::StepKey;
 use rejoin_shared::map::HashMap;
 
 use super::graph::is_drawn;
+use super::journal::{ReadError, record};
 use super::steps::{Fold, Visit};
 use crate::fleet::Held;
+use crate::store::StoredRow;
 
 /// A run as its records leave it.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ pub struct Replay {
     def: Arc<Definition>,
     /// How many attempts an owner dispatches at once: those of branches without a record are open too.
     window: usize,
-    fold: Fold,
+    steps: Fold,
     quotas: HashMap<u64, Quota>,
     state: Option<RunState>,
     drawn: Vec<Record>,
@@ -59,18 +61,12 @@ impl Replay {
         Replay {
             def: def.clone(),
             window,
-            fold: Fold::new(def),
+            steps: Fold::new(def),
             quotas: HashMap::default(),
             state: None,
             drawn: Vec::new(),
             bytes: 0,
         }
-    }
-
-    /// Sequence number of the last record that was taken in; 0: none was.
-    #[must_use]
-    pub fn last_seq(&self) -> u64 {
-        self.state.as_ref().map_or(0, RunState::last_seq)
     }
 
     /// Whether the run has ended.
@@ -79,18 +75,25 @@ impl Replay {
         self.state.as_ref().is_some_and(|state| state.status().is_terminal())
     }
 
-    /// Takes the next record in, which has so many bytes in the journal.
+    /// Takes the next row of the journal in.
     ///
     /// # Errors
-    /// Text, if it does not fit the definition or those before.
-    pub fn take(&mut self, record: Record, bytes: usize) -> Result<(), String> {
+    /// [`ReadError`] of a row that cannot be read, or does not fit the definition or those before.
+    pub fn take(&mut self, stored: &StoredRow) -> Result<(), ReadError> {
+        let run = stored.row.run;
+        let record = record(stored)?;
         let is_failure = matches!(
             record.fact,
             Fact::StepFailed(_) | Fact::StepGivenUp { .. } | Fact::StepSkipped { .. }
         );
         if is_failure || is_drawn(&record.fact) {
-            self.bytes += bytes * MEMORY_PER_BYTE;
+            self.bytes += stored.row.payload_bytes() * MEMORY_PER_BYTE;
         }
+        self.fold(record)
+            .map_err(|reason| ReadError::Unreadable { run, reason })
+    }
+
+    fn fold(&mut self, record: Record) -> Result<(), String> {
         let cut_off = match (&mut self.state, ends(&record.fact, &mut self.quotas, record.seq)) {
             (Some(state), Ends::Scope(scope)) => {
                 state.look_ahead(self.window);
@@ -112,12 +115,12 @@ impl Replay {
             state.look_ahead(self.window);
         }
         if let (Some(state), Some(step)) = (&self.state, undone(&record.fact)) {
-            self.fold.undo_opened(step, state.undo_opened(step));
+            self.steps.undo_opened(step, state.undo_opened(step));
         }
         let state = fold_in(&mut self.state, &self.def, &record)?;
-        self.fold.record(&record);
-        self.fold.begin_branches(record.seq, state);
-        self.fold.cancel(&cut_off);
+        self.steps.record(&record);
+        self.steps.begin_branches(record.seq, state);
+        self.steps.cancel(&cut_off);
         if is_drawn(&record.fact) {
             self.drawn.push(record);
         }
@@ -133,7 +136,7 @@ impl Replay {
         state.look_ahead(self.window);
         let open: Vec<OpenStep> = state.open_steps().collect();
         Ok(Replayed {
-            steps: self.fold.finish(&open, held),
+            steps: self.steps.finish(&open, held),
             state,
             drawn: self.drawn,
             bytes: self.bytes,

@@ -2,32 +2,24 @@
 //!
 //! Any coordinator can answer for any run this way, owner or not, at the cost of the new records alone.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rejoin_engine::state::RunState;
 use rejoin_shared::definition::model::Definition;
 use rejoin_shared::ids::RunId;
 
-use super::journal::{ReadError, record};
+use super::journal::{Mark, ReadError, next_page, record};
 use super::replay::fold_in;
+use super::slots::Slots;
 use crate::store::Store;
 
-/// Runs kept at most; the one that was not looked at for longest goes first.
-const RUNS_MAX: usize = 64;
-/// Rows fetched at a time.
-const PAGE_ROWS: usize = 2000;
+/// The states. What they take is not counted: those of runs that go on alone are kept, and their owners hold the same.
+pub struct States(Slots<(RunState, Mark)>);
 
-type Slot = Arc<tokio::sync::Mutex<Option<RunState>>>;
-
-/// The states.
-#[derive(Default)]
-pub struct States(Mutex<Kept>);
-
-#[derive(Default)]
-struct Kept {
-    slots: HashMap<RunId, (u64, Slot)>,
-    clock: u64,
+impl Default for States {
+    fn default() -> States {
+        States(Slots::new(usize::MAX))
+    }
 }
 
 impl States {
@@ -44,61 +36,32 @@ impl States {
         window: usize,
         look: impl FnOnce(&RunState) -> R,
     ) -> Result<Option<R>, ReadError> {
-        let slot = self.slot(run);
+        let slot = self.0.of(run);
         let mut kept = slot.lock().await;
-        let moved = move_on(&mut kept, store, definition, run).await;
-        if moved.is_err() {
-            *kept = None;
+        // Taken out: what is left half read by an error, or by a reader who goes away, is not kept.
+        let (mut state, mut mark) = match kept.take() {
+            Some((state, mark)) if mark.stands(store, run).await? => (Some(state), Some(mark)),
+            Some(_) | None => (None, None),
+        };
+        let unreadable = |reason: String| ReadError::Unreadable { run, reason };
+        loop {
+            let page = next_page(store, run, &mut mark).await?;
+            if page.is_empty() {
+                break;
+            }
+            for stored in &page {
+                fold_in(&mut state, definition, &record(stored)?).map_err(unreadable)?;
+            }
         }
-        moved?;
-        if let Some(state) = kept.as_mut() {
-            state.look_ahead(window);
+        let (Some(mut state), Some(mark)) = (state, mark) else {
+            return Ok(None);
+        };
+        state.look_ahead(window);
+        let shown = look(&state);
+        match state.status().is_terminal() {
+            true => self.0.forget(run),
+            false => *kept = Some((state, mark)),
         }
-        let shown = kept.as_ref().map(look);
-        if kept.as_ref().is_none_or(|state| state.status().is_terminal()) {
-            self.drop_run(run);
-        }
-        Ok(shown)
-    }
-
-    fn slot(&self, run: RunId) -> Slot {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.clock += 1;
-        let now = kept.clock;
-        if kept.slots.len() >= RUNS_MAX && !kept.slots.contains_key(&run) {
-            let oldest = kept
-                .slots
-                .iter()
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(run, _)| *run);
-            oldest.and_then(|oldest| kept.slots.remove(&oldest));
-        }
-        let entry = kept.slots.entry(run).or_default();
-        entry.0 = now;
-        entry.1.clone()
-    }
-
-    fn drop_run(&self, run: RunId) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.slots.remove(&run);
-    }
-}
-
-async fn move_on(
-    kept: &mut Option<RunState>,
-    store: &dyn Store,
-    definition: &Arc<Definition>,
-    run: RunId,
-) -> Result<(), ReadError> {
-    let unreadable = |reason: String| ReadError::Unreadable { run, reason };
-    loop {
-        let after = kept.as_ref().map_or(0, RunState::last_seq);
-        let page = store.journal(run, after, PAGE_ROWS).await?;
-        if page.is_empty() {
-            return Ok(());
-        }
-        for stored in &page {
-            fold_in(kept, definition, &record(stored)?).map_err(unreadable)?;
-        }
+        Ok(Some(shown))
     }
 }

@@ -35,6 +35,8 @@ pub enum Fault {
     NewerKind,
     /// The last record of one run is cut off.
     CutRecord,
+    /// The last record of one run is another than it was, appended at another time.
+    OtherHistory,
     /// The workflow `newer` has a key of a newer version.
     NewerDefinition,
     /// The workflow `newer` is not what was registered.
@@ -50,6 +52,8 @@ pub struct Faulty {
     appends: AtomicUsize,
     met: Arc<AtomicUsize>,
     pub refused: Mutex<Option<RunId>>,
+    /// Rows of journals that were read.
+    pub rows_read: AtomicUsize,
 }
 
 impl Faulty {
@@ -60,6 +64,7 @@ impl Faulty {
             appends: AtomicUsize::new(0),
             met,
             refused: Mutex::new(None),
+            rows_read: AtomicUsize::new(0),
         }
     }
 
@@ -147,6 +152,7 @@ impl Store for Faulty {
             | Fault::NewerFormat
             | Fault::NewerKind
             | Fault::CutRecord
+            | Fault::OtherHistory
             | Fault::NewerDefinition
             | Fault::AlteredDefinition => {}
         }
@@ -154,6 +160,7 @@ impl Store for Faulty {
     }
     async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
         let mut page = self.inner.journal(run, after, limit).await?;
+        self.rows_read.fetch_add(page.len(), Ordering::SeqCst);
         let is_it = Some(run) == *self.refused.lock().expect("the run");
         if let Some(last) = page.last_mut().filter(|_| is_it) {
             let body = std::str::from_utf8(&last.row.body).expect("text").to_owned();
@@ -168,6 +175,10 @@ impl Store for Faulty {
                 }
                 Fault::CutRecord => {
                     last.row.body.truncate(body.len() / 2);
+                    true
+                }
+                Fault::OtherHistory => {
+                    last.at.0 += 1;
                     true
                 }
                 Fault::UnknownCommitted
