@@ -6,8 +6,8 @@ use rejoin_shared::run::ErrorValue;
 use crate::join::results::kept_name;
 use crate::machine::Machine;
 use crate::record::{Fact, Joined, ThreadKey};
+use crate::state::Scope;
 use crate::state::undo::is_undo;
-use crate::state::{RunState, Scope};
 
 impl Machine<'_> {
     /// The fact, with an error for which `results` has room: a branch that ends with a larger one fails of the limit.
@@ -46,8 +46,11 @@ impl Machine<'_> {
 
     fn limit(&self, key: ThreadKey, error: &mut ErrorValue) {
         let most = self.around.limits.context_bytes_max;
-        let kept = self.state.kept_with(key, error);
-        if kept.is_none_or(|kept| kept <= most) {
+        let scope = self.state.scopes.get(&key.scope);
+        let Some(scope) = scope.filter(|scope| kept_name(&self.state.def, scope.node).is_some()) else {
+            return;
+        };
+        if scope.result_bytes(&self.state.def) + error.bytes() <= most {
             return;
         }
         let message = format!(
@@ -59,15 +62,6 @@ impl Machine<'_> {
             attempt: error.attempt,
             ..ErrorValue::new("rejoin.context_limit", message, "")
         };
-    }
-}
-
-impl RunState {
-    /// Bytes that the scope of this branch keeps with `error`, if `results` keeps its errors at all.
-    fn kept_with(&self, key: ThreadKey, error: &ErrorValue) -> Option<usize> {
-        let scope = self.scopes.get(&key.scope)?;
-        kept_name(&self.def, scope.node)?;
-        Some(scope.result_bytes(&self.def) + error.bytes())
     }
 }
 

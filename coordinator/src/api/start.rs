@@ -81,13 +81,18 @@ pub async fn start(
 ) -> Result<Response, Problem> {
     let wait = params.duration("wait")?.map(|wait| wait.min(WAIT_MAX));
     let request = read(&api, &workflow, &body)?;
-    let Launched { run, is_new, growth } = api
+    let Launched {
+        run,
+        is_new,
+        version,
+        growth,
+    } = api
         .launch_watched(&namespace, &workflow, request.clone(), wait.is_some())
         .await?;
     let (view, ended) = match api.begun(&namespace, run, (growth, is_new), wait).await {
         // It is durable: whoever is told to come again, without a key, would start another one.
         Err(problem) if is_new && problem.code() == Code::Unavailable => {
-            let presumed = api.presumed(&namespace, &workflow, run, request);
+            let presumed = api.presumed(&namespace, (&workflow, version), run, request);
             (RunView::of(presumed), wait.is_none())
         }
         begun => begun?,
@@ -108,6 +113,8 @@ pub async fn start(
 pub(super) struct Launched {
     pub run: RunId,
     pub is_new: bool,
+    /// The version that it was asked to begin with.
+    pub version: u32,
     /// Of a run that this very call began, since before it did: nothing of it can have been missed.
     pub growth: Option<Growth>,
 }
@@ -152,17 +159,18 @@ impl Api {
     }
 
     /// What is known of a run that was begun and cannot be read now.
-    fn presumed(&self, namespace: &Namespace, workflow: &str, run: RunId, request: Request) -> RunRow {
-        let newest = || {
-            self.definitions
-                .last_newest(namespace, workflow)
-                .map(|known| known.row.version)
-        };
+    fn presumed(
+        &self,
+        namespace: &Namespace,
+        (workflow, version): (&str, u32),
+        run: RunId,
+        request: Request,
+    ) -> RunRow {
         RunRow {
             id: run,
             namespace: namespace.clone(),
             workflow: workflow.to_owned(),
-            version: request.version.or_else(newest).unwrap_or(1),
+            version,
             status: match request.at {
                 Some(at) if at > Timestamp::now() => RunStatus::Scheduled,
                 Some(_) | None => RunStatus::Running,
@@ -202,9 +210,13 @@ impl Api {
             (run, is_first) = place(self, namespace, &request).await?;
         }
         let growth = (is_watched && !is_there).then(|| Growth::of(self, run));
-        let begins = !is_there && self.begin(namespace, chosen, run, request, !is_first).await?;
+        let (begins, version) = match is_there {
+            true => (false, chosen.known.row.version),
+            false => self.begin(namespace, chosen, run, request, !is_first).await?,
+        };
         Ok(Launched {
             run,
+            version,
             // The first request under a key is the one that starts the run, whoever's message about it the owner read first.
             is_new: begins || (is_first && !is_there),
             growth: growth.filter(|_| begins),
@@ -235,7 +247,7 @@ impl Api {
         })
     }
 
-    /// Whether the run was begun by this very call.
+    /// Whether the run was begun by this very call, and the version that was asked for.
     async fn begin(
         &self,
         namespace: &Namespace,
@@ -243,21 +255,21 @@ impl Api {
         run: RunId,
         request: Request,
         may_exist: bool,
-    ) -> Result<bool, Problem> {
+    ) -> Result<(bool, u32), Problem> {
         let again = chosen.is_likely.then(|| request.clone());
         let start = |chosen: &Chosen, request: Request| {
             let mut start = request.into_start(namespace, &chosen.known, may_exist);
             start.expects_newest = chosen.is_likely;
             self.backend.submit(run, Command::Start(Box::new(start)))
         };
-        let reply = match (start(&chosen, request).await, again) {
+        let (reply, version) = match (start(&chosen, request).await, again) {
             (Err(CommandError::Superseded), Some(request)) => {
-                let workflow = &chosen.known.row.name;
-                start(&self.look_up(namespace, workflow, &request).await?, request).await
+                let newer = self.look_up(namespace, &chosen.known.row.name, &request).await?;
+                (start(&newer, request).await, newer.known.row.version)
             }
-            (reply, _) => reply,
+            (reply, _) => (reply, chosen.known.row.version),
         };
-        Ok(reply?.changed)
+        Ok((reply?.changed, version))
     }
 
     /// An input as it was given; none is null.

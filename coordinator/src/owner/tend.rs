@@ -107,7 +107,12 @@ impl Owner {
     }
 
     fn worker_ended(&mut self, ended: &Ended) {
-        tracing::warn!(worker = %ended.incarnation, held = ended.held.len(), vanished = ended.vanished, "worker ended");
+        let (worker, held) = (ended.incarnation, ended.held.len());
+        match ended.vanished {
+            true => tracing::warn!(%worker, held, "a worker vanished"),
+            // It said so; what it holds still it ends, or gives back.
+            false => tracing::info!(%worker, held, "a worker ended"),
+        }
         let (dispatcher, runs, around) = self.dispatching();
         for key in dispatcher.worker_ended(ended, runs, &around) {
             self.poison(key);

@@ -1,5 +1,7 @@
 //! Compensation: what completed is undone, newest first (SPEC 5.6).
 
+use std::collections::BTreeSet;
+
 use rejoin_shared::ids::{RunId, StepKey};
 use rejoin_shared::json::Json;
 use rejoin_shared::run::ErrorValue;
@@ -280,11 +282,8 @@ impl RunState {
             let again = undo.children.again().into_iter();
             self.agenda.outbox.extend(again.map(|child| Sent::GoOn { child }));
         }
-        let failed: Vec<StepKey> = undo
-            .failed()
-            .filter(|key| only.is_empty() || only.contains(key))
-            .collect();
-        let again: Vec<StepKey> = failed.into_iter().filter(|key| undo.forgive(*key)).collect();
+        let only: BTreeSet<StepKey> = only.iter().copied().collect();
+        let again = undo.forgive_all(|key| only.is_empty() || only.contains(key));
         for (key, undoing) in &mut undo.begun {
             if let Some(at) = undoing.not_before.take() {
                 self.agenda.due.remove(&(at, *key, undoing.attempt));

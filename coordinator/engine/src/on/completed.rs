@@ -209,8 +209,11 @@ impl Machine<'_> {
         let Some(scope) = self.state.scopes.get(&key.scope) else {
             return Ok(());
         };
+        if !scope.join(&self.state.def).keep_outputs {
+            return Ok(());
+        }
         let kept = scope.result_bytes(&self.state.def) + output_bytes;
-        if scope.join(&self.state.def).keep_outputs && kept > most {
+        if kept > most {
             let message = format!("the collected outputs would have {kept} bytes, more than the limit of {most}");
             return Err(final_failure(ErrorValue::new("rejoin.context_limit", message, path)));
         }

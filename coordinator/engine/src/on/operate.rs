@@ -96,11 +96,11 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn operate_on(&mut self, found: OpenStep, what: &StepOperation, is_outstanding: bool) {
+    /// `is_resumed`: the run was resumed for these steps, which then are tried again already.
+    pub(super) fn operate_on(&mut self, found: OpenStep, what: &StepOperation, is_resumed: bool) {
         let (step, path) = (found.step, found.path);
         match what {
-            // The resume has done it already.
-            StepOperation::Retry { input: None } if is_outstanding => {}
+            StepOperation::Retry { input: None } if is_resumed => {}
             StepOperation::Retry { input } => self.emit(Fact::StepRetried {
                 step,
                 input: input.clone(),

@@ -1,7 +1,5 @@
 //! What operators do about single compensations: one that nobody serves, or that cannot succeed, would hold up all that is older.
 
-use rejoin_shared::run::ErrorValue;
-
 use crate::decision::Ignored;
 use crate::event::{StepOperation, Steps};
 use crate::machine::Machine;
@@ -19,28 +17,8 @@ impl Machine<'_> {
             let only = found.iter().map(|step| step.step).collect();
             self.emit(Fact::RunResumed { only });
         }
-        for OpenStep {
-            step, path, attempt, ..
-        } in found
-        {
-            match what {
-                // The resume has done it already.
-                StepOperation::Retry { .. } => {}
-                StepOperation::Skip { value } => self.emit(Fact::StepSkipped {
-                    step,
-                    output: value.clone(),
-                    path,
-                    snapshot: None,
-                }),
-                StepOperation::Fail { error } => {
-                    let error = ErrorValue {
-                        path: Some(path.clone()),
-                        attempt: Some(attempt),
-                        ..error.clone()
-                    };
-                    self.emit(Fact::StepGivenUp { step, error, path });
-                }
-            }
+        for step in found {
+            self.operate_on(step, what, is_over);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 mod children;
 mod plan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rejoin_shared::definition::model::{Definition, HandlerCall, NodeId};
@@ -161,10 +161,10 @@ impl Undo {
         had_failed
     }
 
-    /// Those that failed for good.
-    pub fn failed(&self) -> impl Iterator<Item = StepKey> + '_ {
-        let failed = self.begun.iter().filter(|(_, undoing)| undoing.has_failed);
-        failed.map(|(key, _)| *key)
+    /// The same of all that `are_meant`; those that had.
+    pub fn forgive_all(&mut self, are_meant: impl Fn(&StepKey) -> bool) -> BTreeSet<StepKey> {
+        let meant: Vec<StepKey> = self.begun.keys().filter(|key| are_meant(key)).copied().collect();
+        meant.into_iter().filter(|key| self.forgive(*key)).collect()
     }
 
     /// A compensation is done: what lies before it may follow.
