@@ -61,3 +61,34 @@ fn value<'a>(map: &'a Tree, key: &str) -> Option<&'a Tree> {
     let entry = map.entries()?.iter().find(|entry| &*entry.key == key);
     entry.map(|entry| &entry.value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::HandlersFile;
+    use super::*;
+
+    #[test]
+    fn the_keys_are_those_that_the_reader_of_the_file_takes() {
+        for (text, known) in [
+            ("zebra: 1\nhandlers: {}", TOP),
+            ("handlers: { a: { exec: [sh], zebra: 1 } }", HANDLER),
+            ("handlers: { a: { http: { url: 'http://h/', zebra: 1 } } }", HTTP),
+            (
+                "handlers: { a: { http: { url: 'http://h/', identity: { cert: c, key: k, zebra: 1 } } } }",
+                IDENTITY,
+            ),
+        ] {
+            let error = serde_saphyr::from_str::<HandlersFile>(text).expect_err("a stranger");
+            let told = error.to_string();
+            let told = told.lines().next().unwrap_or_default();
+            assert!(told.contains("zebra"), "{told}");
+            assert!(known.iter().all(|key| told.contains(key)), "{told}");
+            let expected = told.split("expected").nth(1).expect("what it takes");
+            let expected = expected.split(" at line").next().unwrap_or_default();
+            let named = expected
+                .split([',', ' ', '`'])
+                .filter(|word| !["", "one", "of", "or"].contains(word));
+            assert_eq!(named.count(), known.len(), "{told}");
+        }
+    }
+}
